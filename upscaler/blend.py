@@ -1,0 +1,75 @@
+"""The one line that every pass is made of: a tile is a weighted correction of the picture it was cut from.
+
+    out = base + sum_i  window_i * (refined_i - base[box_i])
+
+Two number grids make this exact in float32. Windows are multiples of 2^-12, so the product of two is a multiple of
+2^-24 and windows that telescope sum to one without any rounding. The picture and its corrections are multiples of
+2^-22, so that sums below four are exact and do not depend on the order of the tiles.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .geometry import Box, Span, Tile
+from .image import Image
+
+_WINDOW_GRID = np.float64(2**12)
+_VALUE_GRID = np.float32(2**22)
+
+
+def to_grid(values: Image) -> Image:
+    """`values` rounded in place to multiples of 2^-22, on which sums of corrections are exact; the same array."""
+    np.multiply(values, _VALUE_GRID, out=values)
+    np.rint(values, out=values)
+    return np.multiply(values, 1 / _VALUE_GRID, out=values)
+
+
+@lru_cache(maxsize=512)
+def window(span: Span) -> NDArray[np.float32]:
+    """The window of a span at its pixels' centres: (stop - start,) float32 in [0, 1], multiples of 2^-12.
+
+    window(x) = step(x - rise) - step(x - fall) with step(d) = smoothstep(d / feather + 1/2).
+    """
+    centres = np.arange(span.start, span.stop) + 0.5
+    values = (_step(centres, span.rise, span.feather) - _step(centres, span.fall, span.feather, missing=0.0)).astype(np.float32)
+    values.flags.writeable = False
+    return values
+
+
+def _step(x: NDArray[np.float64], switch: float | None, feather: float, *, missing: float = 1.0) -> NDArray[np.float64]:
+    if switch is None:
+        return np.full_like(x, missing)
+    if feather == 0:
+        return (x >= switch).astype(np.float64)
+    u = np.clip((x - switch) / feather + 0.5, 0.0, 1.0)
+    return np.rint(u * u * (3 - 2 * u) * _WINDOW_GRID) / _WINDOW_GRID
+
+
+def cut(canvas: Image, box: Box) -> Image:
+    """A copy of `canvas` inside `box`, (box height, box width, C); beyond the picture it is continued by reflection."""
+    height, width = canvas.shape[:2]
+    rows, columns = box.slices
+    inside = canvas[rows.start : min(rows.stop, height), columns.start : min(columns.stop, width)]
+    beyond = (0, rows.stop - rows.start - inside.shape[0]), (0, columns.stop - columns.start - inside.shape[1])
+    if beyond == ((0, 0), (0, 0)):
+        return np.ascontiguousarray(inside).copy()
+    return np.pad(inside, (*beyond, (0, 0)), mode="symmetric")
+
+
+def correct(canvas: Image, tile: Tile, crop: Image, refined: Image) -> None:
+    """Add `window * (refined - crop)` to the part of `canvas` under the tile, in place.
+
+    `crop` is what `cut` gave for the tile's box before anything of its wave was added, `refined` what became of it.
+    Parts of the box beyond the picture are dropped. The cost is that of the box, whatever the canvas.
+    """
+    rows, columns = tile.box.slices
+    target = canvas[rows, columns]
+    height, width = target.shape[:2]
+    weights = window(tile.y)[:height, None, None] * window(tile.x)[None, :width, None]
+    correction = np.subtract(refined[:height, :width], crop[:height, :width])
+    correction *= weights
+    target += to_grid(correction)

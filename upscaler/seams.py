@@ -1,0 +1,153 @@
+"""How visible the joints between tiles are, and the plans of the passes that redraw them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .geometry import Axis, Box, Plan, Span, across, cover, joints, shift_half
+from .image import Image
+from .settings import SeamMode
+
+_SIDE = 16  # pixels on either side of a joint whose mean is the tone there
+_NEAR = (2, 3, 4, 5, 6)  # distances at which the ordinary gradient is taken
+_VISIBLE = 0.75  # in 1/255: a joint below this is left alone, whatever the picture around it
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """A piece of a joint, as long as the piece that would redraw it.
+
+    Attributes:
+        box: the band around it, in pixels.
+        vertical: whether it divides left from right.
+        row, column: the tile of the seam plan that covers it.
+        score: how visible it is, in 1/255 of the value range.
+    """
+
+    box: Box
+    vertical: bool
+    row: int
+    column: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeamScore:
+    """How visible the joints of a picture are.
+
+    Attributes:
+        joints: every piece of a joint with its score.
+        inside: what lines in the middle of tiles score, where there is no joint; the yardstick. 95th percentile.
+    """
+
+    joints: tuple[Joint, ...]
+    inside: float
+
+    @property
+    def worst(self) -> float:
+        return max((joint.score for joint in self.joints), default=0.0)
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean([joint.score for joint in self.joints])) if self.joints else 0.0
+
+    @property
+    def visible(self) -> tuple[Joint, ...]:
+        """The joints that stand out: above what any line inside a tile scores, and above three quarters of 1/255."""
+        return tuple(joint for joint in self.joints if joint.score > max(_VISIBLE, self.inside))
+
+
+@dataclass(frozen=True, slots=True)
+class SeamReport:
+    """Seam scores around the seam pass, and how many pieces it redrew."""
+
+    before: SeamScore
+    after: SeamScore
+    redrawn: int
+
+
+def seam_score(image: Image, reference: Image, plan: Plan | None = None) -> SeamScore:
+    """The seam score of `image` for the joints of a tile plan.
+
+    What is scored is the difference of the two pictures, so that edges that the picture has anyway do not count. A
+    joint's score is the step of the tone across it (difference of the means of 16 px on either side of the cross-fade;
+    median along the joint) plus the excess of the gradient on the line itself over that of the lines 2 to 6 px beside
+    it, the larger of the colour channels, in 1/255. A step of 1/255 on a
+    smooth gradient is seen, the same step inside texture is not, which is why `SeamScore.inside` belongs to it.
+
+    Args:
+        image, reference: (H, W, 3) float32; the reference is the picture before the tiles were redrawn.
+        plan: of the pass that drew the tiles; default is the one of the default settings.
+    """
+    height, width = image.shape[:2]
+    if plan is None:
+        plan = Plan(cover(height, 512, 64, feather=32, multiple=8), cover(width, 512, 64, feather=32, multiple=8))
+    pieces: list[Joint] = []
+    inside: list[float] = []
+    for vertical in (True, False):
+        first, second = (image, reference) if vertical else (image.swapaxes(0, 1), reference.swapaxes(0, 1))
+        across_axis, along_axis = (plan.columns, plan.rows) if vertical else (plan.rows, plan.columns)
+        along = shift_half(along_axis)
+        for line, joint in enumerate(joints(across_axis)):
+            for place, span in enumerate(along):
+                box, score = _measure(first, second, joint, span, across_axis)
+                index = (place, line) if vertical else (line, place)
+                pieces.append(Joint(box if vertical else Box(box.top, box.left, box.bottom, box.right), vertical, *index, score))
+        if len(across_axis) > 1:
+            middles = joints(shift_half(across_axis))
+            inside += [_measure(first, second, x, span, across_axis)[1] for x in middles for span in along]
+    return SeamScore(tuple(pieces), float(np.percentile(inside, 95)) if inside else 0.0)
+
+
+def _measure(image: Image, reference: Image, joint: float, span: Span, axis: Axis) -> tuple[Box, float]:
+    """Band and score of the vertical joint at column `joint`, along the part of the rows where `span`'s window is on."""
+    gap = int(-(-axis[0].feather // 2))
+    reach = gap + _SIDE
+    middle = round(joint)
+    length, across_length = image.shape[:2]
+    top = 0 if span.rise is None else int(span.rise)
+    bottom = length if span.fall is None else min(int(span.fall), length)
+    box = Box(max(middle - reach, 0), top, min(middle + reach, across_length), bottom)
+    difference = image[box.slices] - reference[box.slices]
+    line = middle - box.left
+    if difference.size == 0 or not _SIDE < line < difference.shape[1] - _SIDE:
+        return box, 0.0
+    left = difference[:, : line - gap].mean(axis=1)
+    right = difference[:, line + gap :].mean(axis=1)
+    tone = np.abs(np.median(right - left, axis=0))
+    gradient: NDArray[np.float32] = np.median(np.abs(np.diff(difference, axis=1)), axis=0)
+    ordinary = np.mean([gradient[line - 1 + k] for near in _NEAR for k in (near, -near)], axis=0)
+    excess = np.maximum(gradient[line - 1] - ordinary, 0)
+    return box, float((tone + excess).max() * 255)
+
+
+def seam_plans(plan: Plan, mode: SeamMode, *, width: int, multiple: int, score: SeamScore | None = None) -> list[Plan]:
+    """The passes that redraw the joints of `plan`, one after the other; every window is zero on all sides of its box.
+
+    `band`: a band of `width` along each joint, cut into tiles that meet half-way between the crossings.
+    `half-tile`: tiles shifted by half a tile across the joint, as wide as a tile.
+    `half-tile+intersections`: these, and a tile on every crossing.
+    `auto`: the bands where `score` says that a joint stands out.
+    """
+    if mode == "none":
+        return []
+    tile = min((axis[0].stop - axis[0].start for axis in (plan.rows, plan.columns) if len(axis) > 1), default=0)
+    widest = tile - multiple
+    if mode in ("band", "auto"):
+        side = min(width, widest)
+        vertical = Plan(shift_half(plan.rows, multiple=multiple), across(plan.columns, side, multiple=multiple), plan.order)
+        horizontal = Plan(across(plan.rows, side, multiple=multiple), shift_half(plan.columns, multiple=multiple), plan.order)
+        if mode == "auto":
+            assert score is not None
+            bad = {(joint.vertical, joint.row, joint.column) for joint in score.visible}
+            vertical = vertical.only(lambda tile: (True, tile.row, tile.column) in bad)
+            horizontal = horizontal.only(lambda tile: (False, tile.row, tile.column) in bad)
+        return [part for part in (vertical, horizontal) if len(part)]
+    rows, columns = (across(axis, widest, multiple=multiple) for axis in (plan.rows, plan.columns))
+    parts = [Plan(plan.rows, columns, plan.order), Plan(rows, plan.columns, plan.order)]
+    if mode == "half-tile+intersections":
+        parts.append(Plan(rows, columns, plan.order))
+    return [part for part in parts if len(part)]
