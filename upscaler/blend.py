@@ -9,6 +9,8 @@ Two number grids make this exact in float32. Windows are multiples of 2^-12, so 
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -60,16 +62,46 @@ def cut(canvas: Image, box: Box) -> Image:
     return np.pad(inside, (*beyond, (0, 0)), mode="symmetric")
 
 
-def correct(canvas: Image, tile: Tile, crop: Image, refined: Image) -> None:
-    """Add `window * (refined - crop)` to the part of `canvas` under the tile, in place.
+class Wave:
+    """The tiles of one wave: all are cut from the canvas as it stood before the wave, though the canvas changes meanwhile.
 
-    `crop` is what `cut` gave for the tile's box before anything of its wave was added, `refined` what became of it.
-    Parts of the box beyond the picture are dropped. The cost is that of the box, whatever the canvas.
+    A crop is cut when its turn comes, or when a correction is about to change what lies under it; so at most about
+    one row of tiles is held beside the canvas.
     """
-    rows, columns = tile.box.slices
-    target = canvas[rows, columns]
-    height, width = target.shape[:2]
-    weights = window(tile.y)[:height, None, None] * window(tile.x)[None, :width, None]
-    correction = np.subtract(refined[:height, :width], crop[:height, :width])
-    correction *= weights
-    target += to_grid(correction)
+
+    def __init__(self, canvas: Image, tiles: Iterable[Tile]) -> None:
+        """`tiles` row by row."""
+        self._canvas = canvas
+        self._pending = deque(tiles)
+        self._held: dict[Tile, Image] = {}
+
+    def __len__(self) -> int:
+        """Number of tiles not taken yet."""
+        return len(self._pending)
+
+    def take(self, count: int) -> list[tuple[Tile, Image]]:
+        """The next tiles, at most `count`, each with its crop."""
+        tiles = [self._pending.popleft() for _ in range(min(count, len(self._pending)))]
+        return [(tile, self._crop(tile)) for tile in tiles]
+
+    def correct(self, tile: Tile, crop: Image, refined: Image) -> None:
+        """Add `window * (refined - crop)` to the canvas under a tile that was taken.
+
+        Parts of the box beyond the picture are dropped. The cost is that of the box, whatever the canvas.
+        """
+        for other in self._pending:
+            if other.y.start >= tile.y.stop:
+                break
+            if other not in self._held and other.box.intersects(tile.box):
+                self._held[other] = cut(self._canvas, other.box)
+        rows, columns = tile.box.slices
+        target = self._canvas[rows, columns]
+        height, width = target.shape[:2]
+        weights = window(tile.y)[:height, None, None] * window(tile.x)[None, :width, None]
+        correction = np.subtract(refined[:height, :width], crop[:height, :width])
+        correction *= weights
+        target += to_grid(correction)
+
+    def _crop(self, tile: Tile) -> Image:
+        held = self._held.pop(tile, None)
+        return cut(self._canvas, tile.box) if held is None else held

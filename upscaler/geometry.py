@@ -126,6 +126,12 @@ class Plan:
         """The same plan with the tiles that reach into `box`; all of them if it is `None`."""
         return self if box is None else self.only(lambda tile: tile.box.intersects(box))
 
+    def reach(self, box: Box) -> Box:
+        """What `box` of the result depends on: itself and every tile that reaches into it."""
+        boxes = [box, *(tile.box for tile in self.touching(box))]
+        lefts, tops, rights, bottoms = zip(*boxes)
+        return Box(min(lefts), min(tops), max(rights), max(bottoms))
+
     def waves(self) -> list[list[Tile]]:
         """Tiles grouped so that a wave depends only on the waves before it.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry import Axis, Box, Plan, Span, across, cover, joints, shift_half
+from .geometry import Box, Plan, Span, across, cover, joints, shift_half
 from .image import Image
 from .settings import SeamMode
 
@@ -25,6 +25,7 @@ class Joint:
         vertical: whether it divides left from right.
         row, column: the tile of the seam plan that covers it.
         score: how visible it is, in 1/255 of the value range.
+        inside: what lines in the middle of the two tiles beside it score, where there is no joint: the yardstick.
     """
 
     box: Box
@@ -32,32 +33,39 @@ class Joint:
     row: int
     column: int
     score: float
+    inside: float
+
+    @property
+    def visible(self) -> bool:
+        """Whether it stands out: above what the tiles beside it score inside, and above three quarters of 1/255."""
+        return self.score > max(_VISIBLE, self.inside)
 
 
 @dataclass(frozen=True, slots=True)
 class SeamScore:
-    """How visible the joints of a picture are.
-
-    Attributes:
-        joints: every piece of a joint with its score.
-        inside: what lines in the middle of tiles score, where there is no joint; the yardstick. 95th percentile.
-    """
+    """How visible the joints of a picture are: every piece of a joint with its score."""
 
     joints: tuple[Joint, ...]
-    inside: float
 
     @property
     def worst(self) -> float:
+        """Score of the most visible joint, in 1/255."""
         return max((joint.score for joint in self.joints), default=0.0)
 
     @property
     def mean(self) -> float:
-        return float(np.mean([joint.score for joint in self.joints])) if self.joints else 0.0
+        """Mean score of the joints, in 1/255; to be compared with `inside`."""
+        return sum(joint.score for joint in self.joints) / max(len(self.joints), 1)
+
+    @property
+    def inside(self) -> float:
+        """Mean score of lines inside tiles, in 1/255."""
+        return sum(joint.inside for joint in self.joints) / max(len(self.joints), 1)
 
     @property
     def visible(self) -> tuple[Joint, ...]:
-        """The joints that stand out: above what any line inside a tile scores, and above three quarters of 1/255."""
-        return tuple(joint for joint in self.joints if joint.score > max(_VISIBLE, self.inside))
+        """The joints that stand out."""
+        return tuple(joint for joint in self.joints if joint.visible)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +80,11 @@ class SeamReport:
 def seam_score(image: Image, reference: Image, plan: Plan | None = None) -> SeamScore:
     """The seam score of `image` for the joints of a tile plan.
 
-    What is scored is the difference of the two pictures, so that edges that the picture has anyway do not count. A
+    What is scored is the difference of the two pictures, so that edges which the picture has anyway do not count. A
     joint's score is the step of the tone across it (difference of the means of 16 px on either side of the cross-fade;
     median along the joint) plus the excess of the gradient on the line itself over that of the lines 2 to 6 px beside
-    it, the larger of the colour channels, in 1/255. A step of 1/255 on a
-    smooth gradient is seen, the same step inside texture is not, which is why `SeamScore.inside` belongs to it.
+    it, the larger of the colour channels, in 1/255. A step of 1/255 on a smooth gradient is seen and the same step
+    inside texture is not: hence the yardstick `Joint.inside`.
 
     Args:
         image, reference: (H, W, 3) float32; the reference is the picture before the tiles were redrawn.
@@ -84,27 +92,28 @@ def seam_score(image: Image, reference: Image, plan: Plan | None = None) -> Seam
     """
     height, width = image.shape[:2]
     if plan is None:
-        plan = Plan(cover(height, 512, 64, feather=32, multiple=8), cover(width, 512, 64, feather=32, multiple=8))
+        plan = Plan(cover(height, 512, 64, feather=32), cover(width, 512, 64, feather=32))
     pieces: list[Joint] = []
-    inside: list[float] = []
     for vertical in (True, False):
-        first, second = (image, reference) if vertical else (image.swapaxes(0, 1), reference.swapaxes(0, 1))
-        across_axis, along_axis = (plan.columns, plan.rows) if vertical else (plan.rows, plan.columns)
-        along = shift_half(along_axis)
-        for line, joint in enumerate(joints(across_axis)):
-            for place, span in enumerate(along):
-                box, score = _measure(first, second, joint, span, across_axis)
-                index = (place, line) if vertical else (line, place)
-                pieces.append(Joint(box if vertical else Box(box.top, box.left, box.bottom, box.right), vertical, *index, score))
-        if len(across_axis) > 1:
-            middles = joints(shift_half(across_axis))
-            inside += [_measure(first, second, x, span, across_axis)[1] for x in middles for span in along]
-    return SeamScore(tuple(pieces), float(np.percentile(inside, 95)) if inside else 0.0)
+        pictures = (image, reference) if vertical else (image.swapaxes(0, 1), reference.swapaxes(0, 1))
+        crossed, along = (plan.columns, plan.rows) if vertical else (plan.rows, plan.columns)
+        middles = joints(shift_half(crossed))
+        gap = int(-(-crossed[0].feather // 2))
+        for place, span in enumerate(shift_half(along)):
+            inside = [_measure(*pictures, x, span, gap)[1] for x in middles]
+            for line, joint in enumerate(joints(crossed)):
+                box, score = _measure(*pictures, joint, span, gap)
+                yardstick = max(inside[line], inside[line + 1])
+                if vertical:
+                    pieces.append(Joint(box, True, place, line, score, yardstick))
+                else:
+                    turned = Box(box.top, box.left, box.bottom, box.right)
+                    pieces.append(Joint(turned, False, line, place, score, yardstick))
+    return SeamScore(tuple(pieces))
 
 
-def _measure(image: Image, reference: Image, joint: float, span: Span, axis: Axis) -> tuple[Box, float]:
+def _measure(image: Image, reference: Image, joint: float, span: Span, gap: int) -> tuple[Box, float]:
     """Band and score of the vertical joint at column `joint`, along the part of the rows where `span`'s window is on."""
-    gap = int(-(-axis[0].feather // 2))
     reach = gap + _SIDE
     middle = round(joint)
     length, across_length = image.shape[:2]

@@ -53,7 +53,7 @@ class Refiner(Protocol):
     multiple: int
 
     def batch_size(self, tile: Size) -> int:
-        """How many tiles of that size fit into the free memory at once; at least 1."""
+        """How many tiles of that size fit into the free memory at once; 0 if not even one seems to."""
         ...
 
     def __call__(

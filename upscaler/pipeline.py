@@ -1,0 +1,220 @@
+"""One run, from picture to picture: a generator of events over models that are known only by their protocols.
+
+    enlarge -> consistency -> refine tiles and blend -> seam fix -> consistency
+
+Wavelet filtering belongs to the tile: what a refiner made of it is filtered against what it was given, before it is
+blended. So neighbours already agree in tone where they meet, a joint is judged as it will stay, and the picture is
+right at every moment, also when the run is stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from .consistency import RADIUS, enforce_consistency
+from .enlarge import enlarge
+from .errors import OutOfMemory
+from .events import Event, Finished, Notice, Progress, Stage
+from .geometry import Box, Plan, Size
+from .image import Image, Picture
+from .models.base import OnStep, Refiner, Upscaler
+from .planning import plan_tiles
+from .refine import fitting_tile, refine
+from .seams import SeamReport, seam_plans, seam_score
+from .settings import Sampling, Settings
+from .wavelet import filter_detail
+
+_SEAM_SEED = 1 << 64  # seam passes see other noise than the pass whose joints they mend
+_SMALLEST_GAN_TILE = 32
+
+
+def run(
+    picture: Picture,
+    settings: Settings,
+    *,
+    upscaler: Upscaler | None,
+    refiner: Refiner | None,
+    region: Box | None = None,
+) -> Iterator[Event]:
+    """The events of enlarging `picture`; the last one is `Finished`.
+
+    Close the generator to stop the run: the network stops after the evaluation at work, and `Progress.picture` of any
+    earlier event holds all that was finished. The same settings and models give the same picture, whatever the batch
+    size, the order of independent tiles or the region.
+
+    Args:
+        picture: not modified.
+        upscaler: `None` enlarges by resampling.
+        refiner: `None` leaves out the diffusion pass; so does a strength of 0.
+        region: run only the tiles that this part of the result depends on, in pixels of the result; `Finished` then
+            holds this part alone.
+
+    Raises:
+        SettingsError: the target size is out of range for this picture.
+        OutOfMemory: one tile alone does not fit; says which tile would.
+    """
+    job = _Run(picture, settings)
+    report = None
+    if refiner is None or settings.diffusion.strength == 0:
+        yield from job.enlarge(upscaler, region)
+    else:
+        plan = plan_tiles(job.target, settings.tiles, multiple=refiner.multiple)
+        needs = _Needs.of(region, plan, settings, multiple=refiner.multiple)
+        yield from job.enlarge(upscaler, needs.base)
+        base = job.canvas.copy()
+        yield from job.refine(Stage.REFINE, [plan.touching(needs.tiles)], settings.diffusion.sampling, refiner)
+        report = yield from job.mend_seams(plan, needs.seams, base, refiner)
+        yield from job.finish(base)
+    yield Finished(picture=job.part(region), settings=settings, seconds=job.seconds, seams=report)
+
+
+class _Needs(NamedTuple):
+    """What part of the picture must be right before each stage, for a region of the result to be; `None` is all."""
+
+    seams: Box | None = None
+    tiles: Box | None = None
+    base: Box | None = None
+
+    @classmethod
+    def of(cls, region: Box | None, plan: Plan, settings: Settings, *, multiple: int) -> _Needs:
+        if region is None:
+            return cls()
+        tiles = region
+        mode = "band" if settings.seams.mode == "auto" else settings.seams.mode
+        for part in reversed(seam_plans(plan, mode, width=settings.seams.width, multiple=multiple)):
+            tiles = part.reach(tiles)
+        return cls(region, tiles, plan.reach(tiles))
+
+
+class _Run:
+    """The state of one run: the result so far and the clock."""
+
+    def __init__(self, picture: Picture, settings: Settings) -> None:
+        self.picture = self.result = picture
+        self.settings = settings
+        self.target = settings.target.of(picture.size)
+        self.seconds: dict[Stage, float] = {}
+
+    @property
+    def canvas(self) -> Image:
+        return self.result.pixels
+
+    def part(self, region: Box | None) -> Picture:
+        """The result, or what lies in the region."""
+        if region is None:
+            return self.result
+        rows, columns = region.slices
+        alpha = None if self.result.alpha is None else self.result.alpha[rows, columns].copy()
+        return replace(self.result, pixels=self.canvas[rows, columns].copy(), alpha=alpha)
+
+    def enlarge(self, upscaler: Upscaler | None, needed: Box | None) -> Iterator[Event]:
+        """Let the canvas be the enlarged picture, true to the input, and alpha be alpha enlarged the same way."""
+        if needed is not None:
+            margin = round(RADIUS * max(t / s for t, s in zip(self.target, self.picture.size)))
+            needed = needed.grow(margin, self.target)
+        tile = self.settings.gan.tile
+        with self._clock(Stage.ENLARGE):
+            while True:
+                try:
+                    yield from self._enlarge(upscaler, needed, tile)
+                    break
+                except OutOfMemory:
+                    if tile // 2 < _SMALLEST_GAN_TILE:
+                        raise
+                    tile //= 2
+                    yield Notice(f"a network tile did not fit into memory; starting again with {tile} px")
+            enforce_consistency(
+                self.canvas,
+                self.picture.pixels,
+                strength=self.settings.wavelet.consistency,
+                quantisation=self.picture.jpeg_quantisation,
+            )
+
+    def _enlarge(self, upscaler: Upscaler | None, needed: Box | None, tile: int) -> Iterator[Event]:
+        layers = [self.picture.pixels]
+        if self.picture.alpha is not None:
+            layers.append(np.repeat(self.picture.alpha[..., None], 3, axis=2))
+        for index, layer in enumerate(layers):
+            for step in enlarge(layer, self.target, upscaler=upscaler, tile=tile, region=needed):
+                if index == 0:
+                    self.result = replace(self.picture, pixels=step.canvas, alpha=None)
+                else:
+                    self.result = replace(self.result, alpha=np.ascontiguousarray(step.canvas.mean(axis=2)))
+                yield self._progress(Stage.ENLARGE, step.done + index * step.total, step.total * len(layers), boxes=(step.box,))
+
+    def refine(
+        self, stage: Stage, plans: Sequence[Plan], sampling: Sampling, refiner: Refiner, *, seed: int = 0
+    ) -> Iterator[Event]:
+        """Redraw the tiles of some plans in the canvas."""
+        factor = max(t / s for t, s in zip(self.target, self.picture.size))
+        wavelet = self.settings.wavelet
+        seed += self.settings.diffusion.seed
+
+        def redraw(crops: list[Image], boxes: list[Box], on_step: OnStep) -> list[Image]:
+            tiles = refiner(crops, boxes=boxes, sampling=sampling, seed=seed, on_step=on_step)
+            return [
+                filter_detail(tile, crop, scale=factor, color=wavelet.color, denoise=wavelet.denoise)
+                if np.isfinite(tile).all()
+                else tile
+                for tile, crop in zip(tiles, crops)
+            ]
+
+        total = sum(map(len, plans))
+        tiles = [tile.box.size for plan in plans for tile in plan]
+        if not tiles:
+            return
+        batch = self.settings.tiles.batch or max(refiner.batch_size(tiles[0]), 1)
+        with self._clock(stage):
+            try:
+                for item in refine(self.canvas, plans, redraw, batch=batch):
+                    if isinstance(item, Notice):
+                        yield item
+                    else:
+                        yield self._progress(stage, item.done, total, step=item.step, steps=item.steps, boxes=item.boxes)
+            except OutOfMemory as error:
+                side = fitting_tile(refiner, tiles[0])
+                raise OutOfMemory(f"{error}; set tiles.tile to {side}, which should fit") from None
+
+    def mend_seams(
+        self, plan: Plan, needed: Box | None, base: Image, refiner: Refiner
+    ) -> Generator[Event, None, SeamReport]:
+        """Redraw the joints of the plan as the settings say."""
+        seams = self.settings.seams
+        before = seam_score(self.canvas, base, plan)
+        plans: list[Plan] = []
+        if seams.strength > 0:
+            plans = seam_plans(plan, seams.mode, width=seams.width, multiple=refiner.multiple, score=before)
+            plans = [part.touching(needed) for part in plans]
+        redrawn = sum(map(len, plans))
+        if not redrawn:
+            return SeamReport(before, before, 0)
+        sampling = replace(self.settings.diffusion.sampling, strength=seams.strength, steps=seams.steps)
+        yield from self.refine(Stage.SEAMS, plans, sampling, refiner, seed=_SEAM_SEED)
+        return SeamReport(before, seam_score(self.canvas, base, plan), redrawn)
+
+    def finish(self, base: Image) -> Iterator[Event]:
+        """Bring the low resolution content of the redrawn picture back to that of the base, which is the input's."""
+        with self._clock(Stage.FINISH):
+            yield self._progress(Stage.FINISH, 0, 1)
+            source = self.picture.size
+            enforce_consistency(self.canvas, base, size=source, strength=self.settings.wavelet.consistency)
+            yield self._progress(Stage.FINISH, 1, 1)
+
+    def _progress(
+        self, stage: Stage, done: int, total: int, *, step: int = 0, steps: int = 0, boxes: tuple[Box, ...] = ()
+    ) -> Progress:
+        return Progress(
+            stage=stage, done=done, total=total, step=step, steps=steps, boxes=boxes, picture=self.result
+        )
+
+    @contextmanager
+    def _clock(self, stage: Stage) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -1,0 +1,136 @@
+"""From settings to geometry: what a run will do to a picture of some size, known before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .geometry import Plan, Size, Span, cover
+from .settings import Settings, Tiles
+
+CANVAS_BYTES = 28  # float32 picture and base, 12 each, and the 8-bit result; measured by benchmarks/canvas.py
+_AUTO_TILE = 512  # what SD 1.x was trained on, and what `auto` stays at or below
+
+
+@dataclass(frozen=True, slots=True)
+class EnlargePass:
+    """One run of the super-resolution network over a whole picture.
+
+    Attributes:
+        plan: tiles in pixels of the picture that goes in.
+        ratio: how much larger (x, y) the result is; the network's own scale, or less in the first pass.
+        size: of the result.
+    """
+
+    plan: Plan
+    ratio: tuple[float, float]
+    size: Size
+
+
+def enlarge_passes(source: Size, target: Size, *, scale: int, halo: int, tile: int) -> list[EnlargePass]:
+    """The fewest runs of a network of integer `scale` that reach `target`; none if it is not larger than `source`.
+
+    What the network gives beyond the target is resampled away in the first pass, where the picture is smallest: five
+    times by a network of scale four is 512 -> 640 -> 2560 and not 512 -> 2048 -> 8192 -> 2560, a thirteenth of the work
+    for the same number of runs, and the last run lands on the target's pixels without any resampling.
+
+    Args:
+        halo: context in input pixels that a tile needs on each side.
+        tile: side of a tile without this context.
+    """
+    factor = target.width / source.width, target.height / source.height
+    largest = max(factor)
+    if largest <= 1:
+        return []
+    count = max(math.ceil(math.log(largest, scale) - 1e-9), 1) if scale > 1 else 1
+    passes: list[EnlargePass] = []
+    size = source
+    for index in range(count):
+        first, last = index == 0, index == count - 1
+        ratio = (factor[0] / scale ** (count - 1), factor[1] / scale ** (count - 1)) if first else (float(scale),) * 2
+        grown = Size(*(math.ceil(side * r - 1e-6) for side, r in zip(size, ratio)))
+        result = target if last else grown
+        feather = max(halo // 4, 2)
+        side, overlap = tile + 2 * halo, 2 * halo + feather
+        plan = Plan(*(cover(length, side, overlap, feather=feather) for length in (size.height, size.width)))
+        passes.append(EnlargePass(plan, ratio, result))
+        size = result
+    return passes
+
+
+def scale_span(span: Span, ratio: float, length: int) -> Span:
+    """A span of an axis on the same axis enlarged by `ratio` to `length` pixels: those that lie wholly inside it."""
+    start = math.ceil(span.start * ratio - 1e-6)
+    stop = length if span.fall is None else min(math.floor(span.stop * ratio + 1e-6), length)
+    rise, fall = (None if switch is None else switch * ratio for switch in (span.rise, span.fall))
+    return Span(start, stop, rise, fall, span.feather * ratio)
+
+
+def plan_tiles(size: Size, tiles: Tiles, *, multiple: int) -> Plan:
+    """The tile plan of a picture, whose far sides may lie up to `multiple - 1` pixels beyond it."""
+    counts = [int(part) for part in tiles.tile.split("x")] if "x" in tiles.tile else [0, 0]
+    overlap = _align(tiles.overlap, multiple)
+
+    def axis(length: int, count: int) -> tuple[Span, ...]:
+        padded = _align(length, multiple)
+        if tiles.tile == "auto":
+            count = -(-max(padded - overlap, 1) // (_AUTO_TILE - min(overlap, _AUTO_TILE // 2)))
+        side = _align(-(-(padded + (count - 1) * overlap) // count), multiple) if count else _align(int(tiles.tile), multiple)
+        shared = min(overlap, side // 2 // multiple * multiple)
+        return cover(padded, side, shared, feather=min(tiles.feather, shared), multiple=multiple)
+
+    return Plan(axis(size.height, counts[1]), axis(size.width, counts[0]), tiles.order)
+
+
+def _align(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run will do.
+
+    Attributes:
+        source, target: sizes of the picture that goes in and of the result.
+        gan_tiles: runs of the super-resolution network, one a tile.
+        tiles: the tile plan of the diffusion pass; `None` without one.
+        seam_tiles: pieces of the seam pass at most; with `auto` only those that stand out are run.
+        evaluations: of the diffusion network, in tiles, both passes; at most, with `auto` seams.
+        canvas_bytes: memory for the pictures, beside the models.
+    """
+
+    source: Size
+    target: Size
+    gan_tiles: int
+    tiles: Plan | None
+    seam_tiles: int
+    evaluations: int
+    canvas_bytes: int
+
+    @property
+    def tile(self) -> Size | None:
+        """Size of a tile as the diffusion model sees it."""
+        return None if self.tiles is None else next(iter(self.tiles)).box.size
+
+
+def plan_run(source: Size, settings: Settings, *, scale: int, halo: int, multiple: int) -> RunPlan:
+    """What a run with these settings does to a picture of size `source`.
+
+    Args:
+        scale, halo: of the super-resolution network; a scale of 0 is none.
+        multiple: of the refiner.
+    """
+    from .seams import seam_plans
+
+    target = settings.target.of(source)
+    passes = enlarge_passes(source, target, scale=scale, halo=halo, tile=settings.gan.tile) if scale else []
+    refines = settings.diffusion.model != "none" and settings.diffusion.strength > 0
+    tiles = plan_tiles(target, settings.tiles, multiple=multiple) if refines else None
+    seams = 0
+    if tiles is not None and settings.seams.strength > 0:
+        mode = "band" if settings.seams.mode == "auto" else settings.seams.mode
+        seams = sum(map(len, seam_plans(tiles, mode, width=settings.seams.width, multiple=multiple)))
+    each = 2 if settings.diffusion.guidance > 1 else 1
+    work = (len(tiles) * settings.diffusion.steps + seams * settings.seams.steps) * each if tiles is not None else 0
+    pixels = target.width * target.height
+    return RunPlan(source, target, sum(len(p.plan) for p in passes), tiles, seams, work, CANVAS_BYTES * pixels)

@@ -1,0 +1,181 @@
+"""Which models there are and where they lie: those that come with the package, and those in the user's folders.
+
+Bundled models are declared in `manifest.toml`; a checkout has it in `weights/`, an installed package in
+`upscaler/bundled/`. The user's models are files (GAN stage) and diffusers folders (diffusion stage) directly inside
+`user_folders()`. Nothing is loaded here, and torch is not needed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+
+from .errors import ChecksumMismatch, WeightsNotFound
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Kind = Literal["gan", "diffusion"]
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+FOLDER_MARK = "model_index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What a bundled file must be: its size in bytes and its SHA-256 as 64 hexadecimal digits."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model file, or a model folder in diffusers format.
+
+    Attributes:
+        path: the file or folder; absolute.
+        scale: factor of a GAN model; `None` where it is not known before loading.
+        halo: context in input pixels that a tile needs on each side, measured; `None` where it is not known.
+        files: what `verify` checks, by absolute path; empty for the user's own models.
+        architecture, licence, author, source, description: one line each; empty for the user's own models.
+    """
+
+    name: str
+    kind: Kind
+    path: Path
+    scale: int | None = None
+    halo: int | None = None
+    files: Mapping[Path, File] = field(default_factory=dict[Path, File])
+    architecture: str = ""
+    licence: str = ""
+    author: str = ""
+    source: str = ""
+    description: str = ""
+
+    @property
+    def bundled(self) -> bool:
+        return bool(self.files)
+
+    @property
+    def bytes(self) -> int:
+        """Size on the disk, of every file in the folder where it is one."""
+        files = self.path.rglob("*") if self.path.is_dir() else [self.path]
+        return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def bundled_folder() -> Path:
+    """The folder with `manifest.toml` and the models that come with the package."""
+    package = Path(__file__).resolve().parent
+    installed = package / "bundled"
+    return installed if installed.is_dir() else package.parent / "weights"
+
+
+def user_folders() -> list[Path]:
+    """Where the user's models are looked for: the folders in `UPSCALER_MODELS`, then `models` in the user's data folder."""
+    listed = [Path(entry).expanduser() for entry in os.environ.get("UPSCALER_MODELS", "").split(os.pathsep) if entry]
+    return [*listed, Path(platformdirs.user_data_dir("upscaler", appauthor=False)) / "models"]
+
+
+@cache
+def bundled() -> tuple[Model, ...]:
+    """The models that come with the package, in the order of the manifest."""
+    folder = bundled_folder()
+    try:
+        entries: list[dict[str, Any]] = tomllib.loads((folder / "manifest.toml").read_text("utf-8"))["model"]
+    except FileNotFoundError:
+        raise WeightsNotFound(f"models: {folder / 'manifest.toml'} is missing; reinstall upscaler") from None
+    return tuple(
+        Model(
+            **{key: value for key, value in entry.items() if key not in ("path", "files")},
+            path=folder / entry["path"],
+            files={folder / name: File(**file) for name, file in entry["files"].items()},
+        )
+        for entry in entries
+    )
+
+
+def models(kind: Kind | None = None) -> list[Model]:
+    """All models by name: the bundled ones, then those of each of the user's folders in alphabetical order."""
+    found = [*bundled(), *(model for folder in user_folders() for model in _models_in(folder))]
+    return [model for model in found if kind in (None, model.kind)]
+
+
+def _models_in(folder: Path) -> Iterator[Model]:
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES]
+    for file in sorted(files, key=lambda entry: (entry.stem, SUFFIXES.index(entry.suffix.lower()))):
+        yield Model(name=file.stem, kind="gan", path=file.absolute())
+    for entry in entries:
+        if (entry / FOLDER_MARK).is_file():
+            yield Model(name=entry.name, kind="diffusion", path=entry.absolute())
+
+
+def get(name_or_path: str | os.PathLike[str], kind: Kind) -> Model:
+    """The model of that name, with or without its file suffix, or else the one at that path.
+
+    Raises:
+        WeightsNotFound: there is neither; names what comes close, where it looked, and what to do.
+    """
+    wanted = os.fspath(name_or_path)
+    known = models(kind)
+    for candidate in known:
+        if wanted in (candidate.name, candidate.path.name):
+            return candidate
+    path = Path(wanted).expanduser().absolute()
+    if wanted and os.path.exists(path):  # unlike Path.exists, False for names that no file can have
+        declared = (candidate for candidate in bundled() if candidate.path == path.resolve())
+        return next(declared, Model(name=path.stem if path.is_file() else path.name, kind=kind, path=path))
+    raise WeightsNotFound(_not_found(wanted, kind, known))
+
+
+def find(name_or_path: str | os.PathLike[str], kind: Kind) -> Path:
+    """Where the model of that name or path lies: a file, or a folder in diffusers format. Raises as `get` does."""
+    return get(name_or_path, kind).path
+
+
+def _not_found(wanted: str, kind: Kind, known: list[Model]) -> str:
+    names = [candidate.name for candidate in known]
+    close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names) or 'none'}"
+    what = "a .safetensors file" if kind == "gan" else "a diffusers folder"
+    folders = ", ".join(str(folder) for folder in [bundled_folder(), *user_folders()])
+    return f"no {kind} model {wanted!r} ({hint}); looked in {folders}; put {what} into the last one or give its path"
+
+
+def verify(model: Model) -> None:
+    """Check each file of a bundled model against the manifest; the user's own models have nothing to check.
+
+    Raises:
+        ChecksumMismatch: a file is missing or is not the one that the manifest describes.
+    """
+    for path, expected in model.files.items():
+        if not path.is_file():
+            raise ChecksumMismatch(f"{model.name}: {path} is missing; reinstall upscaler")
+        size = path.stat().st_size
+        if size != expected.bytes:
+            raise ChecksumMismatch(
+                f"{model.name}: {path} has {size} bytes instead of {expected.bytes}; reinstall upscaler"
+            )
+        if sha256(path) != expected.sha256:
+            raise ChecksumMismatch(f"{model.name}: {path} is damaged (wrong SHA-256); reinstall upscaler")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
