@@ -1,0 +1,114 @@
+"""Where a model runs and in which number format, how much memory is free there, and what to say when it was not enough."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import torch
+
+from ..errors import OutOfMemory, SettingsError
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+
+
+def available_devices() -> list[str]:
+    """Names of the devices of this machine, the one that "auto" takes first."""
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*cuda, *mps, "cpu"]
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of that name: "auto" is the first of CUDA, MPS and CPU that there is, "cuda" is "cuda:0".
+
+    Raises:
+        SettingsError: this machine has no such device; says which it has.
+    """
+    available = available_devices()
+    wanted = {"auto": available[0], "cuda": "cuda:0"}.get(name, name)
+    if wanted not in available:
+        raise SettingsError(f"device: {name!r} is not available; this machine has {', '.join(available)} (or use auto)")
+    return torch.device(wanted)
+
+
+def pick_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
+    """The number format of a precision: what is fast on the device for "auto", else the one that is named.
+
+    "auto" is float16 on CUDA and MPS, bfloat16 on a processor with units for it, and float32 elsewhere.
+
+    Raises:
+        SettingsError: there is no such precision.
+    """
+    if precision == "auto":
+        if device.type in ("cuda", "mps"):
+            return torch.float16
+        return torch.bfloat16 if device.type == "cpu" and cpu_has_bfloat16() else torch.float32
+    if precision not in PRECISIONS:
+        raise SettingsError(f"precision: {precision!r} is not one of auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[precision]
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX). Emulation would be slower than float32.
+
+    `torch.ops.mkldnn._is_mkldnn_bf16_supported` is no answer: it is true for emulation too.
+    """
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check is not None)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on the device; on the CPU within the limits of a container."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return min(psutil.virtual_memory().available, *_container_memory())
+
+
+def _container_memory(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+    """What the control group of this process may still take, if there is one with a limit."""
+    try:
+        limit, used = ((root / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        statistics = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
+    except OSError:
+        return
+    if limit != "max":
+        yield max(int(limit) - int(used) + int(statistics["inactive_file"]), 0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error says that memory ran out: torch has a class for CUDA only, the others are told by their text."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
+
+
+@contextmanager
+def memory_errors(device: torch.device, what: str, remedy: str) -> Iterator[None]:
+    """Run the block; memory that runs out in it becomes `OutOfMemory`, and what the block had allocated is free again.
+
+    Args:
+        what: subject of the message, as in "a tile of 512x512".
+        remedy: what to do, as in "use a smaller tile".
+
+    Raises:
+        OutOfMemory: with both in one line.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        traceback.clear_frames(error.__traceback__)  # they would keep the tensors of the failed step alive
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        free = free_memory(device) / 2**30
+        raise OutOfMemory(f"{what} does not fit into the memory of {device} ({free:.1f} GiB free): {remedy}") from None
