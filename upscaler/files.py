@@ -1,0 +1,299 @@
+"""Pictures in and out: `load`, `save`, `check_output` before a run starts, and `read_settings` of an earlier result."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any, BinaryIO, Literal, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageFile
+
+from .decode import decode, decode_tiff
+from .encode import Options, write
+from .errors import ImageError
+from .geometry import Size
+from .image import Picture
+from .metadata import KEY, settings_in, written
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Pillow.Image | NDArray[Any] | Picture"
+
+MAX_PIXELS = 1 << 28
+"""Largest input by default: 268 megapixels, 16384 x 16384. Above any camera, and decoded it takes 4 GB at most."""
+
+# Formats read: Pillow's own readers of pictures. No EPS, PDF or WMF (they run other programs), no icons, no containers.
+# HEIF is there when the host has registered a reader for it.
+_READ = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF", "HEIF", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000", "QOI")
+_WRITTEN = {"PNG": ".png", "JPEG": ".jpg .jpeg", "WEBP": ".webp", "TIFF": ".tif .tiff", "AVIF": ".avif"}
+_DEEP = {"PNG", "TIFF"}
+# Longest side and most pixels: libjpeg's JPEG_MAX_DIMENSION, 14 bits in VP8, libavif's default limits for readers.
+# PNG and TIFF have signed 32 bits.
+_LIMITS = {"JPEG": (65500, None), "WEBP": (16383, None), "AVIF": (32768, 1 << 28)}
+
+_lock = threading.Lock()
+_at_work: list[int] = []  # pixels of the files being decoded, and Pillow's limit when there are none
+_usual_limit: int | None = None
+
+
+def load(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """The picture in a path, bytes, a binary file, a Pillow image or an array; a `Picture` comes back as it is.
+
+    Of animations and several pages the first. Orientation is applied; colours stay in the file's own space, but
+    CMYK and Lab become sRGB; `Picture.notices` says what was left out or guessed.
+
+    Args:
+        max_pixels: pictures with more pixels are refused before anything is decoded.
+
+    Raises:
+        ImageError: missing, empty, damaged, too large, or not a picture.
+    """
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, np.ndarray):
+        return Picture.from_array(source)
+    if isinstance(source, Pillow.Image):
+        _check_input("picture", source.width, source.height, max_pixels)
+        with _told_apart("picture"):
+            return decode(source)
+    with _stream(source) as (stream, name), _told_apart(name):
+        origin = {"source": name if isinstance(source, (str, os.PathLike)) else None}
+        try:
+            image = _open(stream, max_pixels)
+        except Pillow.UnidentifiedImageError:
+            stream.seek(0)
+            if stream.read(4)[:2] not in (b"II", b"MM"):
+                raise
+            return decode_tiff(stream, lambda w, h: _check_input(name, w, h, max_pixels), format="TIFF", **origin)
+        _check_input(name, image.width, image.height, max_pixels)
+        origin["format"] = "JPEG" if image.format == "MPO" else image.format
+        with _allowing(image.width * image.height):
+            return decode(image, again=lambda: _open(stream, max_pixels), **origin)
+
+
+def save(
+    picture: Picture,
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    quality: int = 95,
+    bit_depth: Literal[8, 16] | None = None,
+    dither: bool = True,
+    metadata: Literal["all", "strip"] = "all",
+    keep_gps: bool = True,
+    settings_json: str | None = None,
+    overwrite: bool = False,
+) -> tuple[str, ...]:
+    """Write the picture; what comes back is one line for each thing that the format could not hold.
+
+    The file appears under its name only when it is complete.
+
+    Args:
+        format: PNG, JPEG, WEBP, TIFF or AVIF; None takes it from the suffix.
+        quality: 1 to 100 for JPEG, WebP and AVIF; from 90 on JPEG and AVIF keep the full resolution of colour, and 100
+            makes WebP lossless.
+        bit_depth: 8, or 16 for PNG and TIFF; None keeps the source's where the format can.
+        dither: see `upscaler.image.quantise`; 8 bits only.
+        metadata: "strip" leaves out EXIF, texts and settings. The colour profile stays: without it the colours would be
+            wrong.
+        keep_gps: whether EXIF's place goes into the file.
+        settings_json: a JSON object; `read_settings` gives it back.
+        overwrite: replace an existing file.
+
+    Raises:
+        ImageError: as `check_output`, or the file cannot be written.
+    """
+    path = Path(path)
+    kind = check_output(path, picture.size, format=format, bit_depth=bit_depth, overwrite=overwrite)
+    depth = bit_depth or (picture.depth if kind in _DEEP else 8)
+    if not 1 <= quality <= 100:
+        raise ImageError(f"{path}: quality {quality} is not within 1 to 100")
+    strip = metadata == "strip"
+    text = {} if strip else dict(picture.text)
+    settings = None if strip or settings_json is None else json.dumps(json.loads(settings_json))
+    in_exif = kind != "PNG"
+    exif = written(
+        None if strip else picture.exif,
+        picture.size,
+        keep_gps=keep_gps,
+        settings=settings if in_exif else None,
+        text=text if in_exif else {},
+    )
+    texts = text if settings is None else {**text, KEY: settings}
+    options = Options(quality=quality, depth=depth, dither=dither, icc=picture.icc, exif=exif, texts=texts)
+    with _complete_or_absent(path) as stream:
+        return write(picture, stream, kind, options)
+
+
+def check_output(
+    path: str | os.PathLike[str],
+    size: Size,
+    *,
+    format: str | None = None,
+    bit_depth: Literal[8, 16] | None = None,
+    overwrite: bool = False,
+) -> str:
+    """The format that a picture of `size` will be written in; to be asked before a long run.
+
+    Raises:
+        ImageError: unknown format, too large or too deep for it, an existing file, or a folder that is missing or may
+            not be written to.
+    """
+    path = Path(path)
+    kind = {"JPG": "JPEG", "TIF": "TIFF"}.get(format.upper(), format.upper()) if format else None
+    suffix = path.suffix.lower()
+    kind = kind or next((kind for kind, suffixes in _WRITTEN.items() if suffix in suffixes.split()), None)
+    Pillow.init()
+    allowed = [kind for kind in _WRITTEN if kind in Pillow.SAVE]
+    if kind not in allowed:
+        wrong = f"format {format!r}" if format else f"suffix {path.suffix!r}"
+        raise ImageError(f"{path}: {wrong} cannot be written; allowed are {', '.join(allowed)}")
+    side, pixels = _LIMITS.get(kind, ((1 << 31) - 1, None))
+    if max(size) > side or (pixels is not None and size.width * size.height > pixels):
+        most = f"{side} pixels a side" + (f" and {pixels >> 20} Mi pixels" if pixels else "")
+        raise ImageError(f"{path}: {size} is too large for {kind}, which holds {most}; write PNG or TIFF")
+    if bit_depth == 16 and kind not in _DEEP:
+        raise ImageError(f"{path}: {kind} holds 8 bits per sample, not 16; write PNG or TIFF")
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder; give the name of a file")
+    if path.exists() and not overwrite:
+        raise ImageError(f"{path}: exists already; choose another name or allow to overwrite it")
+    if not path.parent.is_dir():
+        raise ImageError(f"{path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise ImageError(f"{path}: the folder {path.parent} cannot be written to; choose another one")
+    return kind
+
+
+def read_settings(source: str | os.PathLike[str] | bytes | BinaryIO) -> dict[str, Any] | None:
+    """The settings that `save` put into this file, None if there are none; pixels are not read. Raises: ImageError."""
+    with _stream(source) as (stream, name), _told_apart(name):
+        return settings_in(_open(stream, MAX_PIXELS))
+
+
+def _check_input(name: str, width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"{name}: has no pixels ({width}x{height})")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name}: {width}x{height} is {width * height / 1e6:.0f} megapixels, above the limit of"
+            f" {max_pixels / 1e6:.0f}; allow it with --max-pixels {width * height}"
+        )
+
+
+@contextmanager
+def _stream(source: Any) -> Generator[tuple[BinaryIO, str], None, None]:
+    """A seekable binary file, and what to call it in messages."""
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(cast("str", source))
+        try:
+            if path.is_dir():
+                raise ImageError(f"{path}: is a folder; give the name of a picture")
+            if path.exists() and not path.is_file():
+                raise ImageError(f"{path}: is not a regular file; give the name of a picture")
+            stream = path.open("rb")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ImageError(f"{path}: cannot be opened ({reason}); check the name") from error
+        with stream:
+            yield cast("BinaryIO", stream), str(path)
+    elif isinstance(source, bytes):
+        yield BytesIO(source), "picture"
+    elif hasattr(source, "read"):
+        name = str(getattr(source, "name", None) or "picture")
+        seekable = hasattr(source, "seekable") and source.seekable()
+        yield cast("BinaryIO", source if seekable else BytesIO(source.read())), name
+    else:
+        kind = type(source).__name__
+        raise ImageError(f"{kind}: not a picture; give a path, bytes, a binary file, a Pillow image or an array")
+
+
+@contextmanager
+def _told_apart(name: str) -> Generator[None, None, None]:
+    """Turns whatever Pillow and its friends raise about broken data into one line."""
+    try:
+        yield
+    except ImageError as error:
+        text = str(error)
+        raise (error if text.startswith(f"{name}: ") else ImageError(f"{name}: {text}")) from error.__cause__
+    except MemoryError:
+        raise
+    except Pillow.UnidentifiedImageError as error:
+        raise ImageError(f"{name}: {error}; allowed are {', '.join(_READ)}") from error
+    except Exception as error:  # decoders fail in more ways than can be listed
+        raise ImageError(f"{name}: damaged or cut off ({_one_line(error)}); save or download it again") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _open(stream: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
+    """The picture in a file with only its header read.
+
+    `PIL.Image.open` compares the size with a limit that is global to the process and below what people upscale. So
+    the readers are asked directly, and the caller compares with its own limit. The few readers that ask for the global
+    limit themselves get ours.
+    """
+    Pillow.init()
+    stream.seek(0)
+    prefix = stream.read(16)
+    if not prefix:
+        raise ImageError("is empty")
+    reason = None
+    for kind in (kind for kind in _READ if kind in Pillow.OPEN):
+        factory, accepts = Pillow.OPEN[kind]
+        if accepts is not None and accepts(prefix) is not True:
+            continue
+        stream.seek(0)
+        try:
+            return factory(cast("Any", stream), "")
+        except Pillow.DecompressionBombError:
+            with _allowing(max_pixels):
+                stream.seek(0)
+                return factory(cast("Any", stream), "")
+        except (SyntaxError, IndexError, TypeError, EOFError, KeyError, ValueError, OSError) as error:
+            reason = reason or (f"damaged {kind} ({_one_line(error)})" if accepts is not None else None)
+    raise Pillow.UnidentifiedImageError(reason or "not a picture that can be read")
+
+
+@contextmanager
+def _allowing(pixels: int) -> Generator[None, None, None]:
+    """Pillow's own limit is at least `pixels` inside; the last one out of several threads puts it back."""
+    global _usual_limit
+    with _lock:
+        if not _at_work:
+            _usual_limit = Pillow.MAX_IMAGE_PIXELS
+        _at_work.append(pixels)
+        _set_limit()
+    try:
+        yield
+    finally:
+        with _lock:
+            _at_work.remove(pixels)
+            _set_limit()
+
+
+def _set_limit() -> None:
+    Pillow.MAX_IMAGE_PIXELS = None if _usual_limit is None else max(_usual_limit, *_at_work, 0)
+
+
+@contextmanager
+def _complete_or_absent(path: Path) -> Generator[IO[bytes], None, None]:
+    """A file to write to that gets its name when all went well, and leaves nothing when not."""
+    draft = path.parent / f".{secrets.token_hex(8)}.part"
+    try:
+        with draft.open("x+b") as stream:
+            yield stream
+        os.replace(draft, path)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ImageError(f"{path}: cannot be written ({_one_line(error)})") from error
+    finally:
+        draft.unlink(missing_ok=True)
