@@ -83,7 +83,7 @@ def bundled_folder() -> Path:
 
 
 def user_folders() -> list[Path]:
-    """Where the user's models are looked for: the folders in `UPSCALER_MODELS`, then `models` in the user's data folder."""
+    """Where the user's models are looked for: those in `UPSCALER_MODELS`, then `models` in the data folder."""
     listed = [Path(entry).expanduser() for entry in os.environ.get("UPSCALER_MODELS", "").split(os.pathsep) if entry]
     return [*listed, Path(platformdirs.user_data_dir("upscaler", appauthor=False)) / "models"]
 

@@ -29,7 +29,9 @@ def test_bundled_files_are_what_the_manifest_says(model: Model) -> None:
     assert model.bundled
     assert all((model.licence, model.author, model.source, model.description, model.architecture))
     if model.kind == "gan":
-        assert model.scale and model.halo and model.path in model.files
+        assert model.scale is not None
+        assert model.halo is not None
+        assert model.path in model.files
 
 
 def test_the_manifest_covers_every_weight_file() -> None:
@@ -98,7 +100,8 @@ def test_what_is_not_there_is_refused_in_one_line(wanted: str, folders: Path) ->
         weights.find(wanted, "gan")
     message = str(caught.value)
     assert len(message.splitlines()) == 1
-    assert str(folders) in message and "realesrgan-x4plus" in message
+    assert str(folders) in message
+    assert "realesrgan-x4plus" in message
 
 
 def test_a_misspelt_name_gets_the_nearest_one() -> None:

@@ -1,9 +1,9 @@
-"""Where a model runs and in which number format, how much memory is free there, and what to say when it was not enough."""
+"""Where a model runs, in which number format, how much memory is free there, and what to say when it was too little."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def pick_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX). Emulation would be slower than float32.
+    """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX); emulated, it is slower than float32.
 
     `torch.ops.mkldnn._is_mkldnn_bf16_supported` is no answer: it is true for emulation too.
     """
@@ -85,14 +85,14 @@ def _container_memory(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error says that memory ran out: torch has a class for CUDA only, the others are told by their text."""
+    """Whether the error says that memory ran out: torch has a class for CUDA only, others are told by their text."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
 
 @contextmanager
-def memory_errors(device: torch.device, what: str, remedy: str) -> Iterator[None]:
+def memory_errors(device: torch.device, what: str, remedy: str) -> Generator[None]:
     """Run the block; memory that runs out in it becomes `OutOfMemory`, and what the block had allocated is free again.
 
     Args:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import copy
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
-from spandrel import ImageModelDescriptor, ModelLoader, canonicalize_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
+from spandrel import ImageModelDescriptor, ModelLoader, canonicalize_state_dict  # pyright: ignore[reportMissingTypeStubs]
 
 from .. import weights
 from ..errors import SettingsError, UnsupportedModel, WeightsError
@@ -133,7 +134,8 @@ class GanUpscaler:
         self.dtype = dtype
         self.network = network
         self._layout = layout
-        network.model.to(device=device, dtype=dtype, memory_format=layout).eval().requires_grad_(False)  # pyright: ignore[reportCallIssue]
+        network.model.eval().requires_grad_(False)
+        network.model.to(device=device, dtype=dtype, memory_format=layout)  # pyright: ignore[reportCallIssue]
 
     def __call__(self, image: Image) -> Image:
         """`image` (H, W, 3) enlarged to (H * scale, W * scale, 3); float32 in [0, 1] both.
@@ -167,7 +169,7 @@ class GanUpscaler:
         bottom, right = high + more_y - height - top, wide + more_x - width - left
         padded = np.pad(image, ((top, bottom), (left, right), (0, 0)), mode="reflect")
         with memory_errors(self.device, f"{self.name}: a picture of {width}x{height}", "use smaller tiles"):
-            batch = torch.from_numpy(padded).permute(2, 0, 1)[None].to(self.device, self.dtype)
+            batch = torch.as_tensor(padded).permute(2, 0, 1)[None].to(self.device, self.dtype)
             result = self._run(batch)[0].permute(1, 2, 0).float().cpu().numpy()
         top, left = top * self.scale, left * self.scale
         cropped = result[top : top + height * self.scale, left : left + width * self.scale]
@@ -211,7 +213,9 @@ def read_network(path: Path) -> Network:
             "give a diffusion model in diffusers folder format to --model"
         )
     try:
-        network = ModelLoader().load_from_state_dict(state)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the architectures' own code, nothing that its user could act on
+            network = ModelLoader().load_from_state_dict(state)
     except Exception as error:  # a state dict that only looks like a known one fails in any way
         raise UnsupportedModel(
             f"{path}: no architecture that spandrel knows fits these weights ({_first_line(error)})"
@@ -239,9 +243,9 @@ def read_state_dict(path: Path) -> StateDict:
         raise UnsupportedModel(f"{path}: this is a folder; the GAN stage needs a .safetensors or .pth file")
     try:
         if path.suffix.lower() == ".safetensors":
-            return canonicalize_state_dict(safetensors.torch.load_file(path))
+            return canonicalize_state_dict(load_file(path))
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except safetensors.SafetensorError as error:
+    except SafetensorError as error:
         raise UnsupportedModel(f"{path}: not a whole safetensors file ({_first_line(error)})") from None
     except Exception as error:  # what a damaged or hostile pickle raises has no bounds
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -261,4 +265,4 @@ def _probe(side: int = 32) -> Image:
     y, x = np.mgrid[:side, :side] / side
     waves = np.stack([np.sin(5 * x + 3 * y), np.cos(4 * y - 2 * x), np.sin(6 * x * y)], axis=-1)
     stripes = ((2 * x + 3 * y) % 1 < 0.4)[..., None]
-    return np.clip(0.5 + 0.3 * waves + 0.3 * stripes * (1, 0.5, -1), 0, 1).astype(np.float32)
+    return (0.5 + 0.3 * waves + 0.3 * stripes * np.array((1, 0.5, -1))).clip(0, 1).astype(np.float32)
