@@ -189,6 +189,12 @@ def _read_as(image: Pillow.Image, raw: str) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
+def needs_tifffile(image: Pillow.Image) -> bool:
+    """Whether Pillow opens this TIFF and yet misreads it: more than 8 bits, each colour in a plane of its own."""
+    tags: Any = getattr(image, "tag_v2", {})
+    return tags.get(284, 1) == 2 and max(tags.get(258, (1,))) > 8
+
+
 def decode_tiff(stream: BinaryIO, check_size: Callable[[int, int], None], **rest: Any) -> Picture:
     """The picture in a TIFF that Pillow cannot read: floats, 32 bits, planes of 16 bits, BigTIFF with an old Pillow.
 

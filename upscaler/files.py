@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageFile
 
-from .decode import decode, decode_tiff
+from .decode import decode, decode_tiff, needs_tifffile
 from .encode import Options, write
 from .errors import ImageError
 from .geometry import Size
 from .image import Picture
-from .metadata import KEY, settings_in, written
+from .metadata import KEY, MAX_EXIF, Exif, settings_in
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Pillow.Image | NDArray[Any] | Picture"
 
@@ -36,6 +36,7 @@ _WRITTEN = {"PNG": ".png", "JPEG": ".jpg .jpeg", "WEBP": ".webp", "TIFF": ".tif 
 _DEEP = {"PNG", "TIFF"}
 # Longest side and most pixels: libjpeg's JPEG_MAX_DIMENSION, 14 bits in VP8, libavif's default limits for readers.
 # PNG and TIFF have signed 32 bits.
+_EXIF_IN_JPEG = 65533  # what a JPEG segment holds
 _LIMITS = {"JPEG": (65500, None), "WEBP": (16383, None), "AVIF": (32768, 1 << 28)}
 
 _lock = threading.Lock()
@@ -69,8 +70,10 @@ def load(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
             image = _open(stream, max_pixels)
         except Pillow.UnidentifiedImageError:
             stream.seek(0)
-            if stream.read(4)[:2] not in (b"II", b"MM"):
+            if stream.read(2) not in (b"II", b"MM"):
                 raise
+            image = None
+        if image is None or needs_tifffile(image):
             return decode_tiff(stream, lambda w, h: _check_input(name, w, h, max_pixels), format="TIFF", **origin)
         _check_input(name, image.width, image.height, max_pixels)
         origin["format"] = "JPEG" if image.format == "MPO" else image.format
@@ -118,18 +121,15 @@ def save(
     strip = metadata == "strip"
     text = {} if strip else dict(picture.text)
     settings = None if strip or settings_json is None else json.dumps(json.loads(settings_json))
-    in_exif = kind != "PNG"
-    exif = written(
-        None if strip else picture.exif,
-        picture.size,
-        keep_gps=keep_gps,
-        settings=settings if in_exif else None,
-        text=text if in_exif else {},
-    )
-    texts = text if settings is None else {**text, KEY: settings}
-    options = Options(quality=quality, depth=depth, dither=dither, icc=picture.icc, exif=exif, texts=texts)
+    exif = Exif.parse(None if strip else picture.exif).described(picture.size, keep_gps=keep_gps)
+    notices: tuple[str, ...] = ()
+    if kind == "PNG":
+        text |= {} if settings is None else {KEY: settings}
+    else:
+        exif, notices = exif.with_texts(settings, text, most=_EXIF_IN_JPEG if kind == "JPEG" else MAX_EXIF)
+    options = Options(quality=quality, depth=depth, dither=dither, icc=picture.icc, exif=exif, texts=text)
     with _complete_or_absent(path) as stream:
-        return write(picture, stream, kind, options)
+        return notices + write(picture, stream, kind, options)
 
 
 def check_output(

@@ -23,7 +23,7 @@ Image: TypeAlias = NDArray[np.float32]
 Samples: TypeAlias = NDArray[Any]
 """(H, W, C) uint8 or uint16 as they stand in files: C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha)."""
 
-STRIP_PIXELS = 1 << 20
+STRIP_PIXELS = 1 << 18
 """Pixels handled at once by anything that walks over a whole picture: temporaries stay at a few MB."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, what JPEG and Pillow call luma

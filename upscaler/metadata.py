@@ -26,6 +26,7 @@ USER_COMMENT, _WIDTH, _HEIGHT = 0x9286, 0xA002, 0xA003
 # Description, maker, model, resolution and its unit, software, date, artist, host, rating, copyright, Windows' titles.
 # A list of what is kept: in a TIFF this directory also says where its pixels lie, which is of no use elsewhere.
 _KEPT = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095)
+_NO_TEXT: Mapping[str, str] = {}
 _IMAGE_TEXT = ("Raw profile type ", "XML:com.adobe.xmp")  # EXIF again, and XMP that repeats place and orientation
 
 
@@ -72,10 +73,33 @@ class Exif:
         """The UserComment as it stands in the block."""
         return self.exposure.get(USER_COMMENT)
 
-    def without_comment(self) -> Exif:
-        """The same without its UserComment."""
-        exposure = {tag: value for tag, value in self.exposure.items() if tag != USER_COMMENT}
-        return Exif(self.main, exposure, self.place)
+    def described(self, size: Size, *, keep_gps: bool) -> Exif:
+        """The same for a picture of another size, with or without the place."""
+        exposure = dict(self.exposure)
+        if _WIDTH in exposure or _HEIGHT in exposure:
+            exposure |= {_WIDTH: size.width, _HEIGHT: size.height}
+        return Exif(self.main, exposure, self.place if keep_gps else {})
+
+    def with_texts(self, settings: str | None, text: Mapping[str, str], *, most: int) -> tuple[Exif, tuple[str, ...]]:
+        """The same with settings (a JSON object) and texts in the UserComment, in at most `most` bytes, and notices.
+
+        What does not fit is left out: first the texts, then the settings, then the block itself.
+        """
+        previous = _text(self.comment)
+        for kept_settings, kept_text, lost in (
+            (settings, text, ()),
+            (settings, _NO_TEXT, ("its texts",)),
+            (None, _NO_TEXT, ("its texts and the settings",)),
+        ):
+            exif = self
+            if kept_settings is not None or kept_text:
+                found: dict[str, Any] = {**kept_text, KEY: json.loads(kept_settings) if kept_settings else None}
+                found |= {"UserComment": previous} if previous else {}
+                comment = _user_comment(json.dumps(found))
+                exif = Exif(self.main, self.exposure | {USER_COMMENT: comment}, self.place)
+            if len(exif.tobytes() or b"") <= most:
+                return exif, tuple(f"{what} do not fit into {most >> 10} KiB of EXIF and are left out" for what in lost)
+        return Exif({}, {}, {}), (f"its EXIF, texts and settings do not fit into {most >> 10} KiB and are left out",)
 
     def tobytes(self) -> bytes | None:
         """The block with its `Exif\\0\\0` header; None where there is nothing to say."""
@@ -116,20 +140,6 @@ def read(image: Pillow.Image, notices: list[str]) -> Described:
         notices.append("its EXIF block is damaged or too long and is left out")
         block = None
     return Described(orientation, block, text)
-
-
-def written(exif: bytes | None, size: Size, *, keep_gps: bool, settings: str | None, text: Mapping[str, str]) -> Exif:
-    """The EXIF directories to write: pixel sizes brought up to date, place kept or not, settings and texts put in."""
-    parts = Exif.parse(exif)
-    exposure = dict(parts.exposure)
-    if _WIDTH in exposure or _HEIGHT in exposure:
-        exposure |= {_WIDTH: size.width, _HEIGHT: size.height}
-    if settings is not None or text:
-        comment: dict[str, Any] = {**text, KEY: json.loads(settings) if settings is not None else None}
-        if previous := _text(exposure.get(USER_COMMENT)):
-            comment["UserComment"] = previous
-        exposure[USER_COMMENT] = _user_comment(json.dumps(comment))
-    return Exif(dict(parts.main), exposure, dict(parts.place) if keep_gps else {})
 
 
 def settings_in(image: Pillow.Image) -> dict[str, Any] | None:
