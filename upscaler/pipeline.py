@@ -9,6 +9,7 @@ right at every moment, also when the run is stopped.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .blend import to_grid
 from .consistency import RADIUS, enforce_consistency
 from .enlarge import enlarge
 from .errors import OutOfMemory
@@ -28,6 +30,7 @@ from .planning import plan_tiles
 from .refine import fitting_tile, refine
 from .seams import SeamReport, seam_plans, seam_score
 from .settings import Sampling, Settings
+from .strips import strips
 from .wavelet import filter_detail
 
 _SEAM_SEED = 1 << 64  # seam passes see other noise than the pass whose joints they mend
@@ -65,7 +68,7 @@ def run(
         yield from job.enlarge(upscaler, region)
     else:
         plan = plan_tiles(job.target, settings.tiles, multiple=refiner.multiple)
-        needs = _Needs.of(region, plan, settings, multiple=refiner.multiple)
+        needs = _Needs.of(job.around(region), plan, settings, multiple=refiner.multiple)
         yield from job.enlarge(upscaler, needs.base)
         base = job.canvas.copy()
         yield from job.refine(Stage.REFINE, [plan.touching(needs.tiles)], settings.diffusion.sampling, refiner)
@@ -105,6 +108,15 @@ class _Run:
     def canvas(self) -> Image:
         return self.result.pixels
 
+    @property
+    def factor(self) -> float:
+        """How many times larger the result is, on the axis where that is more."""
+        return max(new / old for new, old in zip(self.target, self.picture.size))
+
+    def around(self, region: Box | None) -> Box | None:
+        """What must be right before input consistency is enforced, for the region to be right after it."""
+        return region and region.grow(math.ceil(RADIUS * self.factor), self.target)
+
     def part(self, region: Box | None) -> Picture:
         """The result, or what lies in the region."""
         if region is None:
@@ -115,9 +127,7 @@ class _Run:
 
     def enlarge(self, upscaler: Upscaler | None, needed: Box | None) -> Iterator[Event]:
         """Let the canvas be the enlarged picture, true to the input, and alpha be alpha enlarged the same way."""
-        if needed is not None:
-            margin = round(RADIUS * max(t / s for t, s in zip(self.target, self.picture.size)))
-            needed = needed.grow(margin, self.target)
+        needed = self.around(needed)
         tile = self.settings.gan.tile
         with self._clock(Stage.ENLARGE):
             while True:
@@ -135,6 +145,7 @@ class _Run:
                 strength=self.settings.wavelet.consistency,
                 quantisation=self.picture.jpeg_quantisation,
             )
+            _finish_pixels(self.canvas)
 
     def _enlarge(self, upscaler: Upscaler | None, needed: Box | None, tile: int) -> Iterator[Event]:
         layers = [self.picture.pixels]
@@ -152,14 +163,13 @@ class _Run:
         self, stage: Stage, plans: Sequence[Plan], sampling: Sampling, refiner: Refiner, *, seed: int = 0
     ) -> Iterator[Event]:
         """Redraw the tiles of some plans in the canvas."""
-        factor = max(t / s for t, s in zip(self.target, self.picture.size))
         wavelet = self.settings.wavelet
         seed += self.settings.diffusion.seed
 
         def redraw(crops: list[Image], boxes: list[Box], on_step: OnStep) -> list[Image]:
             tiles = refiner(crops, boxes=boxes, sampling=sampling, seed=seed, on_step=on_step)
             return [
-                filter_detail(tile, crop, scale=factor, color=wavelet.color, denoise=wavelet.denoise)
+                filter_detail(tile, crop, scale=self.factor, color=wavelet.color, denoise=wavelet.denoise)
                 if np.isfinite(tile).all()
                 else tile
                 for tile, crop in zip(tiles, crops)
@@ -202,8 +212,9 @@ class _Run:
         """Bring the low resolution content of the redrawn picture back to that of the base, which is the input's."""
         with self._clock(Stage.FINISH):
             yield self._progress(Stage.FINISH, 0, 1)
-            source = self.picture.size
-            enforce_consistency(self.canvas, base, size=source, strength=self.settings.wavelet.consistency)
+            size, strength = self.picture.size, self.settings.wavelet.consistency
+            enforce_consistency(self.canvas, base, size=size, strength=strength)
+            _finish_pixels(self.canvas)
             yield self._progress(Stage.FINISH, 1, 1)
 
     def _progress(
@@ -218,3 +229,10 @@ class _Run:
         start = time.perf_counter()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def _finish_pixels(canvas: Image) -> None:
+    """Bring a canvas back to what every stage expects: [0, 1], on the grid of exact sums; in place, strip by strip."""
+    for start, stop in strips(*canvas.shape[:2]):
+        rows = canvas[start:stop]
+        to_grid(np.clip(rows, 0, 1, out=rows))

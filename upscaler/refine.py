@@ -48,9 +48,9 @@ def refine(canvas: Image, plans: Sequence[Plan], redraw: Redraw, *, batch: int) 
     done = 0
     with ThreadPoolExecutor(1, thread_name_prefix="refiner") as thread:
         for wave in (Wave(canvas, tiles) for plan in plans for tiles in plan.waves()):
-            retry: deque[list[tuple[Tile, Image]]] = deque()
+            retry: deque[tuple[Tile, Image]] = deque()
             while wave or retry:
-                taken = retry.popleft() if retry else wave.take(batch)
+                taken = [retry.popleft() for _ in range(min(batch, len(retry)))] or wave.take(batch)
                 boxes = [tile.box for tile, _ in taken]
                 yield Refining(done, 0, 0, tuple(boxes))
                 try:
@@ -60,7 +60,7 @@ def refine(canvas: Image, plans: Sequence[Plan], redraw: Redraw, *, batch: int) 
                         raise
                     batch = len(taken) // 2
                     yield Notice(f"a batch of {len(taken)} tiles did not fit into memory; going on with {batch}")
-                    retry.extendleft([taken[batch:], taken[:batch]])
+                    retry.extendleft(reversed(taken))
                     continue
                 for (tile, crop), image in zip(taken, redrawn):
                     if np.isfinite(image).all():

@@ -210,7 +210,9 @@ class Output(_Group):
 
     format: Annotated[Format, _spec("file format; auto follows the file name", "--format", "-f")] = "auto"
     quality: Annotated[int, _spec("quality of lossy formats", "--quality", low=1, high=100, step=1)] = 95
-    bit_depth: Annotated[Literal[8, 16], _spec("bits for each channel; 16 needs PNG or TIFF", "--bit-depth")] = 8
+    bit_depth: Annotated[
+        Literal[0, 8, 16], _spec("bits for each channel; 16 needs PNG or TIFF, 0 is as the input where possible", "--bit-depth")
+    ] = 0
     dither: Annotated[bool, _spec("dither when rounding to 8 bits", "--dither")] = True
     metadata: Annotated[bool, _spec("keep EXIF, text and settings in the file", "--metadata")] = True
     gps: Annotated[bool, _spec("keep the place where a photograph was taken", "--gps")] = True

@@ -1,0 +1,33 @@
+# make demo   set up, then enlarge the bundled photograph 512x512 -> 2048x2048 through all stages
+# make test   set up, then run all tests
+# make check  lint, types, tests
+# make clean  remove what these made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check lint clean
+
+demo: $(VENV)/installed
+	$(BIN)/upscaler run examples/photo.png -o demo/photo-x4.png --compare --overwrite
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+check: lint test
+
+lint: $(VENV)/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+# On Linux without a GPU the CPU build of torch would do, but it lies on an index of its own: the pinned pair serves both.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "upscaler needs Python 3.10 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,lint]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .ruff_cache

@@ -1,0 +1,108 @@
+"""The Python API: one call for a picture, one for its events, one for its plan."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from . import pipeline
+from .errors import SettingsError, WeightsNotFound
+from .events import Event, Finished, Notice
+from .files import Source, load
+from .geometry import Box, Size
+from .image import Picture
+from .models import load_refiner, load_upscaler
+from .models.base import Refiner, Upscaler
+from .planning import RunPlan, plan_run
+from .settings import Settings
+
+_USUAL_SCALE, _USUAL_HALO, _USUAL_MULTIPLE = 4, 32, 8  # of models that are not known before they are loaded
+
+
+def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
+    """The picture enlarged, with new detail, and with its alpha, colour profile and metadata.
+
+        upscaler.upscale("photo.jpg").save("large.png")
+        upscaler.upscale(array, 2, strength=0.3, seed=7, model="path/to/stable-diffusion").pixels
+
+    Args:
+        image: a path, bytes, a binary file, a Pillow image, an array (H, W, C), or a `Picture`.
+        scale: 0.5 to 16; or give `width`, `height` or `megapixels`.
+        options: any option of the command line by its long name with underscores, `settings`, `upscaler`, `refiner` and
+            `region` as in `run`.
+
+    Raises:
+        UpscalerError: see `upscaler.errors`.
+    """
+    if not {"width", "height", "megapixels"} & options.keys():
+        options["scale"] = scale
+    for event in run(image, **options):
+        if isinstance(event, Finished):
+            return event.picture
+    raise AssertionError("a run ends with Finished")
+
+
+def run(
+    image: Source,
+    settings: Settings | None = None,
+    *,
+    upscaler: Upscaler | None = None,
+    refiner: Refiner | None = None,
+    region: Box | None = None,
+    **options: Any,
+) -> Iterator[Event]:
+    """The events of enlarging a picture: `Progress` and `Notice`, and one `Finished` with the result at the end.
+
+    Close the generator to stop; memory and models are free within one step, and `Progress.picture` of the last event
+    holds what was finished.
+
+    Args:
+        image: as in `upscale`.
+        settings: default is `Settings()`; `options` are laid over it.
+        upscaler, refiner: models that are loaded already, for many pictures in a row; default is what the settings name.
+        region: only this part of the result, in its pixels; equal to that part of the whole result.
+    """
+    settings = (settings or Settings()).but(**options)
+    picture = load(image, max_pixels=settings.output.max_pixels * 1_000_000)
+    yield from (Notice(message) for message in picture.notices)
+    settings.target.of(picture.size)  # an impossible size is said before models are loaded
+    upscaler = upscaler or upscaler_for(settings)
+    refiner = refiner or refiner_for(settings)
+    if refiner is not None and settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
+        yield Notice(f"the diffusion model {settings.diffusion.model} takes no prompt; it is ignored")
+    yield from pipeline.run(picture, settings, upscaler=upscaler, refiner=refiner, region=region)
+
+
+def upscaler_for(settings: Settings) -> Upscaler | None:
+    """The super-resolution model that the settings name, loaded; `None` for "none"."""
+    if settings.gan.model == "none":
+        return None
+    return load_upscaler(settings.gan.model, device=settings.hardware.device, precision=settings.hardware.precision)
+
+
+def refiner_for(settings: Settings) -> Refiner | None:
+    """The diffusion model that the settings name, loaded; `None` for "none" and for a strength of 0."""
+    if settings.diffusion.model == "none" or settings.diffusion.strength == 0:
+        return None
+    return load_refiner(settings.diffusion.model, device=settings.hardware.device, precision=settings.hardware.precision)
+
+
+def plan(image: Source | Size, settings: Settings | None = None, **options: Any) -> RunPlan:
+    """What a run would do to a picture, or to one of that size: sizes, tiles, evaluations, memory. Loads no model.
+
+    Raises:
+        SettingsError: the settings do not fit this picture.
+        WeightsNotFound: the super-resolution model is not there.
+    """
+    from . import weights
+
+    settings = (settings or Settings()).but(**options)
+    size = image if isinstance(image, Size) else load(image, max_pixels=settings.output.max_pixels * 1_000_000).size
+    scale, halo = 0, 0
+    if settings.gan.model != "none":
+        model = weights.get(settings.gan.model, "gan")
+        scale, halo = model.scale or _USUAL_SCALE, model.halo or _USUAL_HALO
+    return plan_run(size, settings, scale=scale, halo=halo, multiple=_USUAL_MULTIPLE)

@@ -1,0 +1,30 @@
+"""The models behind the two protocols. torch and its friends live below here and are imported when a model is loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .base import Refiner, Upscaler
+
+
+def load_upscaler(name: str = "realesrgan-x4plus", *, device: str = "auto", precision: str = "auto") -> Upscaler:
+    """The super-resolution network of that name, or in that .safetensors or .pth file.
+
+    Args:
+        name: as `upscaler models list` shows it, or a path. Safetensors are preferred; pickles are loaded weights-only.
+        device, precision: as in `settings.Hardware`.
+
+    Raises:
+        WeightsNotFound, UnsupportedModel, SettingsError: in one line, with what to do.
+    """
+    from .gan import load_upscaler as load
+
+    return load(name, device=device, precision=precision)
+
+
+def load_refiner(name: str = "pocket", *, device: str = "auto", precision: str = "auto") -> Refiner:
+    """The diffusion model of that name, folder or hub id; see `upscaler.models.checkpoint.load_refiner`."""
+    from .checkpoint import load_refiner as load
+
+    return load(name, device=device, precision=precision)
