@@ -6,8 +6,7 @@ Iterative back-projection, `y += up(input - down(y))`, in place. The corrections
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -20,68 +19,49 @@ from .strips import apply_in_strips, strips
 
 Array = NDArray[np.float32]
 
-ROUNDS = 2
+RADIUS = 80
+"""How far, in pixels of the input, a result depends on its surroundings: twice the gate's 35 and the filters' 5."""
+
+_ROUNDS = 2
 
 
 def enforce_consistency(
-    canvas: Array, source: Array, *, strength: float = 1.0, steps: jpeg.Steps | None = None
+    canvas: Array,
+    source: Array,
+    *,
+    size: Size | None = None,
+    strength: float = 1.0,
+    quantisation: Sequence[Sequence[int]] | None = None,
 ) -> None:
-    """Make `canvas`, scaled down, equal `source`, in place, but for what may be compression noise of `source`.
+    """Make `canvas`, scaled down, equal to what it was made from, in place.
+
+    With the input picture as source, differences that may be compression noise are left alone: see
+    `jpeg.unexplained`. With `size`, the source is another picture of the canvas's size whose consistency has been
+    enforced already, and the canvas is brought back to it at the resolution of `size`; a canvas that equals the
+    source is then left as it is, bit for bit.
 
     Args:
-        canvas: (H, W, 3) float32. Where it is not larger than the source on both axes, nothing is done.
-        source: (h, w, 3) float32, the input picture.
+        canvas: (H, W, 3) float32. Where it is not larger than the input on both axes, nothing is done.
+        source: (h, w, 3) float32, the whole input picture; or (H, W, 3) if `size` is given.
+        size: of the input picture.
         strength: 0 (nothing) to 1.
-        steps: quantisation steps of a source that was JPEG-compressed (`jpeg.find_steps`). Differences within half a
-            step are then left alone: the compressed file does not contradict them.
+        quantisation: tables of the file that the input came from, see `jpeg.find_steps`; without them, traces of
+            JPEG compression are looked for in the picture.
 
     Source: iterative back-projection (Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L).
     """
-    height, width = source.shape[:2]
-
-    def correction() -> Array:
-        residual = _down(canvas, Size(width, height))
-        np.subtract(source, residual, out=residual)
+    height, width = canvas.shape[:2]
+    small = size or Size(source.shape[1], source.shape[0])
+    if strength == 0 or width <= small.width or height <= small.height:
+        return
+    target = source if size is None else _down(source, small)
+    steps = jpeg.find_steps(source, quantisation) if size is None else None
+    for _ in range(_ROUNDS):
+        residual = _down(canvas, small)
+        np.subtract(target, residual, out=residual)
         if steps is not None:
             gate = partial(jpeg.unexplained, steps=steps)
-            apply_in_strips(gate, residual, source, halo=jpeg.HALO, align=jpeg.ALIGN)
-        return residual
-
-    _project(canvas, Size(width, height), strength, correction)
-
-
-def keep_consistency(canvas: Array, base: Array, size: Size, *, strength: float = 1.0) -> None:
-    """Make `canvas`, scaled down to `size`, equal `base` scaled down, in place.
-
-    For a canvas that was refined from a base whose consistency has been enforced already. A canvas that equals the
-    base is left as it is, bit for bit.
-
-    Args:
-        canvas, base: (H, W, 3) float32. Where they are not larger than `size` on both axes, nothing is done.
-        size: of the input picture.
-        strength: 0 (nothing) to 1.
-    """
-
-    def correction() -> Array:
-        residual = _down(canvas, size)
-        np.subtract(_down(base, size), residual, out=residual)
-        return residual
-
-    _project(canvas, size, strength, correction)
-
-
-def halo(scale: float, *, compressed: bool) -> int:
-    """How far, in pixels of the canvas, a result of `enforce_consistency` depends on its surroundings."""
-    reach = 2 + 2 + math.ceil(2 / scale) + (jpeg.HALO if compressed else 0)
-    return math.ceil(ROUNDS * reach * scale)
-
-
-def _project(canvas: Array, size: Size, strength: float, correction: Callable[[], Array]) -> None:
-    height, width = canvas.shape[:2]
-    if strength == 0 or width <= size.width or height <= size.height:
-        return
-    for _ in range(ROUNDS):
-        residual = correction()
+            apply_in_strips(gate, residual, target, halo=jpeg.HALO, align=jpeg.ALIGN)
         if strength != 1:
             residual *= np.float32(strength)
         for start, stop in strips(height, width):

@@ -61,10 +61,10 @@ HALO = 48
 ALIGN = 16
 """Windows passed to `unexplained` start at multiples of this: a chroma block of a 4:2:0 picture."""
 
-_LOW_LEVELS = (3, 4, 4)
+_LOW_LEVELS = 4
 _CERTAIN = 0.4
 _ENOUGH = 64
-_SAMPLE = 512
+_SAMPLE = 640
 
 
 def find_steps(image: Array, tables: Sequence[Sequence[int]] | None = None) -> Steps | None:
@@ -80,17 +80,16 @@ def find_steps(image: Array, tables: Sequence[Sequence[int]] | None = None) -> S
     those that are not zero is thus near one for the right tables (0.54 to 0.99 on photographs of quality 25 to 95)
     and at most 0.04 on photographs that were not compressed.
     """
-    origins = [(0, 0), _block_origin(image)]
+    luma = _sample(image)
+    origins = [(0, 0), _block_origin(luma)]
     if tables:
         known = [np.asarray(table).reshape(8, 8) for table in (tables[0], tables[min(1, len(tables) - 1)])]
-        origin = max(origins, key=lambda origin: _fit(_coefficients(image, origin), known[0]))
-        return _steps(known[0], known[1], origin)
+        return _steps(known[0], known[1], max(origins, key=lambda origin: _fit(_coefficients(luma, origin), known[0])))
     for origin in origins:
-        coefficients = _coefficients(image, origin)
+        coefficients = _coefficients(luma, origin)
         quality = max(range(5, 97), key=lambda quality: _fit(coefficients, standard_tables(quality)[0]))
-        luma, chroma = standard_tables(quality)
-        if _fit(coefficients, luma) > _CERTAIN:
-            return _steps(luma, chroma, origin)
+        if _fit(coefficients, standard_tables(quality)[0]) > _CERTAIN:
+            return _steps(*standard_tables(quality), origin)
     return None
 
 
@@ -99,8 +98,8 @@ def unexplained(difference: Array, source: Array, steps: Steps) -> Array:
 
     A coefficient of the file stands for all values within half a step. A difference within that interval is no news,
     it may be compression noise; of a larger one only what lies beyond is kept. Where the other picture is flat, that
-    is damped too: a block that holds an edge rings all over. A low band is kept as it is, wider for chroma. Chroma is
-    taken as subsampled 2x2.
+    is damped too: a block that holds an edge rings all over. A low band is kept as it is. Chroma is taken as
+    subsampled 2x2.
 
     Args:
         difference: the decoded picture less the other one, (h, w, 3) float32 RGB; its first row is a multiple of
@@ -115,9 +114,9 @@ def unexplained(difference: Array, source: Array, steps: Steps) -> Array:
     trust = _contrast(planes.split(source - difference)[0])
     trust /= trust + (2 * steps.luma[:3, :3].mean() / 8) ** 2
     kept: list[Array] = []
-    for plane, levels, step in zip(planes.split(difference), _LOW_LEVELS, (steps.luma, steps.chroma, steps.chroma)):
-        low = planes.smooth(plane, levels)
-        kept.append(low + trust * _beyond(plane - low, step, steps.origin, 1 if step is steps.luma else 2))
+    for plane, step, subsampling in zip(planes.split(difference), (steps.luma, steps.chroma, steps.chroma), (1, 2, 2)):
+        low = planes.smooth(plane, _LOW_LEVELS)
+        kept.append(low + trust * _beyond(plane - low, step, steps.origin, subsampling))
     return planes.join(kept)
 
 
@@ -163,12 +162,16 @@ def _steps(luma: NDArray[np.int64], chroma: NDArray[np.int64], origin: tuple[int
     return Steps((luma / 255).astype(np.float32), (chroma / 255).astype(np.float32), origin)
 
 
-def _coefficients(image: Array, origin: tuple[int, int]) -> Array:
-    """DCT coefficients of luma in units of 1/255, in the middle of the picture."""
-    x, y = (start + max(size - _SAMPLE, 0) // 16 * 8 for start, size in zip(origin, (image.shape[1], image.shape[0])))
-    sample = image[y : y + _SAMPLE, x : x + _SAMPLE]
-    height, width = (size // 8 * 8 for size in sample.shape[:2])
-    return _dct(planes.split(sample[:height, :width])[0] * np.float32(255))
+def _sample(image: Array) -> Array:
+    """Luma of the middle of a picture, in units of 1/255; it starts at a multiple of 8."""
+    top, left = (max(length - _SAMPLE, 0) // 16 * 8 for length in image.shape[:2])
+    return planes.split(image[top : top + _SAMPLE, left : left + _SAMPLE])[0] * np.float32(255)
+
+
+def _coefficients(luma: Array, origin: tuple[int, int]) -> Array:
+    luma = luma[origin[1] :, origin[0] :]
+    height, width = (length // 8 * 8 for length in luma.shape)
+    return _dct(luma[:height, :width])
 
 
 def _fit(coefficients: Array, table: NDArray[np.int64]) -> float:
@@ -180,13 +183,12 @@ def _fit(coefficients: Array, table: NDArray[np.int64]) -> float:
     return float(np.cos(2 * np.pi * ratios).mean()) if ratios.size >= _ENOUGH else 0.0
 
 
-def _block_origin(image: Array) -> tuple[int, int]:
+def _block_origin(luma: Array) -> tuple[int, int]:
     """x and y, 0 to 7, where the steps between neighbouring pixels are largest, as they are at the sides of blocks."""
-    luma = planes.split(image)[0]
     origin: list[int] = []
     for axis in (1, 0):
         steps = np.abs(np.diff(luma, axis=axis)).mean(axis=1 - axis)
-        excess = steps[1:-1] - np.minimum(steps[:-2], steps[2:])  # step i lies between pixels i + 1 and i + 2
+        excess = steps[1:-1] - np.minimum(steps[:-2], steps[2:])  # number i lies between pixels i + 1 and i + 2
         means = [float(excess[phase::8].mean()) if excess[phase::8].size else 0.0 for phase in range(8)]
         origin.append((int(np.argmax(means)) + 2) % 8)
     return origin[0], origin[1]

@@ -37,16 +37,16 @@ def smooth(plane: Array, levels: int) -> Array:
 
 
 def _blur(plane: Array, step: int, *, axis: int) -> Array:
-    widths = [(0, 0), (0, 0)]
-    widths[axis] = (step, step)
-    padded = np.pad(plane, widths, mode="edge").swapaxes(0, axis)
-    result = padded[step:-step] * np.float32(2)
-    result += padded[: -2 * step]
-    result += padded[2 * step :]
+    result = plane * np.float32(2)
+    source, target = plane.swapaxes(0, axis), result.swapaxes(0, axis)
+    target[step:] += source[:-step]
+    target[:step] += source[:1]
+    target[:-step] += source[step:]
+    target[-step:] += source[-1:]
     result *= np.float32(0.25)
-    return result.swapaxes(0, axis)
+    return result
 
 
 def _mix(matrix: Array, planes: Sequence[Array]) -> list[Array]:
     # Written out, because a matrix product may round differently when the picture is cut into strips.
-    return [sum((weight * plane for weight, plane in zip(row[1:], planes[1:])), row[0] * planes[0]) for row in matrix]
+    return [a * planes[0] + b * planes[1] + c * planes[2] for a, b, c in matrix]
