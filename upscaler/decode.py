@@ -54,10 +54,10 @@ def decode(image: Pillow.Image, *, again: Callable[[], ImageFile.ImageFile] | No
     if profile is not None and metadata.profile_space(profile) not in fits:
         notices.append("its colour profile does not fit its colours and is left out")
         profile = None
-    # the EXIF block is read after the pixels: Pillow itself turns some formats while decoding them
     described = metadata.read(image, notices)
-    samples = _turn(samples, described.orientation)
-    if described.orientation > 4:
+    orientation = 1 if image.format == "TIFF" else described.orientation  # Pillow turns a TIFF while it decodes it
+    samples = _turn(samples, orientation)
+    if orientation > 4:
         tables = {key: [table[8 * (i % 8) + i // 8] for i in range(64)] for key, table in tables.items()}
     fields: dict[str, Any] = {
         "icc": profile,
@@ -221,7 +221,7 @@ def decode_tiff(stream: BinaryIO, check_size: Callable[[int, int], None], **rest
         if samples.dtype.kind == "f" and not (samples.min() >= 0 and samples.max() <= 1):
             notices.append("holds values outside 0 to 1, which are clipped")
         orientation = page.tags.valueof(274, default=1)
-        profile = page.iccprofile
+        profile = page.tags.valueof(34675)
     depth = 8 if samples.dtype == np.uint8 else 16
     fields: dict[str, Any] = {"icc": profile, "notices": tuple(notices), **rest}
     return from_samples(_turn(samples, orientation), depth=depth, **fields)

@@ -163,7 +163,7 @@ def _write_tiff(picture: Picture, stream: IO[bytes], options: Options) -> tuple[
     width, height = picture.size
     samples = channels + alpha
     big = width * height * samples * options.depth // 8 > _CLASSIC_TIFF
-    comment = options.exif.comment or b""
+    blocks = {34675: options.icc, metadata.USER_COMMENT: options.exif.comment if big else None}
     strips = strips_of(
         picture, channels=channels, alpha=alpha, depth=options.depth, dither=options.dither, rows=_TIFF_ROWS
     )
@@ -178,10 +178,9 @@ def _write_tiff(picture: Picture, stream: IO[bytes], options: Options) -> tuple[
             rowsperstrip=_TIFF_ROWS,
             compression="zlib",
             predictor=2,
-            iccprofile=options.icc,
             software=False,
             metadata=None,
-            extratags=[(metadata.USER_COMMENT, 7, len(comment), comment, True)] if big and comment else None,
+            extratags=[(tag, 7, len(value), value, True) for tag, value in blocks.items() if value],
         )
     if big:
         return ("a TIFF of more than 4 GiB holds no EXIF here: only the settings were kept",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import threading
@@ -26,8 +27,8 @@ from .metadata import KEY, MAX_EXIF, Exif, settings_in
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Pillow.Image | NDArray[Any] | Picture"
 
-MAX_PIXELS = 1 << 28
-"""Largest input by default: 268 megapixels, 16384 x 16384. Above any camera, and decoded it takes 4 GB at most."""
+MAX_PIXELS = 256_000_000
+"""Largest input by default, 16000 x 16000: above any camera, and decoded it takes 3 GB (4 GB with alpha)."""
 
 # Formats read: Pillow's own readers of pictures. No EPS, PDF or WMF (they run other programs), no icons, no containers.
 # HEIF is there when the host has registered a reader for it.
@@ -85,12 +86,12 @@ def save(
     picture: Picture,
     path: str | os.PathLike[str],
     *,
-    format: str | None = None,
+    format: str = "auto",
     quality: int = 95,
-    bit_depth: Literal[8, 16] | None = None,
+    bit_depth: Literal[0, 8, 16] = 0,
     dither: bool = True,
-    metadata: Literal["all", "strip"] = "all",
-    keep_gps: bool = True,
+    metadata: bool = True,
+    gps: bool = True,
     settings_json: str | None = None,
     overwrite: bool = False,
 ) -> tuple[str, ...]:
@@ -99,14 +100,14 @@ def save(
     The file appears under its name only when it is complete.
 
     Args:
-        format: PNG, JPEG, WEBP, TIFF or AVIF; None takes it from the suffix.
+        format: png, jpeg, webp, tiff or avif; auto takes it from the suffix.
         quality: 1 to 100 for JPEG, WebP and AVIF; from 90 on JPEG and AVIF keep the full resolution of colour, and 100
             makes WebP lossless.
-        bit_depth: 8, or 16 for PNG and TIFF; None keeps the source's where the format can.
+        bit_depth: 8, or 16 for PNG and TIFF; 0 keeps the source's where the format can.
         dither: see `upscaler.image.quantise`; 8 bits only.
-        metadata: "strip" leaves out EXIF, texts and settings. The colour profile stays: without it the colours would be
+        metadata: False leaves out EXIF, texts and settings. The colour profile stays: without it the colours would be
             wrong.
-        keep_gps: whether EXIF's place goes into the file.
+        gps: whether EXIF's place goes into the file.
         settings_json: a JSON object; `read_settings` gives it back.
         overwrite: replace an existing file.
 
@@ -118,10 +119,9 @@ def save(
     depth = bit_depth or (picture.depth if kind in _DEEP else 8)
     if not 1 <= quality <= 100:
         raise ImageError(f"{path}: quality {quality} is not within 1 to 100")
-    strip = metadata == "strip"
-    text = {} if strip else dict(picture.text)
-    settings = None if strip or settings_json is None else json.dumps(json.loads(settings_json))
-    exif = Exif.parse(None if strip else picture.exif).described(picture.size, keep_gps=keep_gps)
+    text = dict(picture.text) if metadata else {}
+    settings = json.dumps(json.loads(settings_json)) if metadata and settings_json is not None else None
+    exif = Exif.parse(picture.exif if metadata else None).described(picture.size, gps=gps)
     notices: tuple[str, ...] = ()
     if kind == "PNG":
         text |= {} if settings is None else {KEY: settings}
@@ -136,8 +136,8 @@ def check_output(
     path: str | os.PathLike[str],
     size: Size,
     *,
-    format: str | None = None,
-    bit_depth: Literal[8, 16] | None = None,
+    format: str = "auto",
+    bit_depth: Literal[0, 8, 16] = 0,
     overwrite: bool = False,
 ) -> str:
     """The format that a picture of `size` will be written in; to be asked before a long run.
@@ -147,13 +147,12 @@ def check_output(
             not be written to.
     """
     path = Path(path)
-    kind = {"JPG": "JPEG", "TIF": "TIFF"}.get(format.upper(), format.upper()) if format else None
-    suffix = path.suffix.lower()
-    kind = kind or next((kind for kind, suffixes in _WRITTEN.items() if suffix in suffixes.split()), None)
+    suffix = path.suffix.lower() if format == "auto" else f".{format.lower()}"
+    kind = next((kind for kind, suffixes in _WRITTEN.items() if suffix in suffixes.split()), None)
     Pillow.init()
     allowed = [kind for kind in _WRITTEN if kind in Pillow.SAVE]
     if kind not in allowed:
-        wrong = f"format {format!r}" if format else f"suffix {path.suffix!r}"
+        wrong = f"suffix {path.suffix!r}" if format == "auto" else f"format {format!r}"
         raise ImageError(f"{path}: {wrong} cannot be written; allowed are {', '.join(allowed)}")
     side, pixels = _LIMITS.get(kind, ((1 << 31) - 1, None))
     if max(size) > side or (pixels is not None and size.width * size.height > pixels):
@@ -184,7 +183,7 @@ def _check_input(name: str, width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(
             f"{name}: {width}x{height} is {width * height / 1e6:.0f} megapixels, above the limit of"
-            f" {max_pixels / 1e6:.0f}; allow it with --max-pixels {width * height}"
+            f" {max_pixels / 1e6:g}; allow it with --max-pixels {math.ceil(width * height / 1e6)}"
         )
 
 

@@ -73,12 +73,12 @@ class Exif:
         """The UserComment as it stands in the block."""
         return self.exposure.get(USER_COMMENT)
 
-    def described(self, size: Size, *, keep_gps: bool) -> Exif:
+    def described(self, size: Size, *, gps: bool) -> Exif:
         """The same for a picture of another size, with or without the place."""
         exposure = dict(self.exposure)
         if _WIDTH in exposure or _HEIGHT in exposure:
             exposure |= {_WIDTH: size.width, _HEIGHT: size.height}
-        return Exif(self.main, exposure, self.place if keep_gps else {})
+        return Exif(self.main, exposure, self.place if gps else {})
 
     def with_texts(self, settings: str | None, text: Mapping[str, str], *, most: int) -> tuple[Exif, tuple[str, ...]]:
         """The same with settings (a JSON object) and texts in the UserComment, in at most `most` bytes, and notices.

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as Pillow
-from PIL import ImageCms, ImageOps, PngImagePlugin, features
+from PIL import ImageCms, ImageOps, PngImagePlugin
 
 from upscaler import files
 from upscaler.errors import ImageError
@@ -26,7 +26,8 @@ from upscaler.geometry import Size
 from upscaler.image import Picture
 from upscaler.metadata import EXIF_IFD, GPS_IFD
 
-AVIF = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+Pillow.init()
+AVIF = pytest.mark.skipif("AVIF" not in Pillow.SAVE, reason="this Pillow has no AVIF")
 EVERY = ["png", "jpg", "webp", "tif", pytest.param("avif", marks=AVIF)]
 SRGB: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 SETTINGS = {"scale": 4, "prompt": "snow, größer", "tiles": {"overlap": 64}}
@@ -74,17 +75,25 @@ def encoded(image: Pillow.Image, kind: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
+def with_chunk(png: bytes, kind: bytes, payload: bytes) -> bytes:
+    """A PNG with one more chunk after its header."""
+    chunk = struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
+    return png[:33] + chunk + png[33:]
+
+
 # --- pixels ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("name,depth", [("a.png", 8), ("a.png", 16), ("a.tif", 8), ("a.tiff", 16), ("a.webp", 8)])
+@pytest.mark.parametrize(("name", "depth"), [("a.png", 8), ("a.png", 16), ("a.tif", 8), ("a.tiff", 16), ("a.webp", 8)])
 def test_lossless_round_trip_is_exact(tmp_path: Path, channels: int, name: str, depth: Any) -> None:
     array = samples(channels, depth, 131)
     alpha = channels in (2, 4)
     assert save(Picture.from_array(array), tmp_path / name, bit_depth=depth, quality=100) == ()
     picture = load(tmp_path / name)
-    assert picture.depth == depth and picture.notices == () and picture.size == (31, 131)
+    assert picture.depth == depth
+    assert picture.notices == ()
+    assert picture.size == (31, 131)
     assert picture.grey == (channels < 3 and not name.endswith("webp"))
     result = back(picture, depth, alpha)
     colours = result.shape[2] - alpha
@@ -115,7 +124,8 @@ def test_lossy_alpha(tmp_path: Path, suffix: str) -> None:
     alpha = np.ascontiguousarray(np.linspace(0, 1, 56, dtype=np.float32)[None].repeat(40, axis=0))
     save(Picture(picture.pixels, alpha=alpha), tmp_path / f"a.{suffix}")
     again = load(tmp_path / f"a.{suffix}")
-    assert again.alpha is not None and np.abs(again.alpha - alpha).max() < 0.03
+    assert again.alpha is not None
+    assert np.abs(again.alpha - alpha).max() < 0.03
 
 
 def test_jpeg_has_no_alpha_and_says_so(tmp_path: Path) -> None:
@@ -124,7 +134,8 @@ def test_jpeg_has_no_alpha_and_says_so(tmp_path: Path) -> None:
     (notice,) = save(Picture.from_array(array), tmp_path / "a.jpg")
     assert "white" in notice
     again = load(tmp_path / "a.jpg")
-    assert again.alpha is None and np.all(again.pixels[:, :7] > 0.98)
+    assert again.alpha is None
+    assert np.all(again.pixels[:, :7] > 0.98)
 
 
 def test_bit_depth_follows_the_source_where_the_format_can(tmp_path: Path) -> None:
@@ -132,7 +143,8 @@ def test_bit_depth_follows_the_source_where_the_format_can(tmp_path: Path) -> No
     save(deep, tmp_path / "a.png")
     save(deep, tmp_path / "b.png", bit_depth=8)
     save(deep, tmp_path / "c.webp")
-    assert load(tmp_path / "a.png").depth == 16 and load(tmp_path / "b.png").depth == 8
+    assert load(tmp_path / "a.png").depth == 16
+    assert load(tmp_path / "b.png").depth == 8
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -150,7 +162,8 @@ def test_our_16_bit_png_is_what_another_reader_expects(tmp_path: Path, channels:
     assert np.array_equal(seen, expected)
     with (tmp_path / "a.png").open("rb") as stream:
         header = stream.read(26)
-    assert header[24] == 16 and header[25] == {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    assert header[24] == 16
+    assert header[25] == {1: 0, 2: 4, 3: 2, 4: 6}[channels]
 
 
 @pytest.mark.parametrize("depth", [8, 16])
@@ -197,7 +210,8 @@ def test_16_bit_colour_tiff_of_others(tmp_path: Path, options: dict[str, Any], c
     planes = np.moveaxis(array, 2, 0) if options.get("planarconfig") == "separate" else array
     tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", metadata=None, **options)
     picture = load(tmp_path / "a.tif")
-    assert picture.depth == 16 and np.array_equal(back(picture, 16, True), array)
+    assert picture.depth == 16
+    assert np.array_equal(back(picture, 16, True), array)
     with (tmp_path / "a.tif").open("rb") as stream:
         assert np.array_equal(load(stream).pixels, picture.pixels)
 
@@ -218,7 +232,7 @@ def test_premultiplied_16_bit_tiff(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "dtype,photometric", [(np.float32, "rgb"), (np.float16, "rgb"), (np.uint32, "rgb"), (np.float32, "minisblack")]
+    ("dtype", "photometric"), [(np.float32, "rgb"), (np.float16, "rgb"), (np.uint32, "rgb"), (np.float32, "minisblack")]
 )
 def test_tiff_of_floats_and_long_integers(tmp_path: Path, dtype: Any, photometric: str) -> None:
     values = np.random.default_rng(0).random((12, 14, 3) if photometric == "rgb" else (12, 14))
@@ -226,7 +240,8 @@ def test_tiff_of_floats_and_long_integers(tmp_path: Path, dtype: Any, photometri
     array = values.astype(dtype) if np.issubdtype(dtype, np.floating) else (values * 0xFFFFFFFF).astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", array, photometric=photometric, metadata=None)
     picture = load(tmp_path / "a.tif")
-    assert picture.depth == 16 and picture.notices == ()
+    assert picture.depth == 16
+    assert picture.notices == ()
     assert np.allclose(picture.pixels, values.reshape(12, 14, -1), atol=1e-3)
 
 
@@ -237,7 +252,8 @@ def test_floats_out_of_range_are_clipped_with_a_notice(tmp_path: Path) -> None:
     ):
         tifffile.imwrite(tmp_path / f"{name}.tif", array, photometric=kind, metadata=None)
         picture = load(tmp_path / f"{name}.tif")
-        assert np.all(picture.pixels == (1 if name == "rgb" else 0)) and "clipped" in picture.notices[0]
+        assert np.all(picture.pixels == (1 if name == "rgb" else 0))
+        assert "clipped" in picture.notices[0]
 
 
 def adam7(array: np.ndarray) -> bytes:
@@ -290,7 +306,8 @@ def test_pillow_images_of_every_mode(mode: str) -> None:
         image = image.convert(mode)
     picture = Picture.from_pil(image)
     deep = mode in {"I;16", "I", "F"}
-    assert picture.depth == (16 if deep else 8) and picture.alpha is None
+    assert picture.depth == (16 if deep else 8)
+    assert picture.alpha is None
     assert picture.grey == (mode in {"1", "L", "LA", "La", "PA", "I;16", "I", "F"})
     expected = (
         grey if deep else image.convert("LA" if mode == "La" else "RGBA" if mode == "RGBa" else mode).convert("RGB")
@@ -303,20 +320,23 @@ def test_palette_with_transparency() -> None:
     image.putpalette([10, 20, 30, 200, 100, 50, 0, 0, 0])
     image.putdata([0, 1, 2, 1])
     picture = load(encoded(image, "PNG", transparency=bytes([255, 128, 0])))
-    assert picture.alpha is not None and not picture.grey
+    assert picture.alpha is not None
+    assert not picture.grey
     assert np.allclose(picture.alpha * 255, [[255, 128, 0, 128]])
     assert np.allclose(picture.pixels[0, [0, 1, 3]] * 255, [[10, 20, 30], [200, 100, 50], [200, 100, 50]])
     assert picture.pixels[0, 2].min() > 0.1  # not the hidden black
 
 
-@pytest.mark.parametrize("mode,key", [("L", 7), ("RGB", (7, 8, 9)), ("I;16", 1800)])
+@pytest.mark.parametrize(("mode", "key"), [("L", 7), ("RGB", (7, 8, 9)), ("I;16", 1800)])
 def test_transparent_colour(mode: str, key: Any) -> None:
     dtype = np.uint16 if mode == "I;16" else np.uint8
     array = np.full((3, 3, 3) if mode == "RGB" else (3, 3), 100, dtype)
     array[1, 1] = key
-    data = encoded(Pillow.fromarray(array), "PNG", transparency=key)
-    picture = load(data)
-    assert picture.alpha is not None and picture.alpha[1, 1] == 0 and picture.alpha.sum() == 8
+    payload = struct.pack(">3H", *key) if mode == "RGB" else struct.pack(">H", key)
+    picture = load(with_chunk(encoded(Pillow.fromarray(array), "PNG"), b"tRNS", payload))
+    assert picture.alpha is not None
+    assert picture.alpha[1, 1] == 0
+    assert picture.alpha.sum() == 8
     assert np.allclose(picture.pixels, 100 / (65535 if mode == "I;16" else 255))
 
 
@@ -325,11 +345,10 @@ def test_transparent_colour_of_16_bits(tmp_path: Path) -> None:
     array[2, 3] = [1000, 2000, 3000]
     array[2, 4] = [1001, 2000, 3000]  # differs in its low byte alone
     save(Picture.from_array(array), tmp_path / "a.png")
-    data = (tmp_path / "a.png").read_bytes()
-    chunk = b"tRNS" + struct.pack(">3H", 1000, 2000, 3000)
-    picture = load(data[:33] + struct.pack(">I", 6) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:])
+    picture = load(with_chunk((tmp_path / "a.png").read_bytes(), b"tRNS", struct.pack(">3H", 1000, 2000, 3000)))
     assert picture.alpha is not None
-    assert picture.alpha[2, 3] == 0 and picture.alpha.sum() == array.shape[0] * array.shape[1] - 1
+    assert picture.alpha[2, 3] == 0
+    assert picture.alpha.sum() == array.shape[0] * array.shape[1] - 1
 
 
 def test_no_colour_bleeds_out_of_hidden_pixels(tmp_path: Path) -> None:
@@ -349,14 +368,16 @@ def test_other_formats_are_read(kind: str) -> None:
 def test_grey_palettes_are_grey() -> None:
     image = Pillow.fromarray(samples(1)[..., 0] // 16 * 16).convert("P")
     picture = load(encoded(image, "PNG"))
-    assert picture.grey and np.array_equal(back(picture, 8, False)[..., 0], samples(1)[..., 0] // 16 * 16)
+    assert picture.grey
+    assert np.array_equal(back(picture, 8, False)[..., 0], samples(1)[..., 0] // 16 * 16)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_the_first_of_several_frames_with_a_notice(kind: str) -> None:
     first, second = Pillow.new("RGB", (8, 8), (255, 0, 0)), Pillow.new("RGB", (8, 8), (0, 0, 255))
     picture = load(encoded(first, kind, save_all=True, append_images=[second]))
-    assert picture.pixels[4, 4, 0] > 0.9 and picture.pixels[4, 4, 2] < 0.1
+    assert picture.pixels[4, 4, 0] > 0.9
+    assert picture.pixels[4, 4, 2] < 0.1
     assert "first" in picture.notices[0]
 
 
@@ -398,11 +419,16 @@ def cmyk_profile() -> bytes:
 def test_cmyk_goes_through_its_profile(kind: str) -> None:
     image = Pillow.new("CMYK", (16, 16), (255, 0, 0, 0))
     plain = load(encoded(image, kind))
-    assert plain.pixels[8, 8, 0] < 0.1 and plain.pixels[8, 8, 2] > 0.9 and "guess" in plain.notices[0]
+    assert plain.pixels[8, 8, 0] < 0.1
+    assert plain.pixels[8, 8, 2] > 0.9
+    assert "guess" in plain.notices[0]
     profiled = load(encoded(image, kind, icc_profile=cmyk_profile()))
     red, green, blue = profiled.pixels[8, 8]
-    assert red > 0.7 and green < 0.4 and blue < 0.4
-    assert profiled.icc is None and profiled.notices == ()
+    assert red > 0.7
+    assert green < 0.4
+    assert blue < 0.4
+    assert profiled.icc is None
+    assert profiled.notices == ()
 
 
 def test_lab_becomes_srgb(tmp_path: Path) -> None:
@@ -422,7 +448,7 @@ def test_the_colour_profile_is_kept_byte_for_byte(tmp_path: Path, suffix: str, d
     profile = SRGB + b"\0" * 4  # not one that a library would supply by itself
     picture = load(encoded(Pillow.fromarray(samples(3)), "PNG", icc_profile=profile))
     assert picture.icc == profile
-    save(picture, tmp_path / f"a.{suffix}", bit_depth=depth, metadata="strip")
+    save(picture, tmp_path / f"a.{suffix}", bit_depth=depth, metadata=False)
     assert load(tmp_path / f"a.{suffix}").icc == profile
 
 
@@ -433,7 +459,8 @@ def grey_profile() -> bytes:
 @pytest.mark.parametrize("suffix", EVERY)
 def test_a_profile_for_grey_stays_with_grey_and_with_nothing_else(tmp_path: Path, suffix: str) -> None:
     picture = load(encoded(Pillow.fromarray(samples(1)[..., 0]), "PNG", icc_profile=grey_profile()))
-    assert picture.grey and picture.icc is not None
+    assert picture.grey
+    assert picture.icc is not None
     save(picture, tmp_path / f"a.{suffix}")
     with Pillow.open(tmp_path / f"a.{suffix}") as image:
         assert ("icc_profile" in image.info) == (image.mode == "L")
@@ -443,24 +470,27 @@ def test_grey_with_a_profile_for_rgb_is_written_as_neutral_rgb(tmp_path: Path) -
     picture = load(encoded(Pillow.fromarray(samples(1)[..., 0]), "JPEG", icc_profile=SRGB))
     save(picture, tmp_path / "a.png")
     again = load(tmp_path / "a.png")
-    assert not again.grey and again.icc == SRGB and np.ptp(again.pixels, axis=2).max() == 0
+    assert not again.grey
+    assert again.icc == SRGB
+    assert np.ptp(again.pixels, axis=2).max() == 0
 
 
 @pytest.mark.parametrize("profile", [grey_profile(), b"not a profile" * 20, SRGB[:16] + b"CMYK" + SRGB[20:]])
 def test_a_profile_that_does_not_fit_is_left_out(profile: bytes) -> None:
     picture = load(encoded(Pillow.fromarray(samples(3)), "JPEG", icc_profile=profile))
-    assert picture.icc is None and "profile" in picture.notices[0]
+    assert picture.icc is None
+    assert "profile" in picture.notices[0]
 
 
 def test_quantisation_tables_of_a_jpeg() -> None:
     image = Pillow.fromarray(samples(3))
     picture = load(encoded(image, "JPEG", quality=40))
-    assert picture.jpeg_quantisation is not None and len(picture.jpeg_quantisation) == 2
+    assert picture.jpeg_quantisation is not None
+    assert len(picture.jpeg_quantisation) == 2
     assert picture.jpeg_quantisation[0][:3] == (20, 14, 13)  # 16, 11, 10 of ITU-T T.81 annex K, at quality 40
     turned = load(encoded(image, "JPEG", quality=40, exif=exif_block(6)))
-    assert (
-        turned.jpeg_quantisation is not None and turned.jpeg_quantisation[0][1:2] == picture.jpeg_quantisation[0][8:9]
-    )
+    assert turned.jpeg_quantisation is not None
+    assert turned.jpeg_quantisation[0][1:2] == picture.jpeg_quantisation[0][8:9]
     assert load(encoded(image, "PNG")).jpeg_quantisation is None
 
 
@@ -471,15 +501,19 @@ def test_quantisation_tables_of_a_jpeg() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_orientation_is_applied_exactly_once(tmp_path: Path, orientation: int, kind: str) -> None:
     image = Pillow.fromarray(samples(3).repeat(8, axis=0).repeat(8, axis=1))
-    data = encoded(image, kind, exif=exif_block(orientation), **({"quality": 95} if kind in {"JPEG", "WEBP"} else {}))
-    with Pillow.open(io.BytesIO(data)) as opened:
-        expected = np.asarray(ImageOps.exif_transpose(opened)).astype(np.float32) / 255
+    options: dict[str, Any] = {"quality": 95} if kind in {"JPEG", "WEBP"} else {}
+    data = encoded(image, kind, exif=exif_block(orientation), **options)
+    with Pillow.open(io.BytesIO(encoded(image, kind, **options))) as plain:
+        plain.load()
+        plain.getexif()[0x0112] = orientation
+        expected = np.asarray(ImageOps.exif_transpose(plain)).astype(np.float32) / 255
     for source in (load(data), Picture.from_pil(Pillow.open(io.BytesIO(data)))):
         assert np.array_equal(source.pixels, expected)
         assert 0x0112 not in parsed(source)[0]
         save(source, tmp_path / "a.png", overwrite=True)
         again = load(tmp_path / "a.png")
-        assert np.array_equal(again.pixels, expected) and parsed(again)[0][0x010F] == "Camera & Co"
+        assert np.array_equal(again.pixels, expected)
+        assert parsed(again)[0][0x010F] == "Camera & Co"
 
 
 def test_orientation_of_a_16_bit_tiff(tmp_path: Path) -> None:
@@ -497,16 +531,18 @@ def test_orientation_of_a_16_bit_tiff(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", EVERY)
-@pytest.mark.parametrize("keep_gps", [True, False])
-def test_exif_travels_and_place_on_request(tmp_path: Path, suffix: str, keep_gps: bool) -> None:
+@pytest.mark.parametrize("gps", [True, False])
+def test_exif_travels_and_place_on_request(tmp_path: Path, suffix: str, gps: bool) -> None:
     source = load(encoded(Pillow.fromarray(samples(3)), "JPEG", exif=exif_block()))
     twice = Picture.from_array(source.pixels.repeat(2, axis=0).repeat(2, axis=1))
-    save(replace(twice, exif=source.exif), tmp_path / f"a.{suffix}", keep_gps=keep_gps)
+    save(replace(twice, exif=source.exif), tmp_path / f"a.{suffix}", gps=gps)
     main, exposure, place = parsed(load(tmp_path / f"a.{suffix}"))
-    assert main[0x010F] == "Camera & Co" and main[0x8298] == "(c) somebody"
-    assert exposure[0x9003] == "2024:05:06 07:08:09" and float(exposure[0x829A]) == 0.005
+    assert main[0x010F] == "Camera & Co"
+    assert main[0x8298] == "(c) somebody"
+    assert exposure[0x9003] == "2024:05:06 07:08:09"
+    assert float(exposure[0x829A]) == 0.005
     assert (exposure[0xA002], exposure[0xA003]) == (62, 46)
-    assert (place.get(1), place.get(2)) == (("N", (48.0, 51.0, 24.0)) if keep_gps else (None, None))
+    assert (place.get(1), place.get(2)) == (("N", (48.0, 51.0, 24.0)) if gps else (None, None))
 
 
 @pytest.mark.parametrize("suffix", EVERY)
@@ -515,12 +551,15 @@ def test_one_switch_strips_everything_but_the_colours(tmp_path: Path, suffix: st
     info.add_text("parameters", "secret words")
     source = load(encoded(Pillow.fromarray(samples(3)), "PNG", exif=exif_block(), pnginfo=info))
     path = tmp_path / f"a.{suffix}"
-    save(source, path, metadata="strip", settings_json=json.dumps(SETTINGS))
+    save(source, path, metadata=False, settings_json=json.dumps(SETTINGS))
     again = load(path)
     assert not set(parsed(again)[0]) - {282, 283, 296}  # a TIFF states its resolution
-    assert again.text == {} and read_settings(path) is None
+    assert again.text == {}
+    assert read_settings(path) is None
     data = path.read_bytes()
-    assert b"secret" not in data and b"Camera" not in data and b"scale" not in data
+    assert b"secret" not in data
+    assert b"Camera" not in data
+    assert b"scale" not in data
 
 
 def test_the_thumbnail_is_dropped(tmp_path: Path) -> None:
@@ -547,13 +586,14 @@ def test_a_damaged_exif_block_costs_the_block_alone(block: bytes) -> None:
 
 
 @pytest.mark.parametrize("suffix", EVERY)
-@pytest.mark.parametrize("channels,depth", [(3, 8), (4, 8), (1, 8), (3, 16)])
+@pytest.mark.parametrize(("channels", "depth"), [(3, 8), (4, 8), (1, 8), (3, 16)])
 def test_settings_come_back(tmp_path: Path, suffix: str, channels: int, depth: Any) -> None:
     if depth == 16 and suffix not in {"png", "tif"}:
         pytest.skip("8 bits only")
     path = tmp_path / f"a.{suffix}"
     save(Picture.from_array(samples(channels, depth)), path, settings_json=json.dumps(SETTINGS), bit_depth=depth)
-    assert read_settings(path) == SETTINGS and read_settings(path.read_bytes()) == SETTINGS
+    assert read_settings(path) == SETTINGS
+    assert read_settings(path.read_bytes()) == SETTINGS
     save(load(path), tmp_path / f"b.{suffix}")  # settings of an earlier run are not those of the next
     assert read_settings(tmp_path / f"b.{suffix}") is None
 
@@ -570,7 +610,8 @@ def test_texts_of_the_source_travel_through_every_format(tmp_path: Path, suffix:
     assert source.text == texts
     path = tmp_path / f"a.{suffix}"
     save(source, path, settings_json=json.dumps(SETTINGS))
-    assert load(path).text == texts and read_settings(path) == SETTINGS
+    assert load(path).text == texts
+    assert read_settings(path) == SETTINGS
     save(load(path), tmp_path / "b.png")
     assert load(tmp_path / "b.png").text == texts
 
@@ -583,16 +624,19 @@ def test_a_comment_of_the_camera_survives_ours(tmp_path: Path, comment: bytes) -
     save(source, tmp_path / "a.jpg", settings_json=json.dumps(SETTINGS))
     assert read_settings(tmp_path / "a.jpg") == SETTINGS
     again = load(tmp_path / "a.jpg")
-    assert parsed(again)[1][0x9286] == comment and again.text == {}
+    assert parsed(again)[1][0x9286] == comment
+    assert again.text == {}
 
 
-@pytest.mark.parametrize("suffix,lost", [("jpg", True), ("webp", False), ("png", False)])
+@pytest.mark.parametrize(("suffix", "lost"), [("jpg", True), ("webp", False), ("png", False)])
 def test_a_long_workflow_gives_way_to_the_settings(tmp_path: Path, suffix: str, lost: bool) -> None:
     source = Picture(smooth().pixels, text={"workflow": "x" * 70_000}, exif=exif_block())
     notices = save(source, tmp_path / f"a.{suffix}", settings_json=json.dumps(SETTINGS))
-    assert bool(notices) == lost and all("texts" in notice for notice in notices)
+    assert bool(notices) == lost
+    assert all("texts" in notice for notice in notices)
     again = load(tmp_path / f"a.{suffix}")
-    assert read_settings(tmp_path / f"a.{suffix}") == SETTINGS and again.text == ({} if lost else source.text)
+    assert read_settings(tmp_path / f"a.{suffix}") == SETTINGS
+    assert again.text == ({} if lost else source.text)
     assert parsed(again)[0][0x010F] == "Camera & Co"
 
 
@@ -636,7 +680,8 @@ def test_existing_files_are_kept_unless_asked(tmp_path: Path) -> None:
         save(smooth(), path)
     assert path.read_bytes() == b"before"
     save(smooth(), path, overwrite=True)
-    assert load(path).size == (56, 40) and [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    assert load(path).size == (56, 40)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no such permissions")
@@ -647,7 +692,7 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name,size,options,words",
+    ("name", "size", "options", "words"),
     [
         ("a.jpg", (65501, 10), {}, "65500"),
         ("a.webp", (10, 16384), {}, "16383"),
@@ -668,7 +713,9 @@ def test_outputs_are_checked_before_the_work(
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(ImageError) as caught:
         check_output(tmp_path / name, Size(*size), **options)
-    assert words in str(caught.value) and "\n" not in str(caught.value) and name.split("/")[-1] in str(caught.value)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert name.split("/")[-1] in str(caught.value)
 
 
 def test_outputs_that_fit(tmp_path: Path) -> None:
@@ -695,7 +742,7 @@ def test_decompression_bombs_are_refused_before_decoding(tmp_path: Path) -> None
     with pytest.raises(ImageError) as caught:
         load(tmp_path / "bomb.png")
     assert str(caught.value).endswith(
-        "bomb.png: 100000x100000 is 10000 megapixels, above the limit of 268; allow it with --max-pixels 10000000000"
+        "bomb.png: 100000x100000 is 10000 megapixels, above the limit of 256; allow it with --max-pixels 10000"
     )
     assert usual == Pillow.MAX_IMAGE_PIXELS
 
@@ -706,16 +753,16 @@ def test_the_limit_is_ours_and_pillows_stays(kind: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 100)  # the picture has 713, more than twice that
     assert load(data, max_pixels=713).size == (31, 23)
     assert Pillow.MAX_IMAGE_PIXELS == 100
-    with pytest.raises(ImageError, match="--max-pixels 713"):
+    with pytest.raises(ImageError, match=r"--max-pixels 1$"):
         load(data, max_pixels=712)
     assert Pillow.MAX_IMAGE_PIXELS == 100
-    with pytest.raises(ImageError, match="--max-pixels 713"):
+    with pytest.raises(ImageError, match=r"--max-pixels 1$"):
         load(Pillow.fromarray(samples(3)), max_pixels=712)
 
 
 def test_a_bomb_that_only_tifffile_reads(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((50, 50, 3), np.float32), photometric="rgb", metadata=None)
-    with pytest.raises(ImageError, match="--max-pixels 2500"):
+    with pytest.raises(ImageError, match=r"--max-pixels 1$"):
         load(tmp_path / "a.tif", max_pixels=2499)
 
 
@@ -741,11 +788,12 @@ def test_many_threads_leave_pillows_limit_as_it_was(monkeypatch: pytest.MonkeyPa
         thread.start()
     for thread in threads:
         thread.join()
-    assert failures == [] and Pillow.MAX_IMAGE_PIXELS == 100
+    assert failures == []
+    assert Pillow.MAX_IMAGE_PIXELS == 100
 
 
 @pytest.mark.parametrize(
-    "suffix,depth",
+    ("suffix", "depth"),
     [("png", 8), ("png", 16), ("jpg", 8), ("webp", 8), ("tif", 8), ("tif", 16), pytest.param("avif", 8, marks=AVIF)],
 )
 def test_cut_off_files(tmp_path: Path, suffix: str, depth: Any) -> None:
@@ -756,11 +804,12 @@ def test_cut_off_files(tmp_path: Path, suffix: str, depth: Any) -> None:
         path.write_bytes(data[:length])
         with pytest.raises(ImageError) as caught:
             load(path)
-        assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "content,words",
+    ("content", "words"),
     [
         (b"", "is empty"),
         (b"hello, I am a text\n", "allowed are PNG"),
@@ -775,7 +824,8 @@ def test_what_is_not_a_picture(tmp_path: Path, content: bytes, words: str) -> No
     for read in (load, read_settings):
         with pytest.raises(ImageError) as caught:
             read(tmp_path / "a.png")
-        assert words in str(caught.value) and "\n" not in str(caught.value)
+        assert words in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
@@ -795,13 +845,16 @@ def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
 
 
 def test_a_text_chunk_that_unpacks_to_much_is_refused() -> None:
-    chunk = b"zTXtComment\0\0" + zlib.compress(bytes(80 << 20))
-    data = encoded(Pillow.fromarray(samples(3)), "PNG")
+    data = with_chunk(
+        encoded(Pillow.fromarray(samples(3)), "PNG"), b"zTXt", b"Comment\0\0" + zlib.compress(bytes(80 << 20))
+    )
     with pytest.raises(ImageError, match="picture: "):
-        load(data[:33] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:])
+        load(data)
 
 
-@pytest.mark.parametrize("suffix,depth", [("png", 8), ("png", 16), ("jpg", 8), ("webp", 8), ("tif", 8), ("tif", 16)])
+@pytest.mark.parametrize(
+    ("suffix", "depth"), [("png", 8), ("png", 16), ("jpg", 8), ("webp", 8), ("tif", 8), ("tif", 16)]
+)
 def test_damaged_bytes_never_raise_anything_else(tmp_path: Path, suffix: str, depth: Any) -> None:
     source = Picture.from_array(samples(4, depth, 12))
     save(
@@ -819,10 +872,10 @@ def test_damaged_bytes_never_raise_anything_else(tmp_path: Path, suffix: str, de
             try:
                 outcomes[load(bytes(broken), max_pixels=100_000).pixels.size > 0] += 1
                 read_settings(bytes(broken))
-            except ImageError as error:
+            except ImageError:
                 outcomes[False] += 1
-                assert "\n" not in str(error)
-    assert sum(outcomes.values()) >= 150 and outcomes[False] > 0
+    assert sum(outcomes.values()) >= 150
+    assert outcomes[False] > 0
 
 
 def test_every_kind_of_source(tmp_path: Path) -> None:
@@ -846,4 +899,6 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
         pictures = [load(source) for source in sources]
     assert all(np.array_equal(picture.pixels, pictures[0].pixels) for picture in pictures)
     assert load(pictures[0]) is pictures[0]
-    assert pictures[0].source == str(path) and pictures[0].format == "PNG" and pictures[2].source is None
+    assert pictures[0].source == str(path)
+    assert pictures[0].format == "PNG"
+    assert pictures[2].source is None

@@ -63,7 +63,8 @@ def test_dither_gives_a_slow_gradient_more_levels_than_rounding() -> None:
 def test_dither_keeps_neutral_colours_neutral_and_channels_apart() -> None:
     grey = noise(40, 50, 1).repeat(3, axis=2)
     result = quantise(grey)
-    assert np.all(result[..., 0] == result[..., 1]) and np.all(result[..., 0] == result[..., 2])
+    assert np.all(result[..., 0] == result[..., 1])
+    assert np.all(result[..., 0] == result[..., 2])
 
 
 def test_strips_give_the_bytes_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +102,7 @@ def test_a_grey_picture_stays_grey_whatever_tint_it_got() -> None:
         assert samples.tolist() == [[[luma] * channels]]
 
 
-@pytest.mark.parametrize("height,width", [(64, 64), (37, 53), (1, 9), (9, 1), (2, 3), (131, 7)])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (37, 53), (1, 9), (9, 1), (2, 3), (131, 7)])
 @pytest.mark.parametrize("strip_pixels", [1 << 18, 40])
 def test_hidden_colours_come_from_the_visible_ones(
     height: int, width: int, strip_pixels: int, monkeypatch: pytest.MonkeyPatch
@@ -135,7 +136,8 @@ def test_visible_pixels_stay_and_hidden_ones_take_the_nearest_side() -> None:
     assert np.allclose(pixels[:, 10:14], [1, 0, 0], atol=0.02)
     assert np.allclose(pixels[:, 106:110], [0, 0, 1], atol=0.02)
     middle = pixels[:, 60].mean(axis=0)
-    assert 0.2 < middle[0] < 0.8 and 0.2 < middle[2] < 0.8
+    assert 0.2 < middle[0] < 0.8
+    assert 0.2 < middle[2] < 0.8
 
 
 def test_nothing_bleeds_into_the_edge_of_a_cut_out() -> None:
@@ -166,8 +168,10 @@ def test_arrays_of_every_kind(shape: tuple[int, ...], dtype: type) -> None:
     if np.issubdtype(dtype, np.integer):
         array = (raw * np.iinfo(dtype).max).astype(dtype)
     picture = Picture.from_array(array)
-    assert picture.pixels.shape == (5, 7, 3) and picture.pixels.dtype == np.float32
-    assert picture.pixels.flags.c_contiguous and picture.size == (7, 5)
+    assert picture.pixels.shape == (5, 7, 3)
+    assert picture.pixels.dtype == np.float32
+    assert picture.pixels.flags.c_contiguous
+    assert picture.size == (7, 5)
     assert (picture.alpha is not None) == (shape[2:] in [(2,), (4,)])
     assert picture.grey == (shape[2:] in [(), (1,), (2,)])
     assert picture.depth == (16 if dtype is np.uint16 else 8)
@@ -190,14 +194,16 @@ def test_what_is_no_picture_is_refused(array: np.ndarray) -> None:
         Picture.from_array(array)
 
 
-@pytest.mark.parametrize("channels,mode", [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
 def test_pillow_and_back(channels: int, mode: str) -> None:
     array = np.random.default_rng(0).integers(0, 256, (9, 11, channels), dtype=np.uint8)
     picture = Picture.from_array(array)
     image = picture.to_pil()
-    assert image.mode == mode and image.size == (11, 9)
+    assert image.mode == mode
+    assert image.size == (11, 9)
     again = Picture.from_pil(image)
-    assert np.array_equal(again.pixels, picture.pixels) and again.grey == picture.grey
+    assert np.array_equal(again.pixels, picture.pixels)
+    assert again.grey == picture.grey
     assert (again.alpha is None) == (picture.alpha is None)
     if picture.alpha is None:
         assert np.array_equal(np.asarray(image).reshape(9, 11, channels), array)
