@@ -70,10 +70,10 @@ def free_memory(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0] + cached
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return min(psutil.virtual_memory().available, *_container_memory())
+    return min([psutil.virtual_memory().available, *container_memory()])
 
 
-def _container_memory(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+def container_memory(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
     """What the control group of this process may still take, if there is one with a limit."""
     try:
         limit, used = ((root / name).read_text().strip() for name in ("memory.max", "memory.current"))

@@ -15,8 +15,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
-from spandrel import ImageModelDescriptor, ModelLoader, canonicalize_state_dict  # pyright: ignore[reportMissingTypeStubs]
+from safetensors.torch import load_file
+from spandrel import ImageModelDescriptor, ModelLoader, canonicalize_state_dict
 
 from .. import weights
 from ..errors import SettingsError, UnsupportedModel, WeightsError
