@@ -48,7 +48,8 @@ _usual_limit: int | None = None
 def load(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """The picture in a path, bytes, a binary file, a Pillow image or an array; a `Picture` comes back as it is.
 
-    Of animations and several pages the first. Orientation is applied; colours stay in the file's own space, but
+    Of animations and several pages the first. 16 bits per sample come whole out of PNG and TIFF (Pillow reads other
+    formats with 8 in colour). Orientation is applied; colours stay in the file's own space, but
     CMYK and Lab become sRGB; `Picture.notices` says what was left out or guessed.
 
     Args:

@@ -83,9 +83,9 @@ class Picture:
     @staticmethod
     def from_pil(image: PIL.Image.Image) -> Picture:
         """The picture in a Pillow image of any mode; its orientation tag is applied. Raises: ImageError."""
-        from .decode import decode
+        from .files import load
 
-        return decode(image)
+        return load(image, max_pixels=image.width * image.height)
 
     def to_pil(self, *, dither: bool = True) -> PIL.Image.Image:
         """A Pillow image of 8 bits: L, LA, RGB or RGBA, with `icc_profile` and `exif` in its `info`."""

@@ -113,11 +113,7 @@ def read(image: Pillow.Image, notices: list[str]) -> Described:
 
     The thumbnail, the orientation and settings of an earlier run are no longer true of the result and are not kept.
     """
-    text = {
-        str(key): str(value)
-        for key, value in cast("dict[Any, Any]", getattr(image, "text", None) or {}).items()
-        if key != KEY and not str(key).startswith(_IMAGE_TEXT)
-    }
+    text = _texts(getattr(image, "text", None) or {})
     if sum(map(len, text.values())) > MAX_TEXT:
         notices.append(f"its text is longer than {MAX_TEXT >> 20} MiB and is left out")
         text = {}
@@ -132,7 +128,7 @@ def read(image: Pillow.Image, notices: list[str]) -> Described:
             del exif.exposure[USER_COMMENT]
             if "UserComment" in ours:
                 exif.exposure[USER_COMMENT] = _user_comment(str(ours.pop("UserComment")))
-            text = {str(key): str(value) for key, value in ours.items() if key != KEY} | text
+            text = _texts(ours) | text
         block = exif.tobytes()
         if block is not None and len(block) > MAX_EXIF:
             raise ValueError("too long")
@@ -158,6 +154,16 @@ def profile_space(profile: bytes) -> str:
     """Colour space a profile is for: `RGB `, `GRAY`, `CMYK`, `Lab `; empty for what is no profile. ICC.1:2022, 7.2."""
     valid = 128 < len(profile) <= MAX_PROFILE and profile[36:40] == b"acsp"
     return profile[16:20].decode("latin-1") if valid else ""
+
+
+def _texts(found: dict[Any, Any]) -> dict[str, str]:
+    """What can be written again as text chunks of a PNG, whose keywords have 1 to 79 Latin-1 characters."""
+    texts: dict[str, str] = {}
+    for key, value in found.items():
+        key = str(key).encode("latin-1", "replace").decode("latin-1")[:79]
+        if key and key != KEY and not key.startswith(_IMAGE_TEXT):
+            texts[key] = str(value).encode("utf-8", "replace").decode("utf-8")
+    return texts
 
 
 def _comment(value: Any) -> dict[str, Any] | None:
