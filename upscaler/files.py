@@ -6,17 +6,14 @@ import json
 import math
 import os
 import secrets
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Literal, TypeAlias, cast
+from typing import IO, Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageFile
 
 from .decode import decode, decode_tiff, needs_tifffile
 from .encode import Options, write
@@ -24,33 +21,27 @@ from .errors import ImageError
 from .geometry import Size
 from .image import Picture
 from .metadata import KEY, MAX_EXIF, Exif, settings_in
+from .opening import allowing, one_line, open_header, stream_of, told_apart
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Pillow.Image | NDArray[Any] | Picture"
 
 MAX_PIXELS = 256_000_000
 """Largest input by default, 16000 x 16000: above any camera, and decoded it takes 3 GB (4 GB with alpha)."""
 
-# Formats read: Pillow's own readers of pictures. No EPS, PDF or WMF (they run other programs), no icons, no containers.
-# HEIF is there when the host has registered a reader for it.
-_READ = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF", "HEIF", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000", "QOI")
 _WRITTEN = {"PNG": ".png", "JPEG": ".jpg .jpeg", "WEBP": ".webp", "TIFF": ".tif .tiff", "AVIF": ".avif"}
 _DEEP = {"PNG", "TIFF"}
+_EXIF_IN_JPEG = 65533  # bytes in a segment
 # Longest side and most pixels: libjpeg's JPEG_MAX_DIMENSION, 14 bits in VP8, libavif's default limits for readers.
 # PNG and TIFF have signed 32 bits.
-_EXIF_IN_JPEG = 65533  # what a JPEG segment holds
 _LIMITS = {"JPEG": (65500, None), "WEBP": (16383, None), "AVIF": (32768, 1 << 28)}
-
-_lock = threading.Lock()
-_at_work: list[int] = []  # pixels of the files being decoded, and Pillow's limit when there are none
-_usual_limit: int | None = None
 
 
 def load(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """The picture in a path, bytes, a binary file, a Pillow image or an array; a `Picture` comes back as it is.
 
     Of animations and several pages the first. 16 bits per sample come whole out of PNG and TIFF (Pillow reads other
-    formats with 8 in colour). Orientation is applied; colours stay in the file's own space, but
-    CMYK and Lab become sRGB; `Picture.notices` says what was left out or guessed.
+    formats with 8 in colour). Orientation is applied; colours stay in the file's own space, but CMYK and Lab become
+    sRGB; `Picture.notices` says what was left out or guessed.
 
     Args:
         max_pixels: pictures with more pixels are refused before anything is decoded.
@@ -64,12 +55,12 @@ def load(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
         return Picture.from_array(source)
     if isinstance(source, Pillow.Image):
         _check_input("picture", source.width, source.height, max_pixels)
-        with _told_apart("picture"):
+        with told_apart("picture"):
             return decode(source)
-    with _stream(source) as (stream, name), _told_apart(name):
+    with stream_of(source) as (stream, name), told_apart(name):
         origin = {"source": name if isinstance(source, (str, os.PathLike)) else None}
         try:
-            image = _open(stream, max_pixels)
+            image = open_header(stream, max_pixels)
         except Pillow.UnidentifiedImageError:
             stream.seek(0)
             if stream.read(2) not in (b"II", b"MM"):
@@ -79,8 +70,8 @@ def load(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
             return decode_tiff(stream, lambda w, h: _check_input(name, w, h, max_pixels), format="TIFF", **origin)
         _check_input(name, image.width, image.height, max_pixels)
         origin["format"] = "JPEG" if image.format == "MPO" else image.format
-        with _allowing(image.width * image.height):
-            return decode(image, again=lambda: _open(stream, max_pixels), **origin)
+        with allowing(image.width * image.height):
+            return decode(image, again=lambda: open_header(stream, max_pixels), **origin)
 
 
 def save(
@@ -174,8 +165,8 @@ def check_output(
 
 def read_settings(source: str | os.PathLike[str] | bytes | BinaryIO) -> dict[str, Any] | None:
     """The settings that `save` put into this file, None if there are none; pixels are not read. Raises: ImageError."""
-    with _stream(source) as (stream, name), _told_apart(name):
-        return settings_in(_open(stream, MAX_PIXELS))
+    with stream_of(source) as (stream, name), told_apart(name):
+        return settings_in(open_header(stream, MAX_PIXELS))
 
 
 def _check_input(name: str, width: int, height: int, max_pixels: int) -> None:
@@ -189,103 +180,6 @@ def _check_input(name: str, width: int, height: int, max_pixels: int) -> None:
 
 
 @contextmanager
-def _stream(source: Any) -> Generator[tuple[BinaryIO, str], None, None]:
-    """A seekable binary file, and what to call it in messages."""
-    if isinstance(source, (str, os.PathLike)):
-        path = Path(cast("str", source))
-        try:
-            if path.is_dir():
-                raise ImageError(f"{path}: is a folder; give the name of a picture")
-            if path.exists() and not path.is_file():
-                raise ImageError(f"{path}: is not a regular file; give the name of a picture")
-            stream = path.open("rb")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ImageError(f"{path}: cannot be opened ({reason}); check the name") from error
-        with stream:
-            yield cast("BinaryIO", stream), str(path)
-    elif isinstance(source, bytes):
-        yield BytesIO(source), "picture"
-    elif hasattr(source, "read"):
-        name = str(getattr(source, "name", None) or "picture")
-        seekable = hasattr(source, "seekable") and source.seekable()
-        yield cast("BinaryIO", source if seekable else BytesIO(source.read())), name
-    else:
-        kind = type(source).__name__
-        raise ImageError(f"{kind}: not a picture; give a path, bytes, a binary file, a Pillow image or an array")
-
-
-@contextmanager
-def _told_apart(name: str) -> Generator[None, None, None]:
-    """Turns whatever Pillow and its friends raise about broken data into one line."""
-    try:
-        yield
-    except ImageError as error:
-        text = str(error)
-        raise (error if text.startswith(f"{name}: ") else ImageError(f"{name}: {text}")) from error.__cause__
-    except MemoryError:
-        raise
-    except Pillow.UnidentifiedImageError as error:
-        raise ImageError(f"{name}: {error}; allowed are {', '.join(_READ)}") from error
-    except Exception as error:  # decoders fail in more ways than can be listed
-        raise ImageError(f"{name}: damaged or cut off ({_one_line(error)}); save or download it again") from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _open(stream: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
-    """The picture in a file with only its header read.
-
-    `PIL.Image.open` compares the size with a limit that is global to the process and below what people upscale. So
-    the readers are asked directly, and the caller compares with its own limit. The few readers that ask for the global
-    limit themselves get ours.
-    """
-    Pillow.init()
-    stream.seek(0)
-    prefix = stream.read(16)
-    if not prefix:
-        raise ImageError("is empty")
-    reason = None
-    for kind in (kind for kind in _READ if kind in Pillow.OPEN):
-        factory, accepts = Pillow.OPEN[kind]
-        if accepts is not None and accepts(prefix) is not True:
-            continue
-        stream.seek(0)
-        try:
-            return factory(cast("Any", stream), "")
-        except Pillow.DecompressionBombError:
-            with _allowing(max_pixels):
-                stream.seek(0)
-                return factory(cast("Any", stream), "")
-        except (SyntaxError, IndexError, TypeError, EOFError, KeyError, ValueError, OSError) as error:
-            reason = reason or (f"damaged {kind} ({_one_line(error)})" if accepts is not None else None)
-    raise Pillow.UnidentifiedImageError(reason or "not a picture that can be read")
-
-
-@contextmanager
-def _allowing(pixels: int) -> Generator[None, None, None]:
-    """Pillow's own limit is at least `pixels` inside; the last one out of several threads puts it back."""
-    global _usual_limit
-    with _lock:
-        if not _at_work:
-            _usual_limit = Pillow.MAX_IMAGE_PIXELS
-        _at_work.append(pixels)
-        _set_limit()
-    try:
-        yield
-    finally:
-        with _lock:
-            _at_work.remove(pixels)
-            _set_limit()
-
-
-def _set_limit() -> None:
-    Pillow.MAX_IMAGE_PIXELS = None if _usual_limit is None else max(_usual_limit, *_at_work, 0)
-
-
-@contextmanager
 def _complete_or_absent(path: Path) -> Generator[IO[bytes], None, None]:
     """A file to write to that gets its name when all went well, and leaves nothing when not."""
     draft = path.parent / f".{secrets.token_hex(8)}.part"
@@ -294,6 +188,6 @@ def _complete_or_absent(path: Path) -> Generator[IO[bytes], None, None]:
             yield stream
         os.replace(draft, path)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ImageError(f"{path}: cannot be written ({_one_line(error)})") from error
+        raise ImageError(f"{path}: cannot be written ({one_line(error)})") from error
     finally:
         draft.unlink(missing_ok=True)
