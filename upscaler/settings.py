@@ -110,7 +110,7 @@ class Gan(_Group):
     ] = "realesrgan-x4plus"
     tile: Annotated[
         int, _spec("side of the input pieces that the network sees, beside their context", "--gan-tile", low=32, high=4096, step=32, unit="px")
-    ] = 256
+    ] = 512
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,123 @@
+"""The command line: `upscaler run | plan | models | doctor | inspect`. Flags come from the table of settings.
+
+Results go to stdout, progress and notices to stderr. Exit codes are those of `upscaler.errors`; 1 when some of several
+pictures failed, 130 after Ctrl-C, which keeps what was finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from . import __version__
+from .errors import Cancelled, SettingsError, UpscalerError
+from .settings import Option, options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    from . import commands
+
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    try:
+        return commands.COMMANDS[parsed.command](parsed)
+    except UpscalerError as error:
+        print(f"upscaler: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return Cancelled.exit_code
+    except BrokenPipeError:
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="upscaler", description="Make pictures large, with real detail, no seams and the right colours.")
+    parser.add_argument("--version", action="version", version=f"upscaler {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="enlarge pictures", description="Enlarge pictures.")
+    run.add_argument("input", nargs="+", metavar="INPUT", help="pictures, or folders with pictures")
+    run.add_argument("-o", "--output", metavar="OUT", help="file, or folder for several pictures; default is NAME-large.png beside each")
+    run.add_argument("--compare", action="store_true", help="also write a before/after comparison beside the result")
+    run.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    _add_settings(run)
+
+    plan = commands.add_parser("plan", help="show size, tiles and memory of a run", description="Show what a run would do. Loads no model.")
+    plan.add_argument("input", nargs="+", metavar="INPUT", help="pictures, or folders with pictures")
+    _add_settings(plan)
+
+    models = commands.add_parser("models", help="list, verify or locate models", description="Models that are there.")
+    models.add_argument("action", choices=("list", "verify", "path"), help="list all, check the bundled ones, or print where one is")
+    models.add_argument("name", nargs="?", help="of the model, for path")
+    models.add_argument("--json", action="store_true", help="machine readable")
+
+    doctor = commands.add_parser("doctor", help="check this installation", description="Versions, devices, memory and models.")
+    doctor.add_argument("--json", action="store_true", help="machine readable")
+
+    inspect = commands.add_parser("inspect", help="show the settings that made a picture", description="Settings stored in a picture.")
+    inspect.add_argument("file", metavar="FILE")
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--like", metavar="FILE", help="take the settings stored in a picture that upscaler wrote")
+    parser.add_argument("-r", "--recursive", action="store_true", help="look into folders inside folders")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
+    volume = parser.add_mutually_exclusive_group()
+    volume.add_argument("-q", "--quiet", action="store_true", help="only errors")
+    volume.add_argument("-v", "--verbose", action="store_true", help="also times and seam scores")
+    groups: dict[str, Any] = {}
+    for option in options():
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+        _add_option(groups[option.group], option)
+    groups["target"].add_argument("--size", type=_size, action=_SizeAction, metavar="WxH", help="exact size of the result, such as 3840x2160")
+
+
+def _add_option(group: Any, option: Option) -> None:
+    default = f" (default {option.default})" if option.default not in (None, "") else ""
+    keywords: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS}
+    if option.kind is bool:
+        keywords["action"] = argparse.BooleanOptionalAction
+    else:
+        keywords["type"] = _parse(option)
+        keywords["metavar"] = _metavar(option)
+    unit = f" ({option.spec.unit})" if option.spec.unit else ""
+    choices = f": {', '.join(map(str, option.choices))}" if option.choices else ""
+    group.add_argument(*reversed(option.spec.flags), help=f"{option.spec.help}{unit}{choices}{default}".replace("%", "%%"), **keywords)
+
+
+def _metavar(option: Option) -> str:
+    return {int: "N", float: "X", str: "TEXT"}[option.kind] if not option.choices else "NAME" if option.kind is str else "N"
+
+
+def _parse(option: Option) -> Any:
+    def parse(text: str) -> Any:
+        try:
+            return option.check(text if option.kind is str else option.kind(0 if text == "auto" and option.path == "tiles.batch" else text))
+        except SettingsError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{option.path}: {text!r} is not allowed; give {option.allowed}") from None
+
+    return parse
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; give WIDTHxHEIGHT, such as 3840x2160") from None
+    return width, height
+
+
+class _SizeAction(argparse.Action):
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        namespace.width, namespace.height = values
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Events on a terminal: a progress bar for each stage on stderr, or one JSON object a line on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .events import Event, Finished, Notice, Progress, Stage
+
+_TITLES = {Stage.ENLARGE: "enlarge", Stage.REFINE: "refine", Stage.SEAMS: "mend seams", Stage.FINISH: "finish"}
+
+
+class Display:
+    """Shows the events of one run."""
+
+    def __init__(self, *, quiet: bool, verbose: bool, lines: bool) -> None:
+        """`lines` prints JSON instead of bars; `quiet` shows neither bars nor notices."""
+        self._quiet = quiet
+        self._verbose = verbose
+        self._lines = lines
+        self._bars: Any = None
+        self._tasks: dict[Stage, Any] = {}
+
+    def __enter__(self) -> Display:
+        if not (self._quiet or self._lines):
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress as Bars
+            from rich.progress import TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+            self._bars = Bars(
+                TextColumn("{task.description:11}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[tiles]:14}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(elapsed_when_finished=False),
+                console=Console(stderr=True),
+            )
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def show(self, event: Event) -> None:
+        """Show progress or a notice; a `Finished` is shown by `finished`, once its file is written."""
+        if isinstance(event, Finished):
+            return
+        if self._lines:
+            print(json.dumps(_plain(event)), flush=True)
+        elif isinstance(event, Notice):
+            if not self._quiet:
+                self._say(f"note: {event.message}")
+        elif self._bars is not None:
+            self._progress(event)
+
+    def finished(self, event: Finished, output: Path, extra: list[Path]) -> None:
+        """Say where the result lies, and with `verbose` what it took and how visible the joints are."""
+        if self._lines:
+            print(json.dumps({**_plain(event), "output": str(output), "extra": [str(path) for path in extra]}), flush=True)
+            return
+        if self._bars is not None:
+            self._bars.stop()
+        seams = event.seams
+        if seams is not None and not self._quiet and seams.before.joints:
+            self._say(
+                f"seams: worst {seams.after.worst:.2f}/255, mean {seams.after.mean:.2f} (inside tiles {seams.after.inside:.2f})"
+                + (f"; before {seams.redrawn} pieces were redrawn: worst {seams.before.worst:.2f}, mean {seams.before.mean:.2f}" if seams.redrawn else "")
+            )
+        if self._verbose:
+            self._say("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in event.seconds.items()))
+        for path in (output, *extra):
+            print(path, flush=True)
+
+    def _progress(self, event: Progress) -> None:
+        if event.stage not in self._tasks:
+            self._tasks[event.stage] = self._bars.add_task(_TITLES[event.stage], total=1.0, tiles="")
+        tiles = f"tile {min(event.done + 1, event.total)}/{event.total}" if event.total > 1 else ""
+        self._bars.update(self._tasks[event.stage], completed=event.fraction, tiles=tiles)
+
+    def _say(self, text: str) -> None:
+        if self._bars is not None:
+            self._bars.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _plain(event: Event) -> dict[str, Any]:
+    if isinstance(event, Notice):
+        return {"event": "notice", "message": event.message}
+    if isinstance(event, Progress):
+        return {
+            "event": "progress",
+            "stage": event.stage.value,
+            "done": event.done,
+            "total": event.total,
+            "step": event.step,
+            "steps": event.steps,
+            "fraction": round(event.fraction, 4),
+            "boxes": [list(box) for box in event.boxes],
+        }
+    seams = event.seams
+    return {
+        "event": "finished",
+        "size": list(event.picture.size),
+        "seconds": {stage.value: round(seconds, 3) for stage, seconds in event.seconds.items()},
+        "seams": None
+        if seams is None
+        else {
+            "redrawn": seams.redrawn,
+            **{name: {"worst": score.worst, "mean": score.mean, "inside": score.inside} for name, score in (("before", seams.before), ("after", seams.after))},
+        },
+        "settings": event.settings.to_dict(),
+    }
