@@ -168,7 +168,7 @@ def shift_half(axis: Axis, *, multiple: int = 1) -> Axis:
     if len(axis) == 1:
         return axis
     tile, length = _tile_and_length(axis)
-    switches = [(span.start + span.stop) / 2 for span in axis]
+    switches = [float((span.start + span.stop) // 2 // multiple * multiple) for span in axis]
     edges = [0.0, *switches, float(length)]
     starts = [_start((a + b) / 2, tile, length, multiple) for a, b in zip(edges, edges[1:])]
     return _spans(starts, tile, switches, axis[0].feather)
@@ -198,7 +198,11 @@ def _tile_and_length(axis: Axis) -> tuple[int, int]:
 
 
 def _spans(starts: list[int], tile: int, switches: list[float], feather: float) -> Axis:
+    """Neighbours that share a switch; the feather is narrowed where a box would cut it off."""
     rises, falls = [None, *switches], [*switches, None]
+    room = [switch - start for start, switch in zip(starts[1:], switches)]
+    room += [start + tile - switch for start, switch in zip(starts, switches)]
+    feather = min([feather, *(2 * value for value in room)])
     return tuple(Span(start, start + tile, rise, fall, feather) for start, rise, fall in zip(starts, rises, falls))
 
 

@@ -1,0 +1,87 @@
+"""One table of settings: complete, valid, and the same for everyone who reads it."""
+
+from __future__ import annotations
+
+import pytest
+
+from upscaler.errors import SettingsError
+from upscaler.geometry import Size
+from upscaler.settings import Settings, Target, options
+
+
+def test_every_option_has_one_name_a_flag_and_help() -> None:
+    table = options()
+    assert len({option.name for option in table}) == len(table)
+    assert all(option.spec.flags[0].startswith("--") and option.spec.help for option in table)
+    short = [flag for option in table for flag in option.spec.flags[1:]]
+    assert len(set(short)) == len(short)
+
+
+def test_defaults_are_within_their_own_limits() -> None:
+    for option in options():
+        assert option.check(option.default) == option.default
+
+
+def test_names_reach_their_fields() -> None:
+    settings = Settings.of(scale=2, seam_width=48, tile=768, prompt="a tree", batch=3)
+    assert (settings.target.scale, settings.seams.width, settings.tiles.tile) == (2.0, 48, "768")
+    assert settings.diffusion.sampling.prompt == "a tree"
+
+
+def test_dict_and_json_come_back() -> None:
+    settings = Settings.of(scale=3, width=900, strength=0.4, dither=False)
+    assert Settings.from_dict(settings.to_dict()) == settings
+    assert '"strength": 0.4' in settings.to_json()
+
+
+@pytest.mark.parametrize(
+    ("values", "parts"),
+    [
+        ({"scale": 40}, ["target.scale", "40", "0.5 to 16"]),
+        ({"scal": 2}, ["scal", "did you mean scale"]),
+        ({"overlap": 300}, ["tiles.overlap", "300", "512"]),
+        ({"feather": 100}, ["tiles.feather", "100", "64"]),
+        ({"tile": "huge"}, ["tiles.tile", "huge", "auto"]),
+        ({"tile": 20}, ["tiles.tile", "20", "64"]),
+        ({"scheduler": "best"}, ["diffusion.scheduler", "best", "euler"]),
+        ({"bit_depth": 9}, ["output.bit_depth", "9", "16"]),
+        ({"steps": True}, ["diffusion.steps", "True"]),
+        ({"strength": float("nan")}, ["diffusion.strength", "nan"]),
+        ({"megapixels": 1.0, "width": 100}, ["megapixels", "width"]),
+        ({"device": "tpu"}, ["hardware.device", "tpu", "cuda"]),
+    ],
+)
+def test_bad_values_are_named_in_one_line(values: dict[str, object], parts: list[str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.of(**values)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(part in message for part in parts), message
+
+
+def test_unknown_stored_settings_are_refused() -> None:
+    with pytest.raises(SettingsError, match="tiles.tyle"):
+        Settings.from_dict({"tiles": {"tyle": 3}})
+    with pytest.raises(SettingsError, match="tiles"):
+        Settings.from_dict({"tiles": 3})
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (Target(), Size(400, 200)),
+        (Target(scale=2.5), Size(250, 125)),
+        (Target(width=333), Size(333, 166)),
+        (Target(height=100), Size(200, 100)),
+        (Target(width=300, height=300), Size(300, 300)),
+        (Target(megapixels=0.02), Size(200, 100)),
+    ],
+)
+def test_targets(target: Target, expected: Size) -> None:
+    assert target.of(Size(100, 50)) == expected
+
+
+def test_targets_out_of_range_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"5000 px is 50 times"):
+        Target(width=5000).of(Size(100, 50))
+    assert Target(scale=0.5).of(Size(1, 1)) == Size(1, 1)
