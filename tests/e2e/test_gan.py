@@ -191,7 +191,7 @@ def test_nothing_finite_in_any_precision_is_an_error(photo: Image) -> None:
 
 @pytest.mark.parametrize("name", ["realesrgan-x4plus", "realesrgan-x4plus-anime", "realesr-animevideov3"])
 def test_bfloat16_is_close_to_float32(name: str, photo: Image) -> None:
-    image = photo[:16, :24]
+    image = photo[:16, :16]
     exact = load_upscaler(name, device="cpu", precision="float32")(image)
     fast = load_upscaler(name, device="cpu", precision="bfloat16")
     assert fast.dtype is torch.bfloat16
@@ -282,11 +282,11 @@ def test_memory_of_a_failed_step_is_free_again() -> None:
 
 
 def test_the_result_is_the_same_picture_and_sharper(photo: Image) -> None:
-    photo = photo[16:48, 16:48]
+    photo = photo[20:44, 20:44]
     result = load_upscaler("realesrgan-x4plus", device="cpu")(photo)
-    back = result.reshape(32, 4, 32, 4, 3).mean((1, 3))
+    back = result.reshape(24, 4, 24, 4, 3).mean((1, 3))
     assert np.abs(back - photo).mean() * 255 < 10
-    large = PIL.Image.fromarray((photo * 255).round().astype(np.uint8)).resize((128, 128), PIL.Image.Resampling.BICUBIC)
+    large = PIL.Image.fromarray((photo * 255).round().astype(np.uint8)).resize((96, 96), PIL.Image.Resampling.BICUBIC)
     smooth = np.asarray(large, np.float32) / 255
     assert sharpness(result) > 1.2 * sharpness(smooth)
 

@@ -39,7 +39,7 @@ def folder() -> Path:
 def photo() -> Image:
     with PIL.Image.open(PHOTO) as file:
         left, top = file.width // 2, file.height // 2
-        return np.asarray(file.convert("RGB").crop((left, top, left + 32, top + 24)), np.float32) / 255
+        return np.asarray(file.convert("RGB").crop((left, top, left + 24, top + 20)), np.float32) / 255
 
 
 def run_ncnn(folder: Path, name: str, image: Image) -> Image:
