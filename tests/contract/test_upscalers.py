@@ -55,7 +55,9 @@ def random_network(architecture: str, **options: object) -> Callable[[Path], Ups
         torch.manual_seed(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            network = getattr(importlib.import_module(f"spandrel.architectures.{architecture}"), architecture)(**options)
+            network = getattr(importlib.import_module(f"spandrel.architectures.{architecture}"), architecture)(
+                **options
+            )
         path = folder / "random.safetensors"
         save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
         return load_upscaler(path, device="cpu", precision="float32")
@@ -80,7 +82,10 @@ MAKERS: dict[str, tuple[int, Callable[[Path], Upscaler]]] = {
     "Compact x2": (2, random_network("Compact", upscale=2, **COMPACT)),
     "Compact x3": (3, random_network("Compact", upscale=3, **COMPACT)),
     "Compact x8": (8, random_network("Compact", upscale=8, **COMPACT)),
-    "ESRGAN x2, folded": (2, random_network("ESRGAN", num_filters=8, num_blocks=1, in_nc=12, scale=4, shuffle_factor=2)),
+    "ESRGAN x2, folded": (
+        2,
+        random_network("ESRGAN", num_filters=8, num_blocks=1, in_nc=12, scale=4, shuffle_factor=2),
+    ),
     "ESRGAN x2, one channel": (2, random_network("ESRGAN", num_filters=8, num_blocks=1, in_nc=1, out_nc=1, scale=2)),
     "ESRGAN x2, with alpha": (2, random_network("ESRGAN", num_filters=8, num_blocks=1, in_nc=4, out_nc=4, scale=2)),
     "SwinIR x2, multiples of 8": (2, random_network("SwinIR", upscale=2, upsampler="pixelshuffledirect", **SWIN)),
@@ -91,7 +96,9 @@ SLOW = {"realesrgan-x4plus"}  # float32 on a CPU; "auto" is the same network in 
 
 
 @pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MAKERS], ids=str
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in MAKERS],
+    ids=str,
 )
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Upscaler]:
     scale, make = MAKERS[request.param]
