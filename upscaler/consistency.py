@@ -7,22 +7,21 @@ Iterative back-projection, `y += up(input - down(y))`, in place. The corrections
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import jpeg
+from .gate import REACH, Gate
 from .geometry import Size
 from .resample import resample
-from .strips import apply_in_strips, strips
+from .strips import strips
 
 Array = NDArray[np.float32]
 
-RADIUS = 80
-"""How far, in pixels of the input, a result depends on its surroundings: twice the gate's 35 and the filters' 5."""
-
 _ROUNDS = 2
+
+RADIUS = _ROUNDS * (REACH + 5)
+"""How far, in pixels of the input, a result depends on its surroundings; the filters down and up reach 5 of them."""
 
 
 def enforce_consistency(
@@ -35,10 +34,9 @@ def enforce_consistency(
 ) -> None:
     """Make `canvas`, scaled down, equal to what it was made from, in place.
 
-    With the input picture as source, differences that may be compression noise are left alone: see
-    `jpeg.unexplained`. With `size`, the source is another picture of the canvas's size whose consistency has been
-    enforced already, and the canvas is brought back to it at the resolution of `size`; a canvas that equals the
-    source is then left as it is, bit for bit.
+    With the input picture as source, differences that may be its noise are left alone: see `Gate`. With `size`, the
+    source is a picture of the canvas's own size whose consistency has been enforced already, and the canvas is brought
+    back to it at the resolution of `size`; a canvas that equals the source is then left as it is, bit for bit.
 
     Args:
         canvas: (H, W, 3) float32. Where it is not larger than the input on both axes, nothing is done.
@@ -46,7 +44,7 @@ def enforce_consistency(
         size: of the input picture.
         strength: 0 (nothing) to 1.
         quantisation: tables of the file that the input came from, see `jpeg.find_steps`; without them, traces of
-            JPEG compression are looked for in the picture.
+            compression are looked for in the picture itself.
 
     Source: iterative back-projection (Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L).
     """
@@ -55,13 +53,12 @@ def enforce_consistency(
     if strength == 0 or width <= small.width or height <= small.height:
         return
     target = source if size is None else _down(source, small)
-    steps = jpeg.find_steps(source, quantisation) if size is None else None
+    gate = Gate.of(source, quantisation) if size is None else None
     for _ in range(_ROUNDS):
         residual = _down(canvas, small)
         np.subtract(target, residual, out=residual)
-        if steps is not None:
-            gate = partial(jpeg.unexplained, steps=steps)
-            apply_in_strips(gate, residual, target, halo=jpeg.HALO, align=jpeg.ALIGN)
+        if gate is not None:
+            gate(residual, target)
         if strength != 1:
             residual *= np.float32(strength)
         for start, stop in strips(height, width):

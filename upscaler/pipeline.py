@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .blend import to_grid
-from .consistency import RADIUS, enforce_consistency
+from .consistency import PLAIN_RADIUS, RADIUS, enforce_consistency
 from .enlarge import enlarge
 from .errors import OutOfMemory
 from .events import Event, Finished, Notice, Progress, Stage
@@ -68,7 +68,7 @@ def run(
         yield from job.enlarge(upscaler, region)
     else:
         plan = plan_tiles(job.target, settings.tiles, multiple=refiner.multiple)
-        needs = _Needs.of(job.around(region), plan, settings, multiple=refiner.multiple)
+        needs = _Needs.of(job.around(region, PLAIN_RADIUS), plan, settings, multiple=refiner.multiple)
         yield from job.enlarge(upscaler, needs.base)
         base = job.canvas.copy()
         yield from job.refine(Stage.REFINE, [plan.touching(needs.tiles)], settings.diffusion.sampling, refiner)
@@ -113,9 +113,9 @@ class _Run:
         """How many times larger the result is, on the axis where that is more."""
         return max(new / old for new, old in zip(self.target, self.picture.size))
 
-    def around(self, region: Box | None) -> Box | None:
-        """What must be right before input consistency is enforced, for the region to be right after it."""
-        return region and region.grow(math.ceil(RADIUS * self.factor), self.target)
+    def around(self, region: Box | None, radius: int) -> Box | None:
+        """The region with a margin of `radius` pixels of the input."""
+        return region and region.grow(math.ceil(radius * self.factor), self.target)
 
     def part(self, region: Box | None) -> Picture:
         """The result, or what lies in the region."""
@@ -127,7 +127,7 @@ class _Run:
 
     def enlarge(self, upscaler: Upscaler | None, needed: Box | None) -> Iterator[Event]:
         """Let the canvas be the enlarged picture, true to the input, and alpha be alpha enlarged the same way."""
-        needed = self.around(needed)
+        needed = self.around(needed, RADIUS)
         tile = self.settings.gan.tile
         with self._clock(Stage.ENLARGE):
             while True:

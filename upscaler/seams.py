@@ -83,7 +83,7 @@ def seam_score(image: Image, reference: Image, plan: Plan | None = None) -> Seam
     What is scored is the difference of the two pictures, so that edges which the picture has anyway do not count. A
     joint's score is the step of the tone across it (difference of the means of 16 px on either side of the cross-fade;
     median along the joint) plus the excess of the gradient on the line itself over that of the lines 2 to 6 px beside
-    it, the larger of the colour channels, in 1/255. A step of 1/255 on a smooth gradient is seen and the same step
+    it, each less three standard errors, so that texture does not count; the worst colour channel, in 1/255. A step of 1/255 on a smooth gradient is seen and the same step
     inside texture is not: hence the yardstick `Joint.inside`.
 
     Args:
@@ -126,11 +126,18 @@ def _measure(image: Image, reference: Image, joint: float, span: Span, gap: int)
         return box, 0.0
     left = difference[:, : line - gap].mean(axis=1)
     right = difference[:, line + gap :].mean(axis=1)
-    tone = np.abs(np.median(right - left, axis=0))
-    gradient: NDArray[np.float32] = np.median(np.abs(np.diff(difference, axis=1)), axis=0)
-    ordinary = np.mean([gradient[line - 1 + k] for near in _NEAR for k in (near, -near)], axis=0)
-    excess = np.maximum(gradient[line - 1] - ordinary, 0)
+    steepness = np.abs(np.diff(difference, axis=1))
+    ordinary = np.mean([np.median(steepness[:, line - 1 + k], axis=0) for near in _NEAR for k in (near, -near)], axis=0)
+    tone = _certain(right - left)
+    excess = np.maximum(_certain(steepness[:, line - 1] - ordinary, above=True), 0)
     return box, float((tone + excess).max() * 255)
+
+
+def _certain(values: NDArray[np.float32], *, above: bool = False) -> NDArray[np.float32]:
+    """Size of the median over the rows, (3,), less three times its standard error: what texture alone does not explain."""
+    median = np.median(values, axis=0)
+    doubt = 3 * 1.2533 * values.std(axis=0) / np.sqrt(len(values))
+    return np.maximum((median if above else np.abs(median)) - doubt, 0)
 
 
 def seam_plans(plan: Plan, mode: SeamMode, *, width: int, multiple: int, score: SeamScore | None = None) -> list[Plan]:

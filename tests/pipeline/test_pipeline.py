@@ -1,0 +1,288 @@
+"""Whole runs over fakes: what has to hold exactly, whatever the models are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from upscaler import pipeline
+from upscaler.errors import OutOfMemory
+from upscaler.events import Event, Finished, Notice, Progress, Stage
+from upscaler.geometry import Box, Size
+from upscaler.image import Image, Picture
+from upscaler.models.base import Refiner, Upscaler
+from upscaler.seams import seam_score
+from upscaler.settings import Settings
+from upscaler.testing import (
+    FailingRefiner,
+    IdentityRefiner,
+    InvertRefiner,
+    NearestUpscaler,
+    NoiseRefiner,
+    ToneShiftRefiner,
+)
+
+SEAMS = ("none", "band", "half-tile", "half-tile+intersections", "auto")
+SMALL = {"tile": 128, "overlap": 32, "feather": 16, "gan_tile": 64, "seam_width": 32, "steps": 2, "seam_steps": 1}
+
+
+def events(
+    image: Image | Picture, refiner: Refiner | None = None, *, upscaler: Upscaler | None = None, region: Box | None = None, **options: object
+) -> list[Event]:
+    picture = image if isinstance(image, Picture) else Picture.from_array(image)
+    settings = Settings.of(**{**SMALL, **options})
+    return list(pipeline.run(picture, settings, upscaler=upscaler or NearestUpscaler(4), refiner=refiner, region=region))
+
+
+def result(image: Image | Picture, refiner: Refiner | None = None, **options: object) -> Finished:
+    (*_, last) = events(image, refiner, **options)  # type: ignore[arg-type]
+    assert isinstance(last, Finished)
+    return last
+
+
+@pytest.fixture
+def image(rng: np.random.Generator) -> Image:
+    coarse = rng.random((12, 15, 3)).astype(np.float32)
+    return np.clip(coarse.repeat(5, 0).repeat(5, 1) + rng.normal(0, 0.05, (60, 75, 3)), 0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("order", ["independent", "chess", "linear"])
+@pytest.mark.parametrize("seams", SEAMS)
+def test_the_identity_refiner_gives_the_bytes_of_the_base(image: Image, seams: str, order: str) -> None:
+    base = result(image).picture.pixels
+    assert result(image, IdentityRefiner(), seams=seams, order=order).picture.pixels.tobytes() == base.tobytes()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (750, 2), (31, 97), (3, 5)])
+def test_thin_tiny_and_prime_pictures(size: tuple[int, int], rng: np.random.Generator) -> None:
+    image = rng.random((*size, 3)).astype(np.float32)
+    base = result(image).picture.pixels
+    assert base.shape == (size[0] * 4, size[1] * 4, 3)
+    for refiner in (IdentityRefiner(), IdentityRefiner(multiple=64)):
+        refined = result(image, refiner, seams="half-tile+intersections").picture.pixels
+        assert refined.tobytes() == base.tobytes()
+
+
+@pytest.mark.parametrize("tile", ["auto", "3x2", "1x1", "64", "1024"])
+def test_every_way_to_say_the_tile(image: Image, tile: str) -> None:
+    base = result(image).picture.pixels
+    assert result(image, IdentityRefiner(), tile=tile).picture.pixels.tobytes() == base.tobytes()
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.83, 1, 1.7, 2, 4, 5, 7.3, 16])
+@pytest.mark.parametrize("model", [1, 2, 4])
+def test_exact_sizes_for_any_factor(scale: float, model: int, rng: np.random.Generator) -> None:
+    image = rng.random((23, 31, 3)).astype(np.float32)
+    finished = result(image, IdentityRefiner(), scale=scale, upscaler=NearestUpscaler(model))
+    assert finished.picture.size == Size(max(round(31 * scale), 1), max(round(23 * scale), 1))
+
+
+def test_a_smooth_picture_stays_itself_at_any_factor() -> None:
+    ramp = np.broadcast_to(np.linspace(0.2, 0.8, 64, dtype=np.float32)[None, :, None], (48, 64, 3)).copy()
+    for scale in (1.5, 3.3, 5.0):
+        large = result(ramp, scale=scale).picture.pixels
+        positions = (np.arange(large.shape[1]) + 0.5) / scale - 0.5
+        expected = np.interp(positions, np.arange(64), ramp[0, :, 0])
+        inner = slice(round(3 * scale), -round(3 * scale))
+        assert np.abs(large[..., 0] - expected).max(axis=0)[inner].max() < 1.5 / 255
+
+
+def test_a_pointwise_refiner_gives_the_untiled_result(image: Image) -> None:
+    plain = {"wavelet_color": 0.0, "wavelet_denoise": 0.0, "consistency": 0.0, "seams": "none"}
+    base = result(image, **plain).picture.pixels
+    np.testing.assert_allclose(result(image, InvertRefiner(), **plain).picture.pixels, 1 - base, atol=1e-6)
+
+
+@pytest.mark.parametrize("seams", SEAMS)
+def test_batch_size_does_not_matter(image: Image, seams: str) -> None:
+    pictures = [result(image, NoiseRefiner(), seams=seams, strength=0.5, batch=batch).picture.pixels for batch in (1, 3, 8, 0)]
+    assert len({picture.tobytes() for picture in pictures}) == 1
+
+
+def test_same_seed_same_bytes_another_seed_others(image: Image) -> None:
+    first, again, other = (result(image, NoiseRefiner(), seed=seed, strength=0.5).picture.pixels.tobytes() for seed in (5, 5, 6))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("seams", ["none", "band", "half-tile+intersections", "auto"])
+@pytest.mark.parametrize("region", [Box(0, 0, 40, 30), Box(130, 90, 171, 140), Box(250, 200, 300, 240)])
+def test_a_region_is_that_part_of_the_whole(image: Image, seams: str, region: Box) -> None:
+    options = {"seams": seams, "strength": 0.5, "seam_strength": 0.5}
+    whole = result(image, ToneShiftRefiner(), **options).picture.pixels
+    part = result(image, ToneShiftRefiner(), region=region, **options).picture
+    assert part.size == region.size
+    assert part.pixels.tobytes() == np.ascontiguousarray(whole[region.slices]).tobytes()
+
+
+def test_a_region_runs_only_what_it_needs(rng: np.random.Generator) -> None:
+    image = rng.random((300, 300, 3)).astype(np.float32)
+    counts = []
+    for region in (None, Box(500, 500, 510, 510)):
+        done = [event for event in events(image, IdentityRefiner(), seams="none", region=region) if isinstance(event, Progress)]
+        counts.append({event.stage: event.total for event in done})
+    assert counts[1][Stage.REFINE] < counts[0][Stage.REFINE] / 3
+    assert counts[1][Stage.ENLARGE] < counts[0][Stage.ENLARGE]
+
+
+def test_no_strength_is_no_pass(image: Image) -> None:
+    finished = result(image, NoiseRefiner(), strength=0)
+    assert finished.picture.pixels.tobytes() == result(image).picture.pixels.tobytes()
+    assert Stage.REFINE not in finished.seconds
+
+
+@pytest.mark.parametrize("option", [{"seam_strength": 0.9}, {"seam_width": 64}, {"seams": "half-tile"}])
+def test_seam_settings_change_the_result(image: Image, option: dict[str, object]) -> None:
+    usual = {"seams": "band", "seam_strength": 0.4, "strength": 0.3}
+    first = result(image, NoiseRefiner(), **usual).picture.pixels
+    assert not np.array_equal(first, result(image, NoiseRefiner(), **{**usual, **option}).picture.pixels)
+
+
+def test_seam_steps_reach_the_refiner(image: Image) -> None:
+    seen = {event.steps for event in events(image, IdentityRefiner(), seams="band", seam_steps=5) if isinstance(event, Progress) and event.stage == Stage.SEAMS}
+    assert 5 in seen
+
+
+def test_the_seam_pass_leaves_the_rest_bit_for_bit(image: Image) -> None:
+    options = {"strength": 0.5, "consistency": 0.0}
+    plain = result(image, NoiseRefiner(), seams="none", **options).picture.pixels
+    mended = result(image, NoiseRefiner(), seams="band", seam_strength=0.9, **options).picture.pixels
+    changed = (plain != mended).any(axis=2)
+    assert 0.1 < changed.mean() < 0.6
+
+
+@pytest.mark.parametrize("kind", ["grey", "gradient"])
+def test_tone_shifts_of_tiles_leave_no_seam(kind: str) -> None:
+    image = np.full((150, 200, 3), 0.5, np.float32)
+    if kind == "gradient":
+        image *= np.linspace(0.5, 1.5, 200, dtype=np.float32)[None, :, None]
+    finished = result(image, ToneShiftRefiner(), seams="none")
+    assert finished.seams is not None
+    assert finished.seams.after.worst <= max(finished.seams.after.inside, 0.05)
+    unlocked = result(image, ToneShiftRefiner(), seams="none", wavelet_color=0.0, consistency=0.0)
+    assert unlocked.seams is not None
+    assert unlocked.seams.after.worst > 3  # the test can fail
+
+
+def test_auto_mends_the_seams_that_it_sees() -> None:
+    class Offset(ToneShiftRefiner):
+        def redraw(self, tile, box, sampling, seed):  # type: ignore[no-untyped-def]
+            return super().redraw(tile, box, sampling, seed) if seed < 2**63 else tile.repeat(1, axis=0)
+
+    image = np.full((150, 200, 3), 0.5, np.float32)
+    finished = result(image, Offset(), seams="auto", wavelet_color=0.0, consistency=0.0)
+    report = finished.seams
+    assert report is not None
+    assert report.redrawn > 0
+    assert report.before.visible
+
+
+def test_progress_is_monotone_and_complete(image: Image) -> None:
+    fractions: dict[Stage, list[float]] = {}
+    for event in events(image, IdentityRefiner(), seams="band", batch=3):
+        if isinstance(event, Progress):
+            fractions.setdefault(event.stage, []).append(event.fraction)
+    assert list(fractions) == [Stage.ENLARGE, Stage.REFINE, Stage.SEAMS, Stage.FINISH]
+    for values in fractions.values():
+        assert values == sorted(values)
+        assert values[-1] == 1
+
+
+def test_out_of_memory_halves_the_batch_and_loses_nothing(image: Image) -> None:
+    refiner = FailingRefiner(limit=2)
+    happened = events(image, refiner, batch=8, seams="none")
+    assert refiner.batches[:4] == [8, 4, 2, 2]
+    assert max(refiner.batches[3:]) == 2
+    assert [event.message for event in happened if isinstance(event, Notice)][-1].endswith("going on with 2")
+    assert isinstance(happened[-1], Finished)
+    assert happened[-1].picture.pixels.tobytes() == result(image).picture.pixels.tobytes()
+
+
+def test_out_of_memory_with_one_tile_says_which_tile_fits(image: Image) -> None:
+    class Tight(FailingRefiner):
+        def batch_size(self, tile: Size) -> int:
+            return 1 if tile.width <= 64 else 0
+
+    with pytest.raises(OutOfMemory, match=r"tiles\.tile to 64"):
+        events(image, Tight(limit=0))
+
+
+def test_a_network_tile_that_does_not_fit_is_halved(image: Image) -> None:
+    class Small(NearestUpscaler):
+        def __call__(self, image: Image) -> Image:
+            if image.shape[0] > 48:
+                raise OutOfMemory("too large")
+            return super().__call__(image)
+
+    happened = events(image, upscaler=Small(4))
+    assert [event.message for event in happened if isinstance(event, Notice)] == ["a network tile did not fit into memory; starting again with 32 px"]
+    assert isinstance(happened[-1], Finished)
+    np.testing.assert_allclose(happened[-1].picture.pixels, result(image).picture.pixels, atol=1e-5)
+
+
+def test_a_broken_tile_keeps_the_enlarged_picture(image: Image) -> None:
+    happened = events(image, FailingRefiner(limit=9, broken=((150, 120),)), seams="none")
+    notices = [event.message for event in happened if isinstance(event, Notice)]
+    assert notices
+    assert all("NaN" in notice for notice in notices)
+    assert isinstance(happened[-1], Finished)
+    assert happened[-1].picture.pixels.tobytes() == result(image).picture.pixels.tobytes()
+
+
+def test_closing_stops_within_one_step_and_keeps_finished_tiles(image: Image) -> None:
+    steps: list[int] = []
+
+    class Counting(InvertRefiner):
+        def __call__(self, tiles, *, boxes, sampling, seed, on_step):  # type: ignore[no-untyped-def]
+            def counted(step: int, of: int) -> None:
+                steps.append(step)
+                on_step(step, of)
+
+            return super().__call__(tiles, boxes=boxes, sampling=sampling, seed=seed, on_step=counted)
+
+    settings = Settings.of(**{**SMALL, "steps": 50, "batch": 1, "seams": "none", "wavelet_color": 0.0, "wavelet_denoise": 0.0})
+    running = pipeline.run(Picture.from_array(image), settings, upscaler=NearestUpscaler(4), refiner=Counting())
+    base = kept = None
+    for event in running:
+        assert isinstance(event, Progress)
+        if event.stage == Stage.REFINE:
+            base = event.picture.pixels.copy() if base is None and event.picture is not None else base
+            if event.done == 2 and event.step == 0:
+                kept = event.picture
+                break
+    taken = len(steps)
+    running.close()  # type: ignore[attr-defined]
+    assert len(steps) <= taken + 50
+    assert kept is not None
+    assert base is not None
+    changed = (kept.pixels != base).any(axis=2)
+    assert 0.05 < changed.mean() < 0.9
+
+
+def test_alpha_goes_through_the_same_enlargement(rng: np.random.Generator) -> None:
+    alpha = (rng.random((20, 30)) > 0.5).astype(np.float32)
+    picture = replace(Picture.from_array(rng.random((20, 30, 3)).astype(np.float32)), alpha=alpha)
+    large = result(picture, IdentityRefiner()).picture
+    assert large.alpha is not None
+    np.testing.assert_allclose(large.alpha, alpha.repeat(4, 0).repeat(4, 1), atol=1e-6)
+
+
+def test_metadata_travels(image: Image) -> None:
+    picture = replace(Picture.from_array(image), icc=b"profile", text={"parameters": "a tree"}, depth=16)
+    large = result(picture).picture
+    assert (large.icc, large.text, large.depth) == (b"profile", {"parameters": "a tree"}, 16)
+
+
+def test_the_input_is_not_changed(image: Image) -> None:
+    before = image.copy()
+    picture = Picture.from_array(image)
+    for refiner in (None, NoiseRefiner()):
+        for scale in (1, 4):
+            events(picture, refiner, scale=scale)
+    assert picture.pixels.tobytes() == before.tobytes()
+
+
+def test_the_seam_score_is_public(image: Image) -> None:
+    finished = result(image, ToneShiftRefiner(), seams="none", wavelet_color=0.0)
+    assert seam_score(finished.picture.pixels, result(image).picture.pixels).worst >= 0
