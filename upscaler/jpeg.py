@@ -55,23 +55,25 @@ class Steps:
     origin: tuple[int, int] = (0, 0)
 
 
-HALO = 48
-"""How far, in pixels, a row of `unexplained` depends on others: the low band (15), a chroma block (16), and margins."""
-
 ALIGN = 16
-"""Windows passed to `unexplained` start at multiples of this: a chroma block of a 4:2:0 picture."""
+"""Planes passed to `beyond_steps` start at multiples of this row: the side of a chroma block of a 4:2:0 picture."""
 
-_LOW_LEVELS = 4
 _CERTAIN = 0.4
 _ENOUGH = 64
 _SAMPLE = 640
 
 
-def find_steps(image: Array, tables: Sequence[Sequence[int]] | None = None) -> Steps | None:
-    """The quantisation steps that made `image`, or `None` where it bears no trace of JPEG compression.
+def sample(image: Array) -> Array:
+    """Luma of the middle of a picture (h, w, 3), in units of 1/255; it starts at multiples of 8 pixels."""
+    top, left = (max(length - _SAMPLE, 0) // 16 * 8 for length in image.shape[:2])
+    return planes.split(image[top : top + _SAMPLE, left : left + _SAMPLE])[0] * np.float32(255)
+
+
+def find_steps(luma: Array, tables: Sequence[Sequence[int]] | None = None) -> Steps | None:
+    """The quantisation steps that made a picture, or `None` where it bears no trace of JPEG compression.
 
     Args:
-        image: the whole decoded picture, (h, w, 3) float32 in [0, 1], not resized since.
+        luma: `sample` of the decoded picture, not resized since.
         tables: the quantisation tables of its file, luma first, 64 numbers each, row by row, as Pillow's
             `Image.quantization` has them. Without them the tables are those that libjpeg writes for the quality which
             explains the picture best.
@@ -80,7 +82,6 @@ def find_steps(image: Array, tables: Sequence[Sequence[int]] | None = None) -> S
     those that are not zero is thus near one for the right tables (0.54 to 0.99 on photographs of quality 25 to 95)
     and at most 0.04 on photographs that were not compressed.
     """
-    luma = _sample(image)
     origins = [(0, 0), _block_origin(luma)]
     if tables:
         known = [np.asarray(table).reshape(8, 8) for table in (tables[0], tables[min(1, len(tables) - 1)])]
@@ -93,58 +94,31 @@ def find_steps(image: Array, tables: Sequence[Sequence[int]] | None = None) -> S
     return None
 
 
-def unexplained(difference: Array, source: Array, steps: Steps) -> Array:
-    """The part of a difference between a decoded JPEG picture and another that quantisation does not explain.
+def beyond_steps(plane: Array, steps: Steps, *, chroma: bool) -> Array:
+    """The part of a plane of differences (h, w) between a decoded picture and another that its steps do not explain.
 
-    A coefficient of the file stands for all values within half a step. A difference within that interval is no news,
-    it may be compression noise; of a larger one only what lies beyond is kept. Where the other picture is flat, that
-    is damped too: a block that holds an edge rings all over. A low band is kept as it is. Chroma is taken as
-    subsampled 2x2.
-
-    Args:
-        difference: the decoded picture less the other one, (h, w, 3) float32 RGB; its first row is a multiple of
-            `ALIGN` in the picture.
-        source: the decoded picture, the same rows.
-
-    Returns: the same shape; rows further than `HALO` from a cut are as those of the whole picture.
+    A coefficient of the file stands for all values within half a step. A difference within that interval is no news;
+    of a larger one only what lies beyond is kept. Chroma is taken as subsampled 2x2.
 
     Source: projection onto the quantisation constraint set (Zakhor 1992, Iterative procedures for reduction of
     blocking effects in transform image coding).
     """
-    trust = _contrast(planes.split(source - difference)[0])
-    trust /= trust + (2 * steps.luma[:3, :3].mean() / 8) ** 2
-    kept: list[Array] = []
-    for plane, step, subsampling in zip(planes.split(difference), (steps.luma, steps.chroma, steps.chroma), (1, 2, 2)):
-        low = planes.smooth(plane, _LOW_LEVELS)
-        kept.append(low + trust * _beyond(plane - low, step, steps.origin, subsampling))
-    return planes.join(kept)
-
-
-def _contrast(luma: Array) -> Array:
-    """Local variance."""
-    mean = planes.smooth(luma, 1)
-    return np.maximum(planes.smooth(luma * luma, 1) - mean * mean, np.float32(0))
-
-
-def _beyond(plane: Array, step: Array, origin: tuple[int, int], subsampling: int) -> Array:
-    """What of a plane lies beyond half a step in its DCT blocks, at 1 / `subsampling` of the size and back."""
     height, width = plane.shape
-    left, top = -origin[0] % ALIGN, -origin[1] % ALIGN
+    left, top = -steps.origin[0] % ALIGN, -steps.origin[1] % ALIGN
     margins = (top, -(top + height) % ALIGN), (left, -(left + width) % ALIGN)
     padded = np.pad(plane, margins, mode="edge")
-    if subsampling == 2:
+    if chroma:
         padded = (padded[0::2, 0::2] + padded[0::2, 1::2] + padded[1::2, 0::2] + padded[1::2, 1::2]) * np.float32(0.25)
-    shape = padded.shape
-    coefficients = _dct(padded)
-    half = (step / 2)[:, None, :]
+    coefficients = dct(padded)
+    half = ((steps.chroma if chroma else steps.luma) / 2)[:, None, :]
     coefficients -= np.clip(coefficients, -half, half)
-    padded = _inverse_dct(coefficients).reshape(shape)
-    if subsampling == 2:
-        padded = resample(padded, Size(2 * shape[1], 2 * shape[0]))
+    padded = _inverse_dct(coefficients)
+    if chroma:
+        padded = resample(padded, Size(2 * padded.shape[1], 2 * padded.shape[0]))
     return padded[top : top + height, left : left + width]
 
 
-def _dct(plane: Array) -> Array:
+def dct(plane: Array) -> Array:
     """Orthonormal 8x8 DCT of a plane; coefficient (u, v) of block (a, b) lies at [a, u, b, v]."""
     height, width = plane.shape
     # Both products have shapes that do not depend on the height, so that strips are rounded as the whole plane is.
@@ -155,23 +129,17 @@ def _dct(plane: Array) -> Array:
 def _inverse_dct(coefficients: Array) -> Array:
     blocks, _, across, _ = coefficients.shape
     rows = np.matmul(coefficients.reshape(blocks * 8, across, 8), _DCT)
-    return np.matmul(_DCT.T, rows.reshape(blocks, 8, across * 8))
+    return np.matmul(_DCT.T, rows.reshape(blocks, 8, across * 8)).reshape(blocks * 8, across * 8)
 
 
 def _steps(luma: NDArray[np.int64], chroma: NDArray[np.int64], origin: tuple[int, int]) -> Steps:
     return Steps((luma / 255).astype(np.float32), (chroma / 255).astype(np.float32), origin)
 
 
-def _sample(image: Array) -> Array:
-    """Luma of the middle of a picture, in units of 1/255; it starts at a multiple of 8."""
-    top, left = (max(length - _SAMPLE, 0) // 16 * 8 for length in image.shape[:2])
-    return planes.split(image[top : top + _SAMPLE, left : left + _SAMPLE])[0] * np.float32(255)
-
-
 def _coefficients(luma: Array, origin: tuple[int, int]) -> Array:
     luma = luma[origin[1] :, origin[0] :]
     height, width = (length // 8 * 8 for length in luma.shape)
-    return _dct(luma[:height, :width])
+    return dct(luma[:height, :width])
 
 
 def _fit(coefficients: Array, table: NDArray[np.int64]) -> float:

@@ -21,9 +21,9 @@ Kernel = Literal["bicubic", "lanczos"]
 
 
 class Taps(NamedTuple):
-    """One axis of a resampling: `out[i] = sum over k of weights[k, i] * in[index[k, i]]`, k ascending."""
+    """One axis of a resampling: `out[i] = sum over k of weights[k, i] * in[places[k, i]]`, k ascending."""
 
-    index: NDArray[np.intp]
+    places: NDArray[np.intp]
     weights: Array
 
 
@@ -55,11 +55,11 @@ def resample(
     ratio_x, ratio_y = ratio or (width / size.width, height / size.height)
     x = taps(width, size.width, ratio=ratio_x, offset=offset[0], kernel=kernel)
     y = taps(height, size.height, ratio=ratio_y, offset=offset[1], kernel=kernel)
-    y = Taps(y.index[:, rows], y.weights[:, rows])
-    if not y.index.size:
+    y = Taps(y.places[:, rows], y.weights[:, rows])
+    if not y.places.size:
         return np.empty((0, size.width, *image.shape[2:]), np.float32)
-    first, last = int(y.index.min()), int(y.index.max()) + 1
-    image, y = image[first:last], Taps(y.index - first, y.weights)
+    first, last = int(y.places.min()), int(y.places.max()) + 1
+    image, y = image[first:last], Taps(y.places - first, y.weights)
     # The order of the axes follows the whole picture's shape, never the strip's: it decides how sums are rounded.
     if size.height < height:
         return _along_columns(_along_rows(image, y), x)
@@ -103,11 +103,11 @@ def to_srgb(image: Array) -> Array:
 def _along_rows(image: Array, taps: Taps) -> Array:
     """Vertical resampling: whole rows are weighted and added."""
     shape = (-1,) + (1,) * (image.ndim - 1)
-    result = image[taps.index[0]]
+    result = image[taps.places[0]]
     result *= taps.weights[0].reshape(shape)
     term = np.empty_like(result)
-    for index, weights in zip(taps.index[1:], taps.weights[1:]):
-        np.take(image, index, axis=0, out=term, mode="clip")
+    for places, weights in zip(taps.places[1:], taps.weights[1:]):
+        np.take(image, places, axis=0, out=term, mode="clip")
         term *= weights.reshape(shape)
         result += term
     return result

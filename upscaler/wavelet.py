@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pywt
@@ -18,6 +19,7 @@ from . import planes
 Array = NDArray[np.float32]
 
 _WAVELET = "db2"
+_TAPS = 4
 _SHIFTS = ((0, 0), (3, 5))  # cycle spinning: both parities on both axes, and other phases at each level
 _CHROMA_SHARE = 0.125  # detail of chroma as a part of luma's
 _ACTIVITY_LEVELS = 3
@@ -55,7 +57,7 @@ def reach(scale: float) -> int:
     levels = lock_levels(scale)
     block = 1 << (levels - 1)
     lock = 2 * block - 1
-    transforms = 2 * (pywt.Wavelet(_WAVELET).dec_len - 1) * (block - 1)
+    transforms = 2 * (_TAPS - 1) * (block - 1)
     statistics = 4 * block + 2**_FLOOR_LEVELS
     return -(-(lock + transforms + statistics) // block) * block
 
@@ -114,19 +116,21 @@ def _shrink(plane: Array, allowed: Array, levels: int, strength: float, shifts: 
         margins = (down, 0), (right, 0)
         shifted = _shrink_levels(np.pad(plane, margins, "edge"), np.pad(allowed, margins, "edge"), 1, levels, strength)
         total += shifted[down:, right:]
-    return total / np.float32(len(shifts))
+    total *= np.float32(1 / len(shifts))
+    return total
 
 
 def _shrink_levels(plane: Array, allowed: Array, level: int, levels: int, strength: float) -> Array:
     """The same from one level on; `plane` and `allowed` have that level's size."""
-    low, details = pywt.dwt2(plane, _WAVELET, "symmetric")
+    low, details = cast("tuple[Array, tuple[Array, ...]]", pywt.dwt2(plane, _WAVELET, "symmetric"))
     height, width = low.shape
     # The transform adds a coefficient before the first one.
     room = np.pad(allowed[::2, ::2], ((1, 1), (1, 1)), "edge")[:height, :width] * np.float32(4)
-    details = [_threshold(band, room, level, strength) for band in details]
+    bands = [_threshold(band, room, level, strength) for band in details]
     if level < levels:
         low = _shrink_levels(low, room, level + 1, levels, strength)
-    return pywt.idwt2((low, details), _WAVELET, "symmetric")[: plane.shape[0], : plane.shape[1]]
+    result = cast(Array, pywt.idwt2((low, bands), _WAVELET, "symmetric"))
+    return result[: plane.shape[0], : plane.shape[1]]
 
 
 def _threshold(band: Array, allowed: Array, level: int, strength: float) -> Array:

@@ -10,8 +10,9 @@ import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
-from upscaler import jpeg, strips
+from upscaler import jpeg, planes, strips
 from upscaler.consistency import RADIUS, enforce_consistency
+from upscaler.gate import Gate, noise_level
 from upscaler.geometry import Size
 from upscaler.resample import resample
 
@@ -118,14 +119,18 @@ def test_a_refined_picture_follows_its_base() -> None:
     assert np.abs(canvas - base).max() < 1e-5
 
 
-# JPEG
+# What is noise
+
+
+def find_steps(image: Array, tables: list[list[int]] | None = None) -> jpeg.Steps | None:
+    return jpeg.find_steps(jpeg.sample(image), tables)
 
 
 @pytest.mark.parametrize("quality", [30, 60, 80, 90])
 @pytest.mark.parametrize("name", ["friends", "sunset"])
 def test_finds_the_steps_of_a_compressed_picture(name: str, quality: int) -> None:
     image = as_array(compressed(photograph(name, 160), quality))
-    steps = jpeg.find_steps(image)
+    steps = find_steps(image)
     assert steps is not None
     luma, chroma = jpeg.standard_tables(quality)
     assert np.array_equal(np.rint(steps.luma * 255), luma)
@@ -135,10 +140,10 @@ def test_finds_the_steps_of_a_compressed_picture(name: str, quality: int) -> Non
 
 def test_finds_the_blocks_of_a_crop() -> None:
     image = as_array(compressed(photograph("friends", 384), 40))[5:, 2:]
-    steps = jpeg.find_steps(image)
+    steps = find_steps(image)
     assert steps is not None
     assert steps.origin == (6, 3)
-    known = jpeg.find_steps(image, TABLE)
+    known = find_steps(image, TABLE)
     assert known is not None
     assert known.origin == (6, 3)
     assert np.array_equal(known.luma, steps.luma)
@@ -147,7 +152,7 @@ def test_finds_the_blocks_of_a_crop() -> None:
 @pytest.mark.parametrize("size", [1, 7, 16, 96, 160])
 @pytest.mark.parametrize("name", ["friends", "sunset"])
 def test_finds_no_steps_in_a_clean_picture(name: str, size: int) -> None:
-    assert jpeg.find_steps(as_array(photograph(name, size))) is None
+    assert find_steps(as_array(photograph(name, size))) is None
 
 
 def test_standard_tables_are_those_of_libjpeg() -> None:
@@ -158,21 +163,52 @@ def test_standard_tables_are_those_of_libjpeg() -> None:
         assert [list(table.ravel()) for table in jpeg.standard_tables(quality)] == [luma, chroma]
 
 
-def test_noise_within_half_a_step_is_not_corrected() -> None:
-    """The decoded picture differs from the original by less than half a step: nothing but its low band is kept."""
-    original = photograph("sunset", 160)
+def gated(difference: Array, source: Array) -> Array:
+    result = difference.copy()
+    Gate.of(source)(result, source)
+    return result
+
+
+@pytest.mark.parametrize("name", ["friends", "sunset"])
+def test_compression_noise_is_not_corrected(name: str) -> None:
+    """An original and its decoded JPEG differ by less than half a step: next to nothing is kept."""
+    original = photograph(name, 160)
     source = as_array(compressed(original, 40))
-    steps = jpeg.find_steps(source)
-    assert steps is not None
     difference = source - as_array(original)
-    kept = jpeg.unexplained(difference, source, steps)
+    kept = gated(difference, source)
     assert np.square(kept).mean() < 0.1 * np.square(difference).mean()
 
 
 def test_a_difference_beyond_the_steps_is_corrected() -> None:
     source = as_array(compressed(photograph("friends", 160), 80))
     difference = source - np.roll(source, 3, axis=1)
-    steps = jpeg.find_steps(source)
-    assert steps is not None
-    kept = jpeg.unexplained(difference, source, steps)
+    kept = gated(difference, source)
     assert np.sum(kept * difference) > 0.6 * np.sum(difference * difference)
+
+
+def test_a_difference_from_a_clean_picture_is_corrected() -> None:
+    source = as_array(photograph("friends", 160))
+    difference = source - np.roll(source, 3, axis=1)
+    kept = gated(difference, source)
+    assert np.sum(kept * difference) > 0.9 * np.sum(difference * difference)
+
+
+def test_noise_is_not_put_back_into_a_smooth_picture() -> None:
+    clean = as_array(photograph("sunset", 160))
+    noise = np.random.default_rng(0).normal(0, 5 / 255, clean.shape).astype(np.float32)
+    kept = gated(noise, clean + noise)
+    sky = (slice(16, 80), slice(16, 144))
+    assert np.abs(planes.split(kept)[0][sky]).mean() < 0.15 * np.abs(planes.split(noise)[0][sky]).mean()
+
+
+@pytest.mark.parametrize("sigma", [2, 5, 10])
+def test_noise_level_is_that_of_the_noise(sigma: float) -> None:
+    luma = jpeg.sample(as_array(photograph("sunset", 160)))
+    noisy = luma + np.random.default_rng(0).normal(0, sigma, luma.shape).astype(np.float32)
+    assert 0.5 * sigma < noise_level(noisy) < 1.2 * sigma
+
+
+@pytest.mark.parametrize("size", [1, 9, 40, 160, 384])
+@pytest.mark.parametrize("name", ["friends", "sunset"])
+def test_texture_is_not_noise(name: str, size: int) -> None:
+    assert noise_level(jpeg.sample(as_array(photograph(name, size)))) < 0.7
