@@ -23,6 +23,9 @@ _ROUNDS = 2
 RADIUS = _ROUNDS * (REACH + 5)
 """How far, in pixels of the input, a result depends on its surroundings; the filters down and up reach 5 of them."""
 
+PLAIN_RADIUS = _ROUNDS * 5
+"""The same where `size` is given and nothing is gated."""
+
 
 def enforce_consistency(
     canvas: Array,
