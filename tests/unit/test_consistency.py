@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from upscaler import jpeg, planes, strips
-from upscaler.consistency import RADIUS, enforce_consistency
+from upscaler.consistency import PLAIN_RADIUS, RADIUS, enforce_consistency
 from upscaler.gate import Gate, noise_level
 from upscaler.geometry import Size
 from upscaler.resample import resample
@@ -96,6 +96,17 @@ def test_reaches_no_further_than_the_radius() -> None:
     enforce_consistency(canvas, small, quantisation=TABLE)
     enforce_consistency(other, far, quantisation=TABLE)
     same = slice(2 * (90 + RADIUS), None)
+    assert other[same].tobytes() == canvas[same].tobytes()
+    assert other.tobytes() != canvas.tobytes()
+
+
+def test_with_a_size_it_reaches_less_far() -> None:
+    base, canvas = noise(400, 24), noise(400, 24, seed=1)
+    other = canvas.copy()
+    other[: 2 * 90] = 0
+    enforce_consistency(canvas, base, size=Size(12, 200))
+    enforce_consistency(other, base, size=Size(12, 200))
+    same = slice(2 * (90 + PLAIN_RADIUS), None)
     assert other[same].tobytes() == canvas[same].tobytes()
     assert other.tobytes() != canvas.tobytes()
 
