@@ -126,20 +126,24 @@ def _shrink_levels(plane: Array, allowed: Array, level: int, levels: int, streng
     height, width = low.shape
     # The transform adds a coefficient before the first one.
     room = np.pad(allowed[::2, ::2], ((1, 1), (1, 1)), "edge")[:height, :width] * np.float32(4)
-    bands = [_threshold(band, room, level, strength) for band in details]
+    bands = _threshold(details, room, level, strength)
     if level < levels:
         low = _shrink_levels(low, room, level + 1, levels, strength)
     result = cast(Array, pywt.idwt2((low, bands), _WAVELET, "symmetric"))
     return result[: plane.shape[0], : plane.shape[1]]
 
 
-def _threshold(band: Array, allowed: Array, level: int, strength: float) -> Array:
-    """A band of coefficients, thresholded softly at `noise variance / signal deviation`."""
-    square = band * band
-    energy = planes.smooth(square, 2)
+def _threshold(bands: Sequence[Array], allowed: Array, level: int, strength: float) -> list[Array]:
+    """Bands of coefficients, thresholded softly at `noise variance / signal deviation`."""
     flat = _FLAT / (_FLAT + allowed)
     wide = max(_FLOOR_LEVELS - level, 1)
-    floor = planes.smooth(square * flat, wide) / (planes.smooth(flat, wide) + np.float32(0.05))
-    noise = np.maximum(energy - allowed, np.minimum(energy, floor))
-    limit = np.float32(2 * strength) * noise / np.sqrt(energy - noise + _TINY)
-    return band - np.clip(band, -limit, limit)
+    flatness = planes.smooth(flat, wide) + np.float32(0.05)
+    result: list[Array] = []
+    for band in bands:
+        square = band * band
+        energy = planes.smooth(square, 2)
+        floor = planes.smooth(square * flat, wide) / flatness
+        noise = np.maximum(energy - allowed, np.minimum(energy, floor))
+        limit = np.float32(2 * strength) * noise / np.sqrt(energy - noise + _TINY)
+        result.append(band - np.clip(band, -limit, limit))
+    return result
