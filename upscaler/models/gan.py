@@ -36,7 +36,7 @@ SMALLEST = 16
 """Smaller pictures are padded to this by reflection: networks pad with black, which would be most of what they see."""
 
 MEAN_DEVIATION, MAX_DEVIATION = 1 / 255, 16 / 255
-"""How far a number format may be from float32 on the probe. The bundled models in bfloat16: mean 0.5, max 9 (1/255)."""
+"""How far a number format may be from float32 on the probe. The bundled models in bfloat16: mean 0.5, max 5 (1/255)."""
 
 DIFFUSION_KEYS = ("model.diffusion_model.", "down_blocks.", "encoder.down_blocks.", "double_blocks.", "lora_", "unet.")
 
