@@ -31,7 +31,9 @@ def figures(result: np.ndarray, original: np.ndarray) -> tuple[float, ...]:
     Args:
         result, original: (H, W, 3) in [0, 1].
     """
-    x, y = (torch.from_numpy(np.ascontiguousarray(part, np.float32)).permute(2, 0, 1)[None] for part in (result, original))
+    x, y = (
+        torch.from_numpy(np.ascontiguousarray(part, np.float32)).permute(2, 0, 1)[None] for part in (result, original)
+    )
     x = (x.clamp(0, 1) * 255).round() / 255
     measures = (piq.psnr, piq.ssim, piq.haarpsi, piq.gmsd)
     values = [float(measure(x, y, data_range=1.0)) for measure in measures]
@@ -91,10 +93,15 @@ def main() -> None:
                 if options.save:
                     options.save.mkdir(parents=True, exist_ok=True)
                     label = Path(model).name
-                    Image.fromarray((pixels * 255).round().clip(0, 255).astype(np.uint8)).save(options.save / f"{name}-{kind}-{label}.png")
+                    Image.fromarray((pixels * 255).round().clip(0, 255).astype(np.uint8)).save(
+                        options.save / f"{name}-{kind}-{label}.png"
+                    )
                     original.save(options.save / f"{name}.png")
         for model, of_model in rows.items():
-            print(f"\n{kind}, {model}, strength {options.strength}, {options.steps} steps\n\n{table(names, of_model)}", flush=True)
+            print(
+                f"\n{kind}, {model}, strength {options.strength}, {options.steps} steps\n\n{table(names, of_model)}",
+                flush=True,
+            )
         change = np.subtract(rows[options.model], rows["none"])
         print(f"\n{kind}, change\n\n{table(names, [tuple(row) for row in change])}", flush=True)
 

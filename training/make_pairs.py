@@ -82,7 +82,9 @@ def degrade(detail: Image.Image, rng: np.random.Generator) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photographs", type=Path, required=True, help="folder that get_data filled, or any with pictures")
+    parser.add_argument(
+        "--photographs", type=Path, required=True, help="folder that get_data filled, or any with pictures"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for the pairs")
     parser.add_argument("--count", type=int, default=400, help="pairs to make")
     parser.add_argument("--side", type=int, default=768, help="of a pair, pixels")

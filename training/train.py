@@ -74,9 +74,7 @@ class Pairs:
         return photo, base
 
 
-def noised(
-    photo: torch.Tensor, base: torch.Tensor, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
+def noised(photo: torch.Tensor, base: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Latents on the way from the noised base to the photograph, and their timesteps.
 
     At the start, timestep t_s, they are the base with noise; at 0 the photograph. In between, a deterministic sampler
@@ -136,7 +134,11 @@ def main() -> None:
     device = torch.device(options.device)
     options.run.mkdir(parents=True, exist_ok=True)
     codec = HaarCodec().to(device)
-    config = {"block_out_channels": [options.width] * options.blocks, "sigma_end": SIGMA_END, "num_train_timesteps": LAST}
+    config = {
+        "block_out_channels": [options.width] * options.blocks,
+        "sigma_end": SIGMA_END,
+        "num_train_timesteps": LAST,
+    }
     state = torch.load(options.run / "state.pt", map_location=device) if options.resume else None
     if state:
         config = state["config"]
@@ -207,7 +209,13 @@ def main() -> None:
         sums += [part.detach().mean().item() for part in (parts.error, parts.edges, parts.texture)]
         if step % 20 == 0:
             rate = optimisers[0].param_groups[0]["lr"]
-            row = [step, f"{elapsed / 60:.2f}", len(pairs.files), f"{rate:.5f}", *(f"{value / 20:.3f}" for value in sums)]
+            row = [
+                step,
+                f"{elapsed / 60:.2f}",
+                len(pairs.files),
+                f"{rate:.5f}",
+                *(f"{value / 20:.3f}" for value in sums),
+            ]
             with (options.run / "log.csv").open("a") as stream:
                 csv.writer(stream, lineterminator="\n").writerow(row)
             print(*row, flush=True)
