@@ -119,7 +119,7 @@ def test_a_region_is_that_part_of_the_whole(image: Image, seams: str, region: Bo
 def test_a_region_runs_only_what_it_needs(rng: np.random.Generator) -> None:
     image = rng.random((300, 300, 3)).astype(np.float32)
     counts = []
-    for region in (None, Box(500, 500, 510, 510)):
+    for region in (None, Box(0, 0, 10, 10)):
         done = [event for event in events(image, IdentityRefiner(), seams="none", region=region) if isinstance(event, Progress)]
         counts.append({event.stage: event.total for event in done})
     assert counts[1][Stage.REFINE] < counts[0][Stage.REFINE] / 3

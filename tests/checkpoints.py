@@ -1,0 +1,79 @@
+"""Stable Diffusion checkpoints with random weights: the real classes and the real folder format, in a few megabytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+
+def make_sd(folder: Path, *, prediction: str = "epsilon", vae: str = "kl") -> Path:
+    """An SD 1.x (epsilon) or 2.x (v_prediction) checkpoint."""
+    torch.manual_seed(1)
+    parts = {"unet": _unet(cross=32), "vae": _vae(vae), "text_encoder": CLIPTextModel(_text(32)), "scheduler": _scheduler(prediction)}
+    return _save(folder, "StableDiffusionPipeline", parts, ["tokenizer"])
+
+
+def make_sdxl(folder: Path) -> Path:
+    """An SDXL checkpoint: two text encoders, and sizes as extra conditions."""
+    torch.manual_seed(2)
+    extra = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 6 * 8 + 32}
+    parts = {
+        "unet": _unet(cross=64, **extra),
+        "vae": _vae("kl"),
+        "text_encoder": CLIPTextModel(_text(32)),
+        "text_encoder_2": CLIPTextModelWithProjection(_text(32)),
+        "scheduler": _scheduler("epsilon"),
+    }
+    return _save(folder, "StableDiffusionXLPipeline", parts, ["tokenizer", "tokenizer_2"], force_zeros_for_empty_prompt=True)
+
+
+def _unet(cross: int, **extra: Any) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=16, block_out_channels=(32, 64), layers_per_block=1, cross_attention_dim=cross, attention_head_dim=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        norm_num_groups=8, **extra,
+    )  # fmt: skip
+
+
+def _vae(kind: str) -> AutoencoderKL | AutoencoderTiny:
+    if kind == "tiny":
+        return AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4)
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    return AutoencoderKL(block_out_channels=(8,) * 4, norm_num_groups=4, latent_channels=4, **blocks)
+
+
+def _text(width: int) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=600, hidden_size=width, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
+        projection_dim=width, bos_token_id=512, eos_token_id=513, pad_token_id=513,
+    )  # fmt: skip
+
+
+def _scheduler(prediction: str) -> DDIMScheduler:
+    return DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction, clip_sample=False)
+
+
+def _save(folder: Path, kind: str, parts: dict[str, Any], tokenizers: list[str], **extra: Any) -> Path:
+    index: dict[str, Any] = {"_class_name": kind, **extra}
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+        index[name] = ["transformers" if name.startswith("text") else "diffusers", type(part).__name__]
+    for name in tokenizers:
+        _tokenizer(folder / name)
+        index[name] = ["transformers", "CLIPTokenizer"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def _tokenizer(folder: Path) -> None:
+    """A CLIP tokenizer that knows single bytes only."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(code) for code in printable] + [chr(256 + index) for index in range(256 - len(printable))]
+    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77).save_pretrained(folder)

@@ -1,0 +1,134 @@
+"""One contract for every refiner: fakes, the bundled model, and Stable Diffusion of each family with random weights."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from upscaler.errors import Cancelled
+from upscaler.geometry import Box, Size
+from upscaler.image import Image
+from upscaler.models import load_refiner
+from upscaler.models.base import Refiner
+from upscaler.settings import Sampling, options
+from upscaler.testing import IdentityRefiner, InvertRefiner, NoiseRefiner, ToneShiftRefiner
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from checkpoints import make_sd, make_sdxl
+
+FAKES = {kind.__name__: kind for kind in (IdentityRefiner, InvertRefiner, NoiseRefiner, ToneShiftRefiner)}
+SCHEDULERS = next(option.choices for option in options() if option.name == "scheduler")
+
+
+def load(kind: str, folder: Path) -> Refiner:
+    if kind in FAKES:
+        return FAKES[kind]()
+    if kind == "pocket":
+        return load_refiner("pocket", device="cpu", precision="float32")
+    make = {"sd1": make_sd, "sdxl": make_sdxl}.get(kind, make_sd)
+    extra = {"sd2": {"prediction": "v_prediction"}, "sd1-tiny-vae": {"vae": "tiny"}}.get(kind, {})
+    return load_refiner(str(make(folder / kind, **extra)), device="cpu", precision="float32")
+
+
+@pytest.fixture(scope="module", params=[*FAKES, "pocket", "sd1", "sd1-tiny-vae", "sd2", "sdxl"])
+def refiner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Refiner:
+    return load(request.param, tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture(scope="module")
+def sd(tmp_path_factory: pytest.TempPathFactory) -> Refiner:
+    return load("sd1", tmp_path_factory.mktemp("checkpoints"))
+
+
+TILES = [np.random.default_rng(seed).random((64, 96, 3), np.float32) for seed in range(8)]
+BOXES = [Box(x, y, x + 96, y + 64) for x, y in ((0, 0), (64, 0), (128, 0), (0, 40), (64, 40), (640, 320), (8, 8), (80, 160))]
+
+
+def refine(refiner: Refiner, indices: list[int], *, seed: int = 3, on_step=lambda k, n: None, **sampling: object) -> list[Image]:  # type: ignore[no-untyped-def]
+    sampling = {"strength": 0.3, "steps": 3, **sampling}
+    return refiner(
+        [TILES[i] for i in indices], boxes=[BOXES[i] for i in indices], sampling=Sampling(**sampling), seed=seed, on_step=on_step  # type: ignore[arg-type]
+    )
+
+
+def test_it_is_a_refiner(refiner: Refiner) -> None:
+    assert isinstance(refiner, Refiner)
+    assert refiner.multiple >= 1
+    assert refiner.batch_size(Size(64, 64)) >= 1
+
+
+def test_shape_range_and_type(refiner: Refiner) -> None:
+    before = TILES[0].copy()
+    (tile,) = refine(refiner, [0])
+    assert tile.shape == (64, 96, 3)
+    assert tile.dtype == np.float32
+    assert tile.flags.c_contiguous
+    assert np.isfinite(tile).all()
+    assert tile.min() >= 0
+    assert tile.max() <= 1
+    np.testing.assert_array_equal(TILES[0], before)
+    assert tile is not TILES[0]
+
+
+@pytest.mark.parametrize("batch", [3, 8])
+def test_the_batch_does_not_matter(refiner: Refiner, batch: int) -> None:
+    alone = [refine(refiner, [index])[0] for index in range(batch)]
+    order = list(range(batch))[::-1]
+    together = refine(refiner, order)
+    for index, tile in zip(order, together):
+        np.testing.assert_allclose(tile, alone[index], atol=1e-4)
+
+
+def test_same_input_same_bytes(refiner: Refiner) -> None:
+    assert refine(refiner, [0, 1])[1].tobytes() == refine(refiner, [0, 1])[1].tobytes()
+
+
+def test_steps_are_reported_and_can_stop(refiner: Refiner) -> None:
+    seen: list[tuple[int, int]] = []
+    refine(refiner, [0], on_step=lambda step, of: seen.append((step, of)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+    def stop(step: int, of: int) -> None:
+        if step == 2:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        refine(refiner, [0], on_step=stop)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_schedulers(sd: Refiner, scheduler: str) -> None:
+    """Each of them, in any batch, gives the same finite picture, another one for another seed, and more for more strength."""
+    alone = refine(sd, [1], scheduler=scheduler)[0]
+    np.testing.assert_allclose(refine(sd, [5, 1, 2], scheduler=scheduler)[1], alone, atol=1e-4)
+    assert np.abs(refine(sd, [1], scheduler=scheduler, seed=4)[0] - alone).max() > 1e-3
+    assert np.abs(refine(sd, [1], scheduler=scheduler, strength=0.8)[0] - alone).max() > 1e-3
+    seen: list[int] = []
+    refine(sd, [1], scheduler=scheduler, steps=7, on_step=lambda step, of: seen.append(of))
+    assert seen == [7] * 7
+    assert np.isfinite(refine(sd, [1], scheduler=scheduler, steps=1)[0]).all()
+
+
+def test_the_deterministic_first_order_schedulers_agree(sd: Refiner) -> None:
+    """DDIM is Euler's method in another variable."""
+    np.testing.assert_allclose(refine(sd, [0], scheduler="ddim")[0], refine(sd, [0], scheduler="euler")[0], atol=1e-4)
+
+
+def test_prompts_matter_only_as_they_should(sd: Refiner) -> None:
+    plain = refine(sd, [0])[0]
+    assert np.abs(refine(sd, [0], prompt="a red barn")[0] - plain).max() > 1e-5
+    assert refine(sd, [0], negative_prompt="blurry")[0].tobytes() == plain.tobytes()
+    guided = refine(sd, [0], guidance=5.0)[0]
+    assert np.abs(refine(sd, [0], guidance=5.0, negative_prompt="blurry")[0] - guided).max() > 1e-5
+
+
+def test_overlapping_tiles_see_the_same_noise() -> None:
+    """A refiner that is local gives equal pixels where two tiles overlap."""
+    refiner = NoiseRefiner()
+    left, right = refiner(
+        [np.full((64, 96, 3), 0.5, np.float32)] * 2, boxes=BOXES[:2], sampling=Sampling(), seed=1, on_step=lambda k, n: None
+    )
+    np.testing.assert_array_equal(left[:, 64:], right[:, :32])
