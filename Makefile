@@ -20,7 +20,7 @@ check: lint test
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 # On Linux without a GPU the CPU build of torch would do, but it lies on an index of its own: the pinned pair serves both.
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -14,14 +14,23 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 def make_sd(folder: Path, *, prediction: str = "epsilon", vae: str = "kl") -> Path:
     """An SD 1.x (epsilon) or 2.x (v_prediction) checkpoint."""
     torch.manual_seed(1)
-    parts = {"unet": _unet(cross=32), "vae": _vae(vae), "text_encoder": CLIPTextModel(_text(32)), "scheduler": _scheduler(prediction)}
+    parts = {
+        "unet": _unet(cross=32),
+        "vae": _vae(vae),
+        "text_encoder": CLIPTextModel(_text(32)),
+        "scheduler": _scheduler(prediction),
+    }
     return _save(folder, "StableDiffusionPipeline", parts, ["tokenizer"])
 
 
 def make_sdxl(folder: Path) -> Path:
     """An SDXL checkpoint: two text encoders, and sizes as extra conditions."""
     torch.manual_seed(2)
-    extra = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 6 * 8 + 32}
+    extra = {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 6 * 8 + 32,
+    }
     parts = {
         "unet": _unet(cross=64, **extra),
         "vae": _vae("kl"),
@@ -29,7 +38,9 @@ def make_sdxl(folder: Path) -> Path:
         "text_encoder_2": CLIPTextModelWithProjection(_text(32)),
         "scheduler": _scheduler("epsilon"),
     }
-    return _save(folder, "StableDiffusionXLPipeline", parts, ["tokenizer", "tokenizer_2"], force_zeros_for_empty_prompt=True)
+    return _save(
+        folder, "StableDiffusionXLPipeline", parts, ["tokenizer", "tokenizer_2"], force_zeros_for_empty_prompt=True
+    )
 
 
 def _unet(cross: int, **extra: Any) -> UNet2DConditionModel:
@@ -55,7 +66,9 @@ def _text(width: int) -> CLIPTextConfig:
 
 
 def _scheduler(prediction: str) -> DDIMScheduler:
-    return DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction, clip_sample=False)
+    return DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction, clip_sample=False
+    )
 
 
 def _save(folder: Path, kind: str, parts: dict[str, Any], tokenizers: list[str], **extra: Any) -> Path:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from . import pipeline
-from .errors import SettingsError, WeightsNotFound
 from .events import Event, Finished, Notice
 from .files import Source, load
 from .geometry import Box, Size
@@ -87,7 +83,9 @@ def refiner_for(settings: Settings) -> Refiner | None:
     """The diffusion model that the settings name, loaded; `None` for "none" and for a strength of 0."""
     if settings.diffusion.model == "none" or settings.diffusion.strength == 0:
         return None
-    return load_refiner(settings.diffusion.model, device=settings.hardware.device, precision=settings.hardware.precision)
+    return load_refiner(
+        settings.diffusion.model, device=settings.hardware.device, precision=settings.hardware.precision
+    )
 
 
 def plan(image: Source | Size, settings: Settings | None = None, **options: Any) -> RunPlan:

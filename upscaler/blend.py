@@ -36,8 +36,10 @@ def window(span: Span) -> NDArray[np.float32]:
 
     window(x) = step(x - rise) - step(x - fall) with step(d) = smoothstep(d / feather + 1/2).
     """
-    centres = np.arange(span.start, span.stop) + 0.5
-    values = (_step(centres, span.rise, span.feather) - _step(centres, span.fall, span.feather, missing=0.0)).astype(np.float32)
+    centres = np.arange(span.start, span.stop, dtype=np.float64) + 0.5
+    values = (_step(centres, span.rise, span.feather) - _step(centres, span.fall, span.feather, missing=0.0)).astype(
+        np.float32
+    )
     values.flags.writeable = False
     return values
 

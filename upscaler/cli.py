@@ -34,30 +34,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="upscaler", description="Make pictures large, with real detail, no seams and the right colours.")
+    parser = argparse.ArgumentParser(
+        prog="upscaler", description="Make pictures large, with real detail, no seams and the right colours."
+    )
     parser.add_argument("--version", action="version", version=f"upscaler {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="enlarge pictures", description="Enlarge pictures.")
     run.add_argument("input", nargs="+", metavar="INPUT", help="pictures, or folders with pictures")
-    run.add_argument("-o", "--output", metavar="OUT", help="file, or folder for several pictures; default is NAME-large.png beside each")
+    run.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="file, or folder for several pictures; default is NAME-large.png beside each",
+    )
     run.add_argument("--compare", action="store_true", help="also write a before/after comparison beside the result")
     run.add_argument("--dry-run", action="store_true", help="only say what would be done")
     _add_settings(run)
 
-    plan = commands.add_parser("plan", help="show size, tiles and memory of a run", description="Show what a run would do. Loads no model.")
+    plan = commands.add_parser(
+        "plan", help="show size, tiles and memory of a run", description="Show what a run would do. Loads no model."
+    )
     plan.add_argument("input", nargs="+", metavar="INPUT", help="pictures, or folders with pictures")
     _add_settings(plan)
 
     models = commands.add_parser("models", help="list, verify or locate models", description="Models that are there.")
-    models.add_argument("action", choices=("list", "verify", "path"), help="list all, check the bundled ones, or print where one is")
+    models.add_argument(
+        "action", choices=("list", "verify", "path"), help="list all, check the bundled ones, or print where one is"
+    )
     models.add_argument("name", nargs="?", help="of the model, for path")
     models.add_argument("--json", action="store_true", help="machine readable")
 
-    doctor = commands.add_parser("doctor", help="check this installation", description="Versions, devices, memory and models.")
+    doctor = commands.add_parser(
+        "doctor", help="check this installation", description="Versions, devices, memory and models."
+    )
     doctor.add_argument("--json", action="store_true", help="machine readable")
 
-    inspect = commands.add_parser("inspect", help="show the settings that made a picture", description="Settings stored in a picture.")
+    inspect = commands.add_parser(
+        "inspect", help="show the settings that made a picture", description="Settings stored in a picture."
+    )
     inspect.add_argument("file", metavar="FILE")
     return parser
 
@@ -74,7 +89,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         if option.group not in groups:
             groups[option.group] = parser.add_argument_group(option.group)
         _add_option(groups[option.group], option)
-    groups["target"].add_argument("--size", type=_size, action=_SizeAction, metavar="WxH", help="exact size of the result, such as 3840x2160")
+    groups["target"].add_argument(
+        "--size", type=_size, action=_SizeAction, metavar="WxH", help="exact size of the result, such as 3840x2160"
+    )
 
 
 def _add_option(group: Any, option: Option) -> None:
@@ -87,17 +104,29 @@ def _add_option(group: Any, option: Option) -> None:
         keywords["metavar"] = _metavar(option)
     unit = f" ({option.spec.unit})" if option.spec.unit else ""
     choices = f": {', '.join(map(str, option.choices))}" if option.choices else ""
-    group.add_argument(*reversed(option.spec.flags), help=f"{option.spec.help}{unit}{choices}{default}".replace("%", "%%"), **keywords)
+    group.add_argument(
+        *reversed(option.spec.flags), help=f"{option.spec.help}{unit}{choices}{default}".replace("%", "%%"), **keywords
+    )
 
 
 def _metavar(option: Option) -> str:
-    return {int: "N", float: "X", str: "TEXT"}[option.kind] if not option.choices else "NAME" if option.kind is str else "N"
+    return (
+        {int: "N", float: "X", str: "TEXT"}[option.kind]
+        if not option.choices
+        else "NAME"
+        if option.kind is str
+        else "N"
+    )
 
 
 def _parse(option: Option) -> Any:
     def parse(text: str) -> Any:
         try:
-            return option.check(text if option.kind is str else option.kind(0 if text == "auto" and option.path == "tiles.batch" else text))
+            return option.check(
+                text
+                if option.kind is str
+                else option.kind(0 if text == "auto" and option.path == "tiles.batch" else text)
+            )
         except SettingsError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
         except ValueError:
@@ -115,7 +144,9 @@ def _size(text: str) -> tuple[int, int]:
 
 
 class _SizeAction(argparse.Action):
-    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
         namespace.width, namespace.height = values
 
 

@@ -36,7 +36,9 @@ def run_command(parsed: argparse.Namespace) -> int:
         return plan_command(parsed)
     pairs = [(path, _output(path, parsed, settings)) for path in _inputs(parsed)]
     if len({output for _, output in pairs}) < len(pairs):
-        raise SettingsError(f"--output {parsed.output}: several pictures would be written to one file; give a folder that exists")
+        raise SettingsError(
+            f"--output {parsed.output}: several pictures would be written to one file; give a folder that exists"
+        )
     models: tuple[Upscaler | None, Refiner | None] | None = None
     codes: list[int] = []
     for path, output in pairs:
@@ -59,7 +61,9 @@ def _checked(path: Path, output: Path, settings: Settings) -> Picture:
     """The picture, once it is sure that its result can be written."""
     picture = load(path, max_pixels=settings.output.max_pixels * 1_000_000)
     out = settings.output
-    check_output(output, settings.target.of(picture.size), format=out.format, bit_depth=out.bit_depth, overwrite=out.overwrite)
+    check_output(
+        output, settings.target.of(picture.size), format=out.format, bit_depth=out.bit_depth, overwrite=out.overwrite
+    )
     return picture
 
 
@@ -96,7 +100,7 @@ def _run_one(
 
 def _keep(latest: Picture | None, output: Path, settings: Settings) -> str:
     """Save what a stopped run had finished; says where, for the end of a message."""
-    if latest is None or latest.size != settings.target.of(latest.size) and latest.pixels.size == 0:
+    if latest is None or (latest.size != settings.target.of(latest.size) and latest.pixels.size == 0):
         return ""
     place = output.with_name(f"{output.stem}.partial.png")
     save(latest, place, overwrite=True)
@@ -175,7 +179,9 @@ def _plan_text(path: Path, result: RunPlan, settings: Settings) -> str:
             f"{settings.diffusion.steps} steps at strength {settings.diffusion.strength:g}"
         )
         most = "at most " if settings.seams.mode == "auto" else ""
-        lines.append(f"  seams    {settings.seams.mode}: {most}{result.seam_tiles} pieces of {settings.seams.steps} steps")
+        lines.append(
+            f"  seams    {settings.seams.mode}: {most}{result.seam_tiles} pieces of {settings.seams.steps} steps"
+        )
         lines.append(f"  in all   {most}{result.evaluations} evaluations of the diffusion network")
     lines.append(f"  memory   {result.canvas_bytes / 2**20:,.0f} MiB for the pictures, beside the models")
     return "\n".join(lines)
@@ -197,10 +203,22 @@ def models_command(parsed: argparse.Namespace) -> int:
         return 0
     if parsed.json:
         for model in found:
-            print(json.dumps({"name": model.name, "kind": model.kind, "path": str(model.path), "bytes": model.bytes, "licence": model.licence}))
+            print(
+                json.dumps(
+                    {
+                        "name": model.name,
+                        "kind": model.kind,
+                        "path": str(model.path),
+                        "bytes": model.bytes,
+                        "licence": model.licence,
+                    }
+                )
+            )
         return 0
     for model in found:
-        print(f"{model.name:26}{model.kind:11}{model.bytes / 2**20:8.1f} MiB  {model.licence or 'your own':18}{model.description}")
+        print(
+            f"{model.name:26}{model.kind:11}{model.bytes / 2**20:8.1f} MiB  {model.licence or 'your own':18}{model.description}"
+        )
     print(f"More: put .safetensors files and diffusers folders into {weights.user_folders()[-1]}")
     return 0
 
@@ -218,7 +236,11 @@ def doctor_command(parsed: argparse.Namespace) -> int:
 
     from .models.device import available_devices, free_memory, pick_device, pick_dtype
 
-    facts: dict[str, str] = {"upscaler": __version__, "python": platform.python_version(), "system": platform.platform()}
+    facts: dict[str, str] = {
+        "upscaler": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
     for package in ("torch", "torchvision", "diffusers", "transformers", "spandrel", "numpy", "pillow"):
         facts[package] = metadata.version(package)
     for name in available_devices():
@@ -283,7 +305,9 @@ def _inputs(parsed: argparse.Namespace) -> list[Path]:
         else:
             found.append(path)
     if not found:
-        raise ImageError(f"{', '.join(parsed.input)}: no pictures in there ({', '.join(_READ)}); use -r for folders inside folders")
+        raise ImageError(
+            f"{', '.join(parsed.input)}: no pictures in there ({', '.join(_READ)}); use -r for folders inside folders"
+        )
     return found
 
 

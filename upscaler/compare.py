@@ -24,7 +24,9 @@ def comparison(before: Picture, after: Picture) -> Picture:
     size = after.size
     boxes = _details(after.pixels)
     large = [resample(before.pixels, size, rows=slice(box.top, box.bottom))[:, box.left : box.right] for box in boxes]
-    rows = [_row(np.clip(crops, 0, 1)) for crops in (np.stack(large), np.stack([after.pixels[box.slices] for box in boxes]))]
+    rows = [
+        _row(np.clip(crops, 0, 1)) for crops in (np.stack(large), np.stack([after.pixels[box.slices] for box in boxes]))
+    ]
     gap = np.ones((_GAP, rows[0].shape[1], 3), np.float32)
     return replace(Picture(np.concatenate([rows[0], gap, rows[1]])), icc=after.icc)
 
@@ -39,7 +41,11 @@ def _details(image: Image) -> list[Box]:
     """Boxes of one size with the most contrast, none overlapping another, from left to right."""
     height, width = image.shape[:2]
     side_x, side_y = min(_SIDE, width), min(_SIDE, height)
-    places = [(x, y) for y in range(0, height - side_y + 1, side_y // 4 or 1) for x in range(0, width - side_x + 1, side_x // 4 or 1)]
+    places = [
+        (x, y)
+        for y in range(0, height - side_y + 1, side_y // 4 or 1)
+        for x in range(0, width - side_x + 1, side_x // 4 or 1)
+    ]
     boxes = [Box(x, y, x + side_x, y + side_y) for x, y in places]
     boxes.sort(key=lambda box: -float(np.abs(np.diff(image[box.slices][::2, ::2].mean(axis=2), axis=1)).mean()))
     chosen: list[Box] = []

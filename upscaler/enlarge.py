@@ -79,8 +79,8 @@ def _redraw(image: Image, source: Box, target: Box, step: EnlargePass, upscaler:
     # in pixels of `large`, which is `scale` times as fine as the source and begins where the source box does
     left, top = target.left / x - source.left, target.top / y - source.top
     if x == y == upscaler.scale:
-        inside = Box(*(round(side * upscaler.scale) for side in (left, top)), 0, 0)
-        return large[inside.top : inside.top + target.size.height, inside.left : inside.left + target.size.width]
+        column, row = round(left * upscaler.scale), round(top * upscaler.scale)
+        return large[row : row + target.size.height, column : column + target.size.width]
     finer = upscaler.scale / x, upscaler.scale / y
     offset = left * upscaler.scale, top * upscaler.scale
     reduced = resample(to_linear(large), target.size, kernel="lanczos", ratio=finer, offset=offset)

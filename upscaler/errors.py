@@ -1,14 +1,14 @@
 """The error tree. Each error is one line that names the value, what is allowed and what to do, and carries an exit code.
 
-    UpscalerError                exit 1
-      + SettingsError            exit 2   a setting is out of range or does not fit another one (also a ValueError)
-      + ImageError               exit 3   a picture cannot be read, written, or is larger than allowed
-      + WeightsError             exit 4   something is wrong with a model file
-      |   - WeightsNotFound               no model of that name; says where it looked
-      |   - ChecksumMismatch              a bundled or downloaded file is not what it should be
-      |   - UnsupportedModel              a file that is not a model we can run
-      + OutOfMemory              exit 5   does not fit even one tile at a time
-      + Cancelled                exit 130 the run was stopped by its user; what was finished is kept
+UpscalerError                exit 1
+  + SettingsError            exit 2   a setting is out of range or does not fit another one (also a ValueError)
+  + ImageError               exit 3   a picture cannot be read, written, or is larger than allowed
+  + WeightsError             exit 4   something is wrong with a model file
+  |   - WeightsNotFound               no model of that name; says where it looked
+  |   - ChecksumMismatch              a bundled or downloaded file is not what it should be
+  |   - UnsupportedModel              a file that is not a model we can run
+  + OutOfMemory              exit 5   does not fit even one tile at a time
+  + Cancelled                exit 130 the run was stopped by its user; what was finished is kept
 """
 
 from __future__ import annotations

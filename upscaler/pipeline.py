@@ -23,7 +23,7 @@ from .consistency import PLAIN_RADIUS, RADIUS, enforce_consistency
 from .enlarge import enlarge
 from .errors import OutOfMemory
 from .events import Event, Finished, Notice, Progress, Stage
-from .geometry import Box, Plan, Size
+from .geometry import Box, Plan
 from .image import Image, Picture
 from .models.base import OnStep, Refiner, Upscaler
 from .planning import plan_tiles
@@ -157,7 +157,9 @@ class _Run:
                     self.result = replace(self.picture, pixels=step.canvas, alpha=None)
                 else:
                     self.result = replace(self.result, alpha=np.ascontiguousarray(step.canvas.mean(axis=2)))
-                yield self._progress(Stage.ENLARGE, step.done + index * step.total, step.total * len(layers), boxes=(step.box,))
+                yield self._progress(
+                    Stage.ENLARGE, step.done + index * step.total, step.total * len(layers), boxes=(step.box,)
+                )
 
     def refine(
         self, stage: Stage, plans: Sequence[Plan], sampling: Sampling, refiner: Refiner, *, seed: int = 0
@@ -186,7 +188,9 @@ class _Run:
                     if isinstance(item, Notice):
                         yield item
                     else:
-                        yield self._progress(stage, item.done, total, step=item.step, steps=item.steps, boxes=item.boxes)
+                        yield self._progress(
+                            stage, item.done, total, step=item.step, steps=item.steps, boxes=item.boxes
+                        )
             except OutOfMemory as error:
                 side = fitting_tile(refiner, tiles[0])
                 raise OutOfMemory(f"{error}; set tiles.tile to {side}, which should fit") from None
@@ -220,12 +224,10 @@ class _Run:
     def _progress(
         self, stage: Stage, done: int, total: int, *, step: int = 0, steps: int = 0, boxes: tuple[Box, ...] = ()
     ) -> Progress:
-        return Progress(
-            stage=stage, done=done, total=total, step=step, steps=steps, boxes=boxes, picture=self.result
-        )
+        return Progress(stage=stage, done=done, total=total, step=step, steps=steps, boxes=boxes, picture=self.result)
 
     @contextmanager
-    def _clock(self, stage: Stage) -> Iterator[None]:
+    def _clock(self, stage: Stage) -> Generator[None, None, None]:
         start = time.perf_counter()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start

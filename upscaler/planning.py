@@ -47,12 +47,14 @@ def enlarge_passes(source: Size, target: Size, *, scale: int, halo: int, tile: i
     size = source
     for index in range(count):
         first, last = index == 0, index == count - 1
-        ratio = (factor[0] / scale ** (count - 1), factor[1] / scale ** (count - 1)) if first else (float(scale),) * 2
+        least = scale ** (count - 1)
+        ratio = (factor[0] / least, factor[1] / least) if first else (float(scale), float(scale))
         grown = Size(*(math.ceil(side * r - 1e-6) for side, r in zip(size, ratio)))
         result = target if last else grown
         feather = max(halo // 4, 2)
         side, overlap = tile + 2 * halo, 2 * halo + feather
-        plan = Plan(*(cover(length, side, overlap, feather=feather) for length in (size.height, size.width)))
+        rows, columns = (cover(length, side, overlap, feather=feather) for length in (size.height, size.width))
+        plan = Plan(rows, columns)
         passes.append(EnlargePass(plan, ratio, result))
         size = result
     return passes
@@ -75,7 +77,11 @@ def plan_tiles(size: Size, tiles: Tiles, *, multiple: int) -> Plan:
         padded = _align(length, multiple)
         if tiles.tile == "auto":
             count = -(-max(padded - overlap, 1) // (_AUTO_TILE - min(overlap, _AUTO_TILE // 2)))
-        side = _align(-(-(padded + (count - 1) * overlap) // count), multiple) if count else _align(int(tiles.tile), multiple)
+        side = (
+            _align(-(-(padded + (count - 1) * overlap) // count), multiple)
+            if count
+            else _align(int(tiles.tile), multiple)
+        )
         shared = min(overlap, side // 2 // multiple * multiple)
         return cover(padded, side, shared, feather=min(tiles.feather, shared), multiple=multiple)
 

@@ -67,7 +67,9 @@ def refine(canvas: Image, plans: Sequence[Plan], redraw: Redraw, *, batch: int) 
                         wave.correct(tile, crop, image)
                     else:
                         at = f"{tile.box.left},{tile.box.top}"
-                        yield Notice(f"the tile at {at} came out with NaN or infinity; the enlarged picture is kept there")
+                        yield Notice(
+                            f"the tile at {at} came out with NaN or infinity; the enlarged picture is kept there"
+                        )
                 done += len(taken)
                 yield Refining(done, 0, 0, tuple(boxes))
 

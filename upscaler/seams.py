@@ -154,8 +154,12 @@ def seam_plans(plan: Plan, mode: SeamMode, *, width: int, multiple: int, score: 
     widest = tile - multiple
     if mode in ("band", "auto"):
         side = min(width, widest)
-        vertical = Plan(shift_half(plan.rows, multiple=multiple), across(plan.columns, side, multiple=multiple), plan.order)
-        horizontal = Plan(across(plan.rows, side, multiple=multiple), shift_half(plan.columns, multiple=multiple), plan.order)
+        vertical = Plan(
+            shift_half(plan.rows, multiple=multiple), across(plan.columns, side, multiple=multiple), plan.order
+        )
+        horizontal = Plan(
+            across(plan.rows, side, multiple=multiple), shift_half(plan.columns, multiple=multiple), plan.order
+        )
         if mode == "auto":
             assert score is not None
             bad = {(joint.vertical, joint.row, joint.column) for joint in score.visible}

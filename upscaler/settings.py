@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from .errors import SettingsError
@@ -63,13 +63,16 @@ class Target(_Group):
 
     scale: Annotated[float, _spec("enlarge by this factor", "--scale", "-s", low=0.5, high=16, step=0.5)] = 4.0
     width: Annotated[
-        int | None, _spec("width of the result; the height follows unless given", "--width", low=1, high=131072, unit="px")
+        int | None,
+        _spec("width of the result; the height follows unless given", "--width", low=1, high=131072, unit="px"),
     ] = None
     height: Annotated[
-        int | None, _spec("height of the result; the width follows unless given", "--height", low=1, high=131072, unit="px")
+        int | None,
+        _spec("height of the result; the width follows unless given", "--height", low=1, high=131072, unit="px"),
     ] = None
     megapixels: Annotated[
-        float | None, _spec("size of the result in megapixels, shape kept", "--megapixels", low=0.001, high=4096, unit="MP")
+        float | None,
+        _spec("size of the result in megapixels, shape kept", "--megapixels", low=0.001, high=4096, unit="MP"),
     ] = None
 
     def __post_init__(self) -> None:
@@ -109,7 +112,15 @@ class Gan(_Group):
         str, _spec("super-resolution model: a name, a .safetensors or .pth file, or none", "--gan", "-n")
     ] = "realesrgan-x4plus"
     tile: Annotated[
-        int, _spec("side of the input pieces that the network sees, beside their context", "--gan-tile", low=32, high=4096, step=32, unit="px")
+        int,
+        _spec(
+            "side of the input pieces that the network sees, beside their context",
+            "--gan-tile",
+            low=32,
+            high=4096,
+            step=32,
+            unit="px",
+        ),
     ] = 512
 
 
@@ -117,7 +128,9 @@ class Gan(_Group):
 class Sampling(_Group):
     """How a tile is redrawn by the diffusion model."""
 
-    prompt: Annotated[str, _spec("what the picture shows; models without a text encoder ignore it", "--prompt", "-p")] = ""
+    prompt: Annotated[
+        str, _spec("what the picture shows; models without a text encoder ignore it", "--prompt", "-p")
+    ] = ""
     negative_prompt: Annotated[str, _spec("what it must not show; used when guidance is above 1", "--negative")] = ""
     strength: Annotated[
         float, _spec("how much is redrawn: 0 nothing, 1 everything", "--strength", low=0, high=1, step=0.01)
@@ -148,18 +161,31 @@ class Tiles(_Group):
     """How the picture is cut."""
 
     tile: Annotated[
-        str, _spec("side of a tile in px, COLUMNSxROWS, or auto", "--tile", "-t", pattern=r"auto|[1-9]\d*|[1-9]\d*x[1-9]\d*")
+        str,
+        _spec(
+            "side of a tile in px, COLUMNSxROWS, or auto", "--tile", "-t", pattern=r"auto|[1-9]\d*|[1-9]\d*x[1-9]\d*"
+        ),
     ] = "512"
     overlap: Annotated[
         int, _spec("context that neighbouring tiles share", "--overlap", low=0, high=2048, step=8, unit="px")
     ] = 64
     feather: Annotated[
-        int, _spec("width of the cross-fade between tiles, at most the overlap", "--feather", low=0, high=2048, step=8, unit="px")
+        int,
+        _spec(
+            "width of the cross-fade between tiles, at most the overlap",
+            "--feather",
+            low=0,
+            high=2048,
+            step=8,
+            unit="px",
+        ),
     ] = 32
     order: Annotated[
         Order, _spec("independent: all tiles from one picture; chess, linear: later tiles see finished ones", "--order")
     ] = "independent"
-    batch: Annotated[int, _spec("tiles at once; 0 lets the free memory decide", "--batch", low=0, high=1024, step=1)] = 0
+    batch: Annotated[
+        int, _spec("tiles at once; 0 lets the free memory decide", "--batch", low=0, high=1024, step=1)
+    ] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -168,7 +194,9 @@ class Tiles(_Group):
                 f"tiles.feather: {self.feather} px is above the overlap of {self.overlap} px; lower it or raise tiles.overlap"
             )
         if self.tile.isdigit() and not 64 <= int(self.tile) <= 8192:
-            raise SettingsError(f"tiles.tile: {self.tile} px is outside 64 to 8192; use a number in it, COLUMNSxROWS or auto")
+            raise SettingsError(
+                f"tiles.tile: {self.tile} px is outside 64 to 8192; use a number in it, COLUMNSxROWS or auto"
+            )
         if self.tile.isdigit() and self.overlap * 2 > int(self.tile):
             raise SettingsError(
                 f"tiles.overlap: {self.overlap} px is above half of the tile of {self.tile} px; lower it or raise tiles.tile"
@@ -197,7 +225,10 @@ class Wavelet(_Group):
         float, _spec("lock colour and tone to the enlarged picture", "--wavelet-color", low=0, high=1, step=0.05)
     ] = 1.0
     denoise: Annotated[
-        float, _spec("remove high-frequency noise that the diffusion pass added", "--wavelet-denoise", low=0, high=1, step=0.05)
+        float,
+        _spec(
+            "remove high-frequency noise that the diffusion pass added", "--wavelet-denoise", low=0, high=1, step=0.05
+        ),
     ] = 0.5
     consistency: Annotated[
         float, _spec("make the result, scaled down, equal the input", "--consistency", low=0, high=1, step=0.05)
@@ -211,7 +242,8 @@ class Output(_Group):
     format: Annotated[Format, _spec("file format; auto follows the file name", "--format", "-f")] = "auto"
     quality: Annotated[int, _spec("quality of lossy formats", "--quality", low=1, high=100, step=1)] = 95
     bit_depth: Annotated[
-        Literal[0, 8, 16], _spec("bits for each channel; 16 needs PNG or TIFF, 0 is as the input where possible", "--bit-depth")
+        Literal[0, 8, 16],
+        _spec("bits for each channel; 16 needs PNG or TIFF, 0 is as the input where possible", "--bit-depth"),
     ] = 0
     dither: Annotated[bool, _spec("dither when rounding to 8 bits", "--dither")] = True
     metadata: Annotated[bool, _spec("keep EXIF, text and settings in the file", "--metadata")] = True
@@ -226,9 +258,9 @@ class Output(_Group):
 class Hardware(_Group):
     """What it runs on."""
 
-    device: Annotated[
-        str, _spec("auto, cpu, cuda, cuda:N or mps", "--device", pattern=r"auto|cpu|mps|cuda(:\d+)?")
-    ] = "auto"
+    device: Annotated[str, _spec("auto, cpu, cuda, cuda:N or mps", "--device", pattern=r"auto|cpu|mps|cuda(:\d+)?")] = (
+        "auto"
+    )
     precision: Annotated[Precision, _spec("number format of the networks", "--precision")] = "auto"
 
 
@@ -342,20 +374,19 @@ class Option:
         """
         if value is None and self.optional:
             return None
-        if self.kind is str and isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        fits = type(value) is self.kind
+        given: Any = value
+        if isinstance(given, int) and not isinstance(given, bool) and self.kind in (str, float):
+            given = self.kind(given)
+        fits = type(given) is self.kind
         if fits and self.choices:
-            fits = value in self.choices
+            fits = given in self.choices
         if fits and self.spec.low is not None and self.spec.high is not None:
-            fits = self.spec.low <= value <= self.spec.high
+            fits = self.spec.low <= given <= self.spec.high
         if fits and self.spec.pattern is not None:
-            fits = re.fullmatch(self.spec.pattern, value) is not None
+            fits = re.fullmatch(self.spec.pattern, str(given)) is not None
         if not fits:
             raise SettingsError(f"{self.path}: {value!r} is not allowed; give {self.allowed}, as in {self.default!r}")
-        return value
+        return given
 
 
 @lru_cache(maxsize=1)
@@ -365,10 +396,12 @@ def options() -> tuple[Option, ...]:
     return tuple(option for group in groups for option in _group_options(cast(type, group)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _group_options(group: type) -> tuple[Option, ...]:
     hints = get_type_hints(group, include_extras=True)
-    return tuple(_option(f"{group.__name__.lower()}.{item.name}", hints[item.name], item.default) for item in fields(group))
+    return tuple(
+        _option(f"{group.__name__.lower()}.{item.name}", hints[item.name], item.default) for item in fields(group)
+    )
 
 
 def _option(path: str, hint: Any, default: Any) -> Option:

@@ -27,8 +27,8 @@ class Display:
     def __enter__(self) -> Display:
         if not (self._quiet or self._lines):
             from rich.console import Console
-            from rich.progress import BarColumn, Progress as Bars
-            from rich.progress import TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bars
 
             self._bars = Bars(
                 TextColumn("{task.description:11}"),
@@ -43,7 +43,9 @@ class Display:
             self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bars is not None:
             self._bars.stop()
 
@@ -62,7 +64,9 @@ class Display:
     def finished(self, event: Finished, output: Path, extra: list[Path]) -> None:
         """Say where the result lies, and with `verbose` what it took and how visible the joints are."""
         if self._lines:
-            print(json.dumps({**_plain(event), "output": str(output), "extra": [str(path) for path in extra]}), flush=True)
+            print(
+                json.dumps({**_plain(event), "output": str(output), "extra": [str(path) for path in extra]}), flush=True
+            )
             return
         if self._bars is not None:
             self._bars.stop()
@@ -70,7 +74,11 @@ class Display:
         if seams is not None and not self._quiet and seams.before.joints:
             self._say(
                 f"seams: worst {seams.after.worst:.2f}/255, mean {seams.after.mean:.2f} (inside tiles {seams.after.inside:.2f})"
-                + (f"; before {seams.redrawn} pieces were redrawn: worst {seams.before.worst:.2f}, mean {seams.before.mean:.2f}" if seams.redrawn else "")
+                + (
+                    f"; before {seams.redrawn} pieces were redrawn: worst {seams.before.worst:.2f}, mean {seams.before.mean:.2f}"
+                    if seams.redrawn
+                    else ""
+                )
             )
         if self._verbose:
             self._say("seconds: " + ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in event.seconds.items()))
@@ -113,7 +121,10 @@ def _plain(event: Event) -> dict[str, Any]:
         if seams is None
         else {
             "redrawn": seams.redrawn,
-            **{name: {"worst": score.worst, "mean": score.mean, "inside": score.inside} for name, score in (("before", seams.before), ("after", seams.after))},
+            **{
+                name: {"worst": score.worst, "mean": score.mean, "inside": score.inside}
+                for name, score in (("before", seams.before), ("after", seams.after))
+            },
         },
         "settings": event.settings.to_dict(),
     }

@@ -44,13 +44,21 @@ def sd(tmp_path_factory: pytest.TempPathFactory) -> Refiner:
 
 
 TILES = [np.random.default_rng(seed).random((64, 96, 3), np.float32) for seed in range(8)]
-BOXES = [Box(x, y, x + 96, y + 64) for x, y in ((0, 0), (64, 0), (128, 0), (0, 40), (64, 40), (640, 320), (8, 8), (80, 160))]
+BOXES = [
+    Box(x, y, x + 96, y + 64) for x, y in ((0, 0), (64, 0), (128, 0), (0, 40), (64, 40), (640, 320), (8, 8), (80, 160))
+]
 
 
-def refine(refiner: Refiner, indices: list[int], *, seed: int = 3, on_step=lambda k, n: None, **sampling: object) -> list[Image]:  # type: ignore[no-untyped-def]
+def refine(
+    refiner: Refiner, indices: list[int], *, seed: int = 3, on_step=lambda k, n: None, **sampling: object
+) -> list[Image]:  # type: ignore[no-untyped-def]
     sampling = {"strength": 0.3, "steps": 3, **sampling}
     return refiner(
-        [TILES[i] for i in indices], boxes=[BOXES[i] for i in indices], sampling=Sampling(**sampling), seed=seed, on_step=on_step  # type: ignore[arg-type]
+        [TILES[i] for i in indices],
+        boxes=[BOXES[i] for i in indices],
+        sampling=Sampling(**sampling),
+        seed=seed,
+        on_step=on_step,  # type: ignore[arg-type]
     )
 
 
@@ -129,6 +137,10 @@ def test_overlapping_tiles_see_the_same_noise() -> None:
     """A refiner that is local gives equal pixels where two tiles overlap."""
     refiner = NoiseRefiner()
     left, right = refiner(
-        [np.full((64, 96, 3), 0.5, np.float32)] * 2, boxes=BOXES[:2], sampling=Sampling(), seed=1, on_step=lambda k, n: None
+        [np.full((64, 96, 3), 0.5, np.float32)] * 2,
+        boxes=BOXES[:2],
+        sampling=Sampling(),
+        seed=1,
+        on_step=lambda k, n: None,
     )
     np.testing.assert_array_equal(left[:, 64:], right[:, :32])

@@ -29,11 +29,18 @@ SMALL = {"tile": 128, "overlap": 32, "feather": 16, "gan_tile": 64, "seam_width"
 
 
 def events(
-    image: Image | Picture, refiner: Refiner | None = None, *, upscaler: Upscaler | None = None, region: Box | None = None, **options: object
+    image: Image | Picture,
+    refiner: Refiner | None = None,
+    *,
+    upscaler: Upscaler | None = None,
+    region: Box | None = None,
+    **options: object,
 ) -> list[Event]:
     picture = image if isinstance(image, Picture) else Picture.from_array(image)
     settings = Settings.of(**{**SMALL, **options})
-    return list(pipeline.run(picture, settings, upscaler=upscaler or NearestUpscaler(4), refiner=refiner, region=region))
+    return list(
+        pipeline.run(picture, settings, upscaler=upscaler or NearestUpscaler(4), refiner=refiner, region=region)
+    )
 
 
 def result(image: Image | Picture, refiner: Refiner | None = None, **options: object) -> Finished:
@@ -97,12 +104,16 @@ def test_a_pointwise_refiner_gives_the_untiled_result(image: Image) -> None:
 
 @pytest.mark.parametrize("seams", SEAMS)
 def test_batch_size_does_not_matter(image: Image, seams: str) -> None:
-    pictures = [result(image, NoiseRefiner(), seams=seams, strength=0.5, batch=batch).picture.pixels for batch in (1, 3, 8, 0)]
+    pictures = [
+        result(image, NoiseRefiner(), seams=seams, strength=0.5, batch=batch).picture.pixels for batch in (1, 3, 8, 0)
+    ]
     assert len({picture.tobytes() for picture in pictures}) == 1
 
 
 def test_same_seed_same_bytes_another_seed_others(image: Image) -> None:
-    first, again, other = (result(image, NoiseRefiner(), seed=seed, strength=0.5).picture.pixels.tobytes() for seed in (5, 5, 6))
+    first, again, other = (
+        result(image, NoiseRefiner(), seed=seed, strength=0.5).picture.pixels.tobytes() for seed in (5, 5, 6)
+    )
     assert first == again != other
 
 
@@ -120,7 +131,11 @@ def test_a_region_runs_only_what_it_needs(rng: np.random.Generator) -> None:
     image = rng.random((300, 300, 3)).astype(np.float32)
     counts = []
     for region in (None, Box(0, 0, 10, 10)):
-        done = [event for event in events(image, IdentityRefiner(), seams="none", region=region) if isinstance(event, Progress)]
+        done = [
+            event
+            for event in events(image, IdentityRefiner(), seams="none", region=region)
+            if isinstance(event, Progress)
+        ]
         counts.append({event.stage: event.total for event in done})
     assert counts[1][Stage.REFINE] < counts[0][Stage.REFINE] / 3
     assert counts[1][Stage.ENLARGE] < counts[0][Stage.ENLARGE]
@@ -140,7 +155,11 @@ def test_seam_settings_change_the_result(image: Image, option: dict[str, object]
 
 
 def test_seam_steps_reach_the_refiner(image: Image) -> None:
-    seen = {event.steps for event in events(image, IdentityRefiner(), seams="band", seam_steps=5) if isinstance(event, Progress) and event.stage == Stage.SEAMS}
+    seen = {
+        event.steps
+        for event in events(image, IdentityRefiner(), seams="band", seam_steps=5)
+        if isinstance(event, Progress) and event.stage == Stage.SEAMS
+    }
     assert 5 in seen
 
 
@@ -216,7 +235,9 @@ def test_a_network_tile_that_does_not_fit_is_halved(image: Image) -> None:
             return super().__call__(image)
 
     happened = events(image, upscaler=Small(4))
-    assert [event.message for event in happened if isinstance(event, Notice)] == ["a network tile did not fit into memory; starting again with 32 px"]
+    assert [event.message for event in happened if isinstance(event, Notice)] == [
+        "a network tile did not fit into memory; starting again with 32 px"
+    ]
     assert isinstance(happened[-1], Finished)
     np.testing.assert_allclose(happened[-1].picture.pixels, result(image).picture.pixels, atol=1e-5)
 
@@ -241,7 +262,9 @@ def test_closing_stops_within_one_step_and_keeps_finished_tiles(image: Image) ->
 
             return super().__call__(tiles, boxes=boxes, sampling=sampling, seed=seed, on_step=counted)
 
-    settings = Settings.of(**{**SMALL, "steps": 50, "batch": 1, "seams": "none", "wavelet_color": 0.0, "wavelet_denoise": 0.0})
+    settings = Settings.of(
+        **{**SMALL, "steps": 50, "batch": 1, "seams": "none", "wavelet_color": 0.0, "wavelet_denoise": 0.0}
+    )
     running = pipeline.run(Picture.from_array(image), settings, upscaler=NearestUpscaler(4), refiner=Counting())
     base = kept = None
     for event in running:

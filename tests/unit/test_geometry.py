@@ -50,7 +50,9 @@ def test_windows_of_a_covering_sum_to_one_without_rounding(case: tuple[Axis, int
 
 
 @given(axes(), axes())
-def test_products_of_windows_sum_to_one_without_rounding(rows: tuple[Axis, int, int, int, int], columns: tuple[Axis, int, int, int, int]) -> None:
+def test_products_of_windows_sum_to_one_without_rounding(
+    rows: tuple[Axis, int, int, int, int], columns: tuple[Axis, int, int, int, int]
+) -> None:
     total = np.zeros((min(rows[1], 200), columns[1]), np.float32)
     for tile in Plan(rows[0], columns[0]):
         y, x = tile.box.slices
@@ -93,7 +95,9 @@ def test_tiles_of_a_chess_wave_never_touch() -> None:
     plan = Plan(cover(2000, 256, 64, feather=32), cover(1500, 256, 64, feather=32), "chess")
     for wave in plan.waves():
         for tile in wave:
-            assert not any(other.box.grow(1, Size(1500, 2000)).intersects(tile.box) for other in wave if other is not tile)
+            assert not any(
+                other.box.grow(1, Size(1500, 2000)).intersects(tile.box) for other in wave if other is not tile
+            )
     assert len(plan.waves()) == 4
 
 

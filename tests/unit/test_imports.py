@@ -14,7 +14,22 @@ import upscaler
 PACKAGE = Path(upscaler.__file__).parent
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "spandrel", "safetensors", "accelerate"}
 PURE = {"geometry", "settings", "events", "errors"}
-IMAGE = {"image", "blend", "wavelet", "resample", "consistency", "seams", "noise", "strips", "planes", "jpeg", "enlarge", "refine", "pipeline", "planning"}
+IMAGE = {
+    "image",
+    "blend",
+    "wavelet",
+    "resample",
+    "consistency",
+    "seams",
+    "noise",
+    "strips",
+    "planes",
+    "jpeg",
+    "enlarge",
+    "refine",
+    "pipeline",
+    "planning",
+}
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -53,14 +68,18 @@ def test_layers(path: Path) -> None:
     inside_models = path.parent.name == "models"
     for module, level, at_top in imports_of(path):
         root = module.split(".")[0]
-        assert root not in ("upscaler", "ui", "gradio"), f"{path.name} imports {module}: inside the package imports are relative"
+        assert root not in ("upscaler", "ui", "gradio"), (
+            f"{path.name} imports {module}: inside the package imports are relative"
+        )
         if level:
             continue
         if path.stem in PURE and not inside_models:
             assert root in sys.stdlib_module_names, f"{path.name} imports {module}: standard library only"
         if path.stem in IMAGE and not inside_models:
             allowed = {"numpy", "PIL", "pywt"}
-            assert root in sys.stdlib_module_names or root in allowed, f"{path.name} imports {module}: numpy, Pillow, PyWavelets only"
+            assert root in sys.stdlib_module_names or root in allowed, (
+                f"{path.name} imports {module}: numpy, Pillow, PyWavelets only"
+            )
         if root in HEAVY and not inside_models:
             assert not at_top, f"{path.name} imports {module} when it is imported"
 

@@ -18,7 +18,11 @@ def test_it_is_standard_normal_and_without_correlation() -> None:
     noise = field(0, 0, Box(0, 0, 256, 256), 4).astype(np.float64)
     assert abs(noise.mean()) < 0.01
     assert abs(noise.std() - 1) < 0.01
-    for shifted in (noise[:, 1:, :] * noise[:, :-1, :], noise[:, 16:] * noise[:, :-16], noise[:, :, 16:] * noise[:, :, :-16]):
+    for shifted in (
+        noise[:, 1:, :] * noise[:, :-1, :],
+        noise[:, 16:] * noise[:, :-16],
+        noise[:, :, 16:] * noise[:, :, :-16],
+    ):
         assert abs(shifted.mean()) < 0.01
 
 

@@ -50,14 +50,20 @@ def test_independent_texture_is_no_seam(texture: Image, rng: np.random.Generator
 
 
 def test_the_default_plan_is_that_of_the_default_settings() -> None:
-    assert seam_score(gradient(), gradient()).joints == seam_score(gradient(), gradient(), Plan(
-        cover(1024, 512, 64, feather=32), cover(1536, 512, 64, feather=32))).joints
+    assert (
+        seam_score(gradient(), gradient()).joints
+        == seam_score(
+            gradient(), gradient(), Plan(cover(1024, 512, 64, feather=32), cover(1536, 512, 64, feather=32))
+        ).joints
+    )
 
 
 def test_plans_of_each_mode() -> None:
     rows, columns = len(PLAN.rows), len(PLAN.columns)
-    counts = {mode: [len(part) for part in seam_plans(PLAN, mode, width=64, multiple=8)] for mode in
-              ("none", "band", "half-tile", "half-tile+intersections")}  # type: ignore[arg-type]
+    counts = {
+        mode: [len(part) for part in seam_plans(PLAN, mode, width=64, multiple=8)]
+        for mode in ("none", "band", "half-tile", "half-tile+intersections")
+    }  # type: ignore[arg-type]
     assert counts["none"] == []
     assert counts["band"] == [(rows + 1) * (columns - 1), (rows - 1) * (columns + 1)]
     assert counts["half-tile"] == [rows * (columns - 1), (rows - 1) * columns]

@@ -60,7 +60,7 @@ def test_bad_values_are_named_in_one_line(values: dict[str, object], parts: list
 
 
 def test_unknown_stored_settings_are_refused() -> None:
-    with pytest.raises(SettingsError, match="tiles.tyle"):
+    with pytest.raises(SettingsError, match=r"tiles\.tyle"):
         Settings.from_dict({"tiles": {"tyle": 3}})
     with pytest.raises(SettingsError, match="tiles"):
         Settings.from_dict({"tiles": 3})

@@ -11,7 +11,7 @@ import torch
 
 from .. import weights
 from ..errors import UnsupportedModel, WeightsError, WeightsNotFound
-from .codec import Codec, VaeCodec
+from .codec import VaeCodec
 from .device import pick_device, pick_dtype
 from .diffusion import Components, DiffusionRefiner
 from .text import TextEncoder
@@ -37,7 +37,11 @@ def load_refiner(name: str, *, device: str = "auto", precision: str = "auto") ->
     folder = _folder(name)
     index = _read_json(folder / weights.FOLDER_MARK)
     try:
-        parts = _pocket(folder, where, dtype) if "PocketUNet" in index.get("unet", ()) else _diffusers(folder, index, where, dtype)
+        parts = (
+            _pocket(folder, where, dtype)
+            if "PocketUNet" in index.get("unet", ())
+            else _diffusers(folder, index, where, dtype)
+        )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedModel(f"{name}: cannot be loaded as a diffusion model: {reason}") from error
@@ -75,9 +79,12 @@ def _download(hub_id: str) -> Path:
 def _pocket(folder: Path, device: torch.device, dtype: torch.dtype) -> Components:
     from .pocket import HaarCodec, PocketUNet
 
-    unet = PocketUNet.from_pretrained(folder / "unet").to(device=device, dtype=dtype)
+    unet: Any = PocketUNet.from_pretrained(folder / "unet")
+    unet = unet.to(device=device, dtype=dtype)
     codec = HaarCodec.from_pretrained(folder / "vae").to(device=device)
-    return Components(_ready(unet, device), codec, _read_json(folder / "scheduler" / "scheduler_config.json"), None, True)
+    return Components(
+        _ready(unet, device), codec, _read_json(folder / "scheduler" / "scheduler_config.json"), None, True
+    )
 
 
 def _diffusers(folder: Path, index: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Components:
@@ -85,32 +92,46 @@ def _diffusers(folder: Path, index: dict[str, Any], device: torch.device, dtype:
 
     kind = str(index.get("_class_name", ""))
     if not kind.startswith(("StableDiffusion", "LatentConsistencyModel")):
-        raise UnsupportedModel(f"{folder}: holds a {kind or 'model of no name'}; supported are SD 1.x, 2.x, SDXL and pocket")
+        raise UnsupportedModel(
+            f"{folder}: holds a {kind or 'model of no name'}; supported are SD 1.x, 2.x, SDXL and pocket"
+        )
     vae_class = {"AutoencoderTiny": AutoencoderTiny}.get(index["vae"][1], AutoencoderKL)
     options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
-    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, **options)
-    vae = vae_class.from_pretrained(folder, subfolder="vae", torch_dtype=_vae_dtype(folder, device, dtype), **options)
+    unet: Any = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, **options)
+    vae: Any = vae_class.from_pretrained(
+        folder, subfolder="vae", torch_dtype=_vae_dtype(folder, device, dtype), **options
+    )
     codec = VaeCodec(vae.to(device).eval().requires_grad_(False))
     channels = int(unet.config["in_channels"])
-    if channels != codec.latent_channels or unet.config.get("time_cond_proj_dim") or unet.config.get("num_class_embeds"):
+    if (
+        channels != codec.latent_channels
+        or unet.config.get("time_cond_proj_dim")
+        or unet.config.get("num_class_embeds")
+    ):
         raise UnsupportedModel(
             f"{folder}: its UNet has {channels} input channels for {codec.latent_channels} of its latents, or wants other "
             "inputs than a prompt; use a plain text-to-image checkpoint"
         )
     text = TextEncoder(
-        [_text(folder, index, suffix, device, dtype) for suffix in ("", "_2") if index.get(f"text_encoder{suffix}", (None,))[0]],
+        [
+            _text(folder, index, suffix, device, dtype)
+            for suffix in ("", "_2")
+            if index.get(f"text_encoder{suffix}", (None,))[0]
+        ],
         zeros_for_empty=bool(index.get("force_zeros_for_empty_prompt", False)),
     )
     scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
     return Components(_ready(unet.to(device), device), codec, scheduler, text, False)
 
 
-def _text(folder: Path, index: dict[str, Any], suffix: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+def _text(
+    folder: Path, index: dict[str, Any], suffix: str, device: torch.device, dtype: torch.dtype
+) -> tuple[Any, Any]:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     projected = index[f"text_encoder{suffix}"][1] == "CLIPTextModelWithProjection"
     tokenizer = CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}", local_files_only=True)
-    model = (CLIPTextModelWithProjection if projected else CLIPTextModel).from_pretrained(
+    model: Any = (CLIPTextModelWithProjection if projected else CLIPTextModel).from_pretrained(
         folder / f"text_encoder{suffix}", dtype=dtype, use_safetensors=True, local_files_only=True
     )
     return tokenizer, model.to(device).eval().requires_grad_(False)

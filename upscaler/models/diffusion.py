@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -88,7 +88,7 @@ class DiffusionRefiner:
             return refined
 
     @contextmanager
-    def _in_float32(self) -> Iterator[None]:
+    def _in_float32(self) -> Generator[None, None, None]:
         """Evaluate in float32 for a while. An autoencoder that overflowed once would again: it stays in float32."""
         reduced, self._dtype = self._dtype, torch.float32
         self._parts.codec.to(torch.float32)
@@ -112,7 +112,11 @@ class DiffusionRefiner:
             return torch.from_numpy(np.stack(fields)).to(self._device)
 
         sampler = Sampler(
-            sampling.scheduler, self._parts.scheduler, strength=sampling.strength, steps=sampling.steps, device=self._device
+            sampling.scheduler,
+            self._parts.scheduler,
+            strength=sampling.strength,
+            steps=sampling.steps,
+            device=self._device,
         )
         predict = self._predictor(sampling, base, Size(tiles[0].shape[1], tiles[0].shape[0]))
         sample = sampler.start(base, noise(0))

@@ -21,22 +21,29 @@ from diffusers import (
 
 STOCHASTIC = ("euler_a", "dpmpp_2m_sde", "lcm")
 
+# diffusers' classes carry types that neither their own methods nor ours can be held to
+_AncestralBase: Any = EulerAncestralDiscreteScheduler
+_DdimBase: Any = DDIMScheduler
 
-class _EulerAncestral(EulerAncestralDiscreteScheduler):
+
+class _EulerAncestral(_AncestralBase):
     """Euler ancestral with the noise handed in; k-diffusion's `sample_euler_ancestral` (Karras et al. 2022, eta = 1)."""
 
-    def step(self, model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, *, variance_noise: torch.Tensor, **_: Any) -> Any:
+    def step(
+        self, model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, *, variance_noise: torch.Tensor, **_: Any
+    ) -> Any:
         if self.step_index is None:
             self._init_step_index(timestep)
-        now, after = self.sigmas[self.step_index], self.sigmas[self.step_index + 1]
+        index = cast(int, self.step_index)
+        now, after = self.sigmas[index], self.sigmas[index + 1]
         clean = _clean_from_sigma(self.config["prediction_type"], model_output, sample, now)
         up = (after**2 * (now**2 - after**2) / now**2).sqrt()
         down = (after**2 - up**2).sqrt()
-        self._step_index += 1
+        self._step_index = index + 1
         return (sample + (sample - clean) / now * (down - now) + variance_noise * up,)
 
 
-class _NextTimestep(DDIMScheduler):
+class _NextTimestep(_DdimBase):
     """DDIM (Song et al. 2021, eq. 12) over any list of timesteps; with `fresh` noise it is the LCM sampler.
 
     LCM (Luo et al. 2023, algorithm 3) keeps the clean picture of each step and noises it anew for the next.
@@ -44,7 +51,15 @@ class _NextTimestep(DDIMScheduler):
 
     fresh = False
 
-    def step(self, model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, *, variance_noise: torch.Tensor | None = None, **_: Any) -> Any:
+    def step(
+        self,
+        model_output: torch.Tensor,
+        timestep: Any,
+        sample: torch.Tensor,
+        *,
+        variance_noise: torch.Tensor | None = None,
+        **_: Any,
+    ) -> Any:
         later = self.timesteps[self.timesteps < timestep]
         now = self.alphas_cumprod[int(timestep)].to(sample)
         after = self.alphas_cumprod[int(later[0])].to(sample) if len(later) else torch.ones_like(now)
@@ -54,7 +69,7 @@ class _NextTimestep(DDIMScheduler):
             scaled = float(timestep) * self.config.get("timestep_scaling", 10.0)
             skip = 0.25 / (scaled**2 + 0.25)  # boundary condition of the consistency function, sigma_data = 0.5
             clean = skip * sample + scaled / (scaled**2 + 0.25) ** 0.5 * clean
-        noise = variance_noise if self.fresh else (sample - now.sqrt() * clean) / (1 - now).sqrt()
+        noise = (sample - now.sqrt() * clean) / (1 - now).sqrt() if variance_noise is None else variance_noise
         return (after.sqrt() * clean + (1 - after).sqrt() * noise,)
 
 
@@ -71,7 +86,7 @@ def _clean_from_sigma(kind: str, output: torch.Tensor, sample: torch.Tensor, sig
     return output
 
 
-_FACTORIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+_FACTORIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "euler": lambda config: EulerDiscreteScheduler.from_config(config),
     "euler_a": lambda config: _EulerAncestral.from_config(config),
     "ddim": lambda config: _NextTimestep.from_config(config),
@@ -81,13 +96,23 @@ _FACTORIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "lcm": lambda config: _LCM.from_config(config),
 }
 
-_SCHEDULE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type", "timestep_scaling")
+_SCHEDULE = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "prediction_type",
+    "timestep_scaling",
+)
 
 
 class Sampler:
     """One pass of a scheduler over a batch: noises the latents and takes them step by step to clean ones."""
 
-    def __init__(self, name: str, config: Mapping[str, Any], *, strength: float, steps: int, device: torch.device) -> None:
+    def __init__(
+        self, name: str, config: Mapping[str, Any], *, strength: float, steps: int, device: torch.device
+    ) -> None:
         """
         Args:
             name: as in `settings.Scheduler`.
