@@ -1,0 +1,178 @@
+"""The command line, run as a person would: a process, its output, its exit code, and the files it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import upscaler
+from upscaler.files import load, read_settings
+from upscaler.settings import options
+
+ROOT = Path(upscaler.__file__).parents[1]
+FAST = ("-n", "realesr-animevideov3", "-m", "none")
+
+
+def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "upscaler", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "small.png"
+    photograph = load(ROOT / "examples" / "photo.png")
+    upscaler.Picture(photograph.pixels[200:248, 100:164].copy(), text={"parameters": "a hill"}).save(path)
+    return path
+
+
+def test_every_setting_has_its_flag() -> None:
+    text = run("run", "--help").stdout
+    assert all(flag in text for option in options() for flag in option.spec.flags)
+
+
+def test_a_picture_is_enlarged_and_says_where(small: Path, tmp_path: Path) -> None:
+    done = run("run", small, "-o", tmp_path / "large.png", *FAST, "--compare")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(tmp_path / "large.png"), str(tmp_path / "large-compare.png")]
+    assert "100%" in done.stderr
+    large = load(tmp_path / "large.png")
+    assert large.size == (256, 192)
+    assert large.text["parameters"] == "a hill"
+    assert load(tmp_path / "large-compare.png").size.height > 2 * 190
+
+
+def test_settings_come_back_with_like(small: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first.webp"
+    assert run("run", small, "-o", first, *FAST, "--size", "100x90", "--quality", "80").returncode == 0
+    stored = read_settings(first)
+    assert stored is not None
+    assert stored["target"]["width"] == 100
+    assert json.loads(run("inspect", first).stdout) == stored
+    again = run("run", small, "-o", tmp_path / "again.webp", "--like", first)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again.webp").read_bytes() == first.read_bytes()
+    assert run("run", small, "-o", tmp_path / "other.png", "--like", first, "-s", "2").returncode == 0
+    assert load(tmp_path / "other.png").size == (128, 96)
+
+
+def test_many_pictures_go_into_a_folder_and_a_bad_one_does_not_stop_them(small: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "in"
+    pictures.mkdir()
+    for name in ("a.png", "c.png"):
+        shutil.copy(small, pictures / name)
+    (pictures / "b.png").write_bytes(b"no picture")
+    done = run("run", pictures, "-o", f"{tmp_path / 'out'}/", *FAST, "-s", "2", "-q")
+    assert done.returncode == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-large.png", "c-large.png"]
+    assert "b.png" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_events_as_json(small: Path, tmp_path: Path) -> None:
+    done = run("run", small, "-o", tmp_path / "out.png", *FAST, "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events][-1] == "finished"
+    assert events[-1]["output"] == str(tmp_path / "out.png")
+    fractions = [event["fraction"] for event in events if event["event"] == "progress"]
+    assert fractions[-1] == 1
+    assert done.stderr == ""
+
+
+def test_plan_says_all_without_loading_a_model(small: Path) -> None:
+    text = run("plan", small, "-s", "16").stdout
+    assert "64x48 -> 1024x768" in text
+    assert "realesrgan-x4plus" in text
+    values = json.loads(run("plan", small, "-s", "16", "--json").stdout)
+    assert values["target"] == [1024, 768]
+    assert values["grid"] == [3, 2]
+    assert values["evaluations"] >= 6
+    assert run("run", small, "--dry-run", "-s", "16").stdout == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["missing.png"], 3, ["missing.png"]),
+        (["SMALL", "-s", "99"], 2, ["99", "0.5 to 16"]),
+        (["SMALL", "--size", "wide"], 2, ["wide", "3840x2160"]),
+        (["SMALL", "--width", "9000"], 2, ["9000", "16"]),
+        (["SMALL", "--overlap", "400"], 2, ["tiles.overlap"]),
+        (["SMALL", "-n", "realesrgan-x5"], 4, ["realesrgan-x5", "did you mean"]),
+        (["SMALL", "-m", "no-such-model"], 4, ["no-such-model"]),
+        (["SMALL", "-m", "TEXT"], 4, ["diffusers folder"]),
+        (["SMALL", "-o", "out.xyz"], 3, [".xyz"]),
+        (["SMALL", "-o", "SMALL"], 3, ["exists"]),
+        (["SMALL", "--device", "cuda:7", "-m", "none"], 2, ["cuda:7", "cpu"]),
+        (["SMALL", "--like", "SMALL"], 2, ["no settings"]),
+        (["TEXT"], 3, ["notes.txt"]),
+        (["EMPTY"], 3, ["no pictures"]),
+    ],
+)
+def test_mistakes_get_one_line(arguments: list[str], code: int, words: list[str], small: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "empty").mkdir()
+    places = {"SMALL": str(small), "TEXT": str(tmp_path / "notes.txt"), "EMPTY": str(tmp_path / "empty")}
+    arguments = [places.get(argument, argument) for argument in arguments]
+    extra = [] if "-o" in arguments else ["-o", str(tmp_path / "out.png")]
+    done = run("run", *arguments, *extra, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert all(word in last for word in words), last
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_models(tmp_path: Path) -> None:
+    listed = run("models", "list").stdout
+    assert all(name in listed for name in ("realesrgan-x4plus", "realesrgan-x4plus-anime", "realesr-animevideov3", "pocket", "BSD-3-Clause"))
+    assert run("models", "verify").stdout.count("good") == 4
+    assert Path(run("models", "path", "realesr-animevideov3").stdout.strip()).is_file()
+    assert run("models", "path").returncode == 2
+
+
+def test_doctor_reports_health() -> None:
+    done = run("doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    facts = json.loads(done.stdout)["facts"]
+    assert "device cpu" in facts
+    assert facts["model realesrgan-x4plus"] == "good"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_stops_soon_and_keeps_what_was_finished(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "upscaler", "run", str(ROOT / "examples" / "photo.png"), "-o", str(tmp_path / "out.png"),
+               "-n", "realesr-animevideov3", "--steps", "20", "--json"]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            event = json.loads(line)
+            if event.get("stage") == "refine" and event["step"] >= 2:
+                break
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        message = process.stderr.read()
+        assert process.wait() == 130, message
+        assert time.monotonic() - start < 30
+    assert "out.partial.png" in message
+    assert not (tmp_path / "out.png").exists()
+    assert load(tmp_path / "out.partial.png").size == (2048, 2048)
+
+
+def test_the_python_api_gives_the_bytes_of_the_command(small: Path, tmp_path: Path) -> None:
+    assert run("run", small, "-o", tmp_path / "cli.png", *FAST, "-s", "3", "-q").returncode == 0
+    picture = upscaler.upscale(small, 3, gan="realesr-animevideov3", model="none")
+    picture.save(tmp_path / "api.png")
+    np.testing.assert_array_equal(load(tmp_path / "api.png").pixels, load(tmp_path / "cli.png").pixels)
