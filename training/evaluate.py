@@ -1,28 +1,59 @@
 """Figures of the bundled model on the photographs it was never trained on.
 
-    python -m training.evaluate --photographs DATA [--model weights/pocket] [--inputs clean jpeg] [--strength 0.25 --steps 4] [--save FOLDER]
+    python -m training.evaluate --photographs DATA [--model weights/pocket] [--views reduced native] [--inputs clean jpeg]
+        [--strength 0.1 0.25] [--steps 1] [--save FOLDER]
 
-Each photograph is reduced so that its shorter side has 1024 px; its central square is the original, a quarter of it
-(Pillow's antialiased bicubic, or that as a JPEG file of quality 80) is the input. It is enlarged four times by the whole
+The original is the central 1024x1024 of a photograph: as it is (native), or reduced so that its shorter side has 1024 px,
+which makes it sharper and the task harder. A quarter of it (Pillow's antialiased bicubic, or that as a JPEG file of
+quality 80) is the input. It is enlarged four times by the whole
 pipeline at its defaults, with the model and without any diffusion (`model="none"`), and both are compared to the original.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import piq
 import torch
-from PIL import Image
+from PIL import Image as PillowImage
 from torch.nn import functional
 
 import upscaler
 from training.photographs import photographs, validation_detail
+from upscaler.image import Image
+from upscaler.models import load_refiner, load_upscaler
+from upscaler.models.base import Upscaler
 
 FIGURES = ("PSNR", "SSIM", "HaarPSI", "GMSD", "energy")
+
+
+class Remembering:
+    """A model of the first stage that computes each tile once, in memory and in a folder."""
+
+    def __init__(self, model: Upscaler, folder: Path | None) -> None:
+        self.scale, self.halo = model.scale, model.halo
+        self.model, self.folder = model, folder
+        self.known: dict[str, Image] = {}
+
+    def __call__(self, image: Image) -> Image:
+        """See `Upscaler`."""
+        key = hashlib.sha256(image.tobytes()).hexdigest()
+        file = self.folder / f"{key}.npy" if self.folder else None
+        if key not in self.known:
+            if file and file.is_file():
+                self.known[key] = np.load(file)
+            else:
+                self.known[key] = self.model(image)
+                if file:
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    np.save(file, self.known[key])
+        return self.known[key].copy()
 
 
 def figures(result: np.ndarray, original: np.ndarray) -> tuple[float, ...]:
@@ -35,9 +66,9 @@ def figures(result: np.ndarray, original: np.ndarray) -> tuple[float, ...]:
         torch.from_numpy(np.ascontiguousarray(part, np.float32)).permute(2, 0, 1)[None] for part in (result, original)
     )
     x = (x.clamp(0, 1) * 255).round() / 255
-    measures = (piq.psnr, piq.ssim, piq.haarpsi, piq.gmsd)
-    values = [float(measure(x, y, data_range=1.0)) for measure in measures]
-    return (*values, fine_detail(x) / fine_detail(y))
+    similarity = float(piq.ssim(x, y, data_range=1.0, downsample=False))
+    psnr, haarpsi, gmsd = (float(measure(x, y, data_range=1.0)) for measure in (piq.psnr, piq.haarpsi, piq.gmsd))
+    return psnr, similarity, haarpsi, gmsd, fine_detail(x) / fine_detail(y)
 
 
 def fine_detail(image: torch.Tensor) -> float:
@@ -50,14 +81,14 @@ def fine_detail(image: torch.Tensor) -> float:
     return float((luma - blurred).var())
 
 
-def quarter(original: Image.Image, kind: str) -> Image.Image:
+def quarter(original: PillowImage.Image, kind: str) -> PillowImage.Image:
     """The input that is to be enlarged: "clean" or "jpeg"."""
-    small = original.resize([length // 4 for length in original.size], Image.Resampling.BICUBIC)
+    small = original.resize([length // 4 for length in original.size], PillowImage.Resampling.BICUBIC)
     if kind == "clean":
         return small
     file = io.BytesIO()
     small.save(file, "JPEG", quality=80)
-    return Image.open(file)
+    return PillowImage.open(file)
 
 
 def table(names: list[str], rows: list[tuple[float, ...]]) -> str:
@@ -73,37 +104,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photographs", type=Path, required=True, help="folder that get_data filled")
     parser.add_argument("--model", default="pocket")
+    parser.add_argument("--views", nargs="+", choices=("reduced", "native"), default=["reduced"])
     parser.add_argument("--inputs", nargs="+", choices=("clean", "jpeg"), default=["clean"])
-    parser.add_argument("--strength", type=float, default=upscaler.Settings().diffusion.strength)
-    parser.add_argument("--steps", type=int, default=upscaler.Settings().diffusion.steps)
+    usual = upscaler.Settings().diffusion
+    parser.add_argument("--strength", type=float, nargs="+", default=[usual.strength])
+    parser.add_argument("--steps", type=int, nargs="+", default=[usual.steps])
+    parser.add_argument(
+        "--memory", type=Path, help="folder to keep the results of the first stage in, for the next time"
+    )
     parser.add_argument("--save", type=Path, help="write original, input and results here")
     options = parser.parse_args()
 
     files = photographs(options.photographs, "validation")
     names = [path.stem if path.parent.name != "images" else path.parents[2].name for path in files]
-    for kind in options.inputs:
-        rows: dict[str, list[tuple[float, ...]]] = {"none": [], options.model: []}
-        for name, path in zip(names, files):
-            original = validation_detail(path)
-            source = quarter(original, kind)
-            for model, of_model in rows.items():
-                result = upscaler.upscale(source, 4, model=model, strength=options.strength, steps=options.steps)
-                pixels = np.asarray(result.pixels, np.float32)
-                of_model.append(figures(pixels, np.asarray(original, np.float32) / 255))
+    enlarge = Remembering(load_upscaler("realesrgan-x4plus"), options.memory)
+    refine = load_refiner(options.model)
+    ways: dict[str, dict[str, Any]] = {"without diffusion": {"model": "none"}}
+    for strength, steps in product(options.strength, options.steps):
+        ways[f"strength {strength}, steps {steps}"] = {"refiner": refine, "strength": strength, "steps": steps}
+
+    for view, kind in product(options.views, options.inputs):
+        originals = [validation_detail(path, view) for path in files]
+        without: list[tuple[float, ...]] = []
+        for label, settings in ways.items():
+            rows = []
+            for name, original in zip(names, originals):
+                picture = upscaler.upscale(quarter(original, kind), 4, upscaler=enlarge, **settings)
+                result = np.asarray(picture.pixels, np.float32)
+                rows.append(figures(result, np.asarray(original, np.float32) / 255))
                 if options.save:
                     options.save.mkdir(parents=True, exist_ok=True)
-                    label = Path(model).name
-                    Image.fromarray((pixels * 255).round().clip(0, 255).astype(np.uint8)).save(
-                        options.save / f"{name}-{kind}-{label}.png"
-                    )
-                    original.save(options.save / f"{name}.png")
-        for model, of_model in rows.items():
-            print(
-                f"\n{kind}, {model}, strength {options.strength}, {options.steps} steps\n\n{table(names, of_model)}",
-                flush=True,
-            )
-        change = np.subtract(rows[options.model], rows["none"])
-        print(f"\n{kind}, change\n\n{table(names, [tuple(row) for row in change])}", flush=True)
+                    original.save(options.save / f"{name}, {view}.png")
+                    rounded = (result * 255).round().clip(0, 255).astype(np.uint8)
+                    PillowImage.fromarray(rounded).save(options.save / f"{name}, {view}, {kind}, {label}.png")
+            print(f"\n{view}, {kind}, {label}\n\n{table(names, rows)}", flush=True)
+            without = without or rows
+            if rows is not without:
+                change = [tuple(row) for row in np.subtract(rows, without)]
+                print(f"\n{view}, {kind}, {label}, change\n\n{table(names, change)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
@@ -28,10 +29,12 @@ def photographs(folder: Path, share: str) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES) if share == "train" else []
 
 
-def validation_detail(path: Path) -> Image.Image:
-    """What of a photograph the figures are taken from: the central 1024 px of it reduced to a shorter side of 1024 px."""
+def validation_detail(path: Path, view: Literal["native", "reduced"]) -> Image.Image:
+    """The central 1024x1024 of a photograph, or of it reduced to a shorter side of 1024 px."""
     picture = Image.open(path).convert("RGB")
-    factor = 1024 / min(picture.size)
-    picture = picture.resize([max(round(length * factor), 1024) for length in picture.size], Image.Resampling.LANCZOS)
+    if view == "reduced":
+        factor = 1024 / min(picture.size)
+        size = [max(round(length * factor), 1024) for length in picture.size]
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
     left, top = ((length - 1024) // 2 for length in picture.size)
     return picture.crop((left, top, left + 1024, top + 1024))

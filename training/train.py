@@ -43,7 +43,7 @@ INDEX = {
     "vae": ["upscaler", "HaarCodec"],
     "scheduler": ["diffusers", "DDIMScheduler"],
 }
-EDGES, TEXTURE = 0.3, 1.5  # weights of the losses; texture counts in proportion to the strength
+EDGES, TEXTURE = 0.3, 2.0  # weights of the losses; texture counts in proportion to the strength
 
 
 class Pairs:
@@ -78,7 +78,8 @@ def noised(photo: torch.Tensor, base: torch.Tensor, generator: torch.Generator) 
     """Latents on the way from the noised base to the photograph, and their timesteps.
 
     At the start, timestep t_s, they are the base with noise; at 0 the photograph. In between, a deterministic sampler
-    keeps the part lam = s(t) / s(t_s) of what it started from, base and noise alike, with s = sigma / alpha.
+    keeps the part lam = s(t) / s(t_s) of what it started from, base and noise alike, with s = sigma / alpha. What it
+    holds for the photograph there is its own guess, which is nearer to the base than to the photograph: so is ours.
     """
     count = len(photo)
     start = torch.empty(count).uniform_(*STRENGTHS, generator=generator)
@@ -88,7 +89,8 @@ def noised(photo: torch.Tensor, base: torch.Tensor, generator: torch.Generator) 
     sigma = (SIGMA_END * (timestep + 1) / LAST).view(-1, 1, 1, 1)
     lam = (sigma / (SIGMA_END * start.view(-1, 1, 1, 1))).clamp(max=1)
     noise = torch.randn(photo.shape, generator=generator)
-    mixed = (1 - lam) * photo.cpu() + lam * base.cpu() + sigma * noise
+    guessed = torch.empty_like(sigma).uniform_(0, 0.5, generator=generator)
+    mixed = base.cpu() + (1 - lam) * guessed * (photo.cpu() - base.cpu()) + sigma * noise
     return (mixed / (1 + sigma**2).sqrt()).to(photo), timestep.long().to(photo.device)
 
 

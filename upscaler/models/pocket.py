@@ -105,6 +105,10 @@ class PocketUNet(ModelMixin, ConfigMixin):
         assert self.conv_out.bias is not None
         nn.init.zeros_(self.conv_out.bias)
 
+    def to(self, *args: Any, **kwargs: Any) -> PocketUNet:
+        """torch's own; that of diffusers warns at each change of precision (0.42), whatever the model."""
+        return nn.Module.to(self, *args, **kwargs)
+
     def forward(self, sample: torch.Tensor, timestep: torch.Tensor | int, base: torch.Tensor) -> torch.Tensor:
         """The clean latents (B, C, h, w), float32.
 
