@@ -14,6 +14,7 @@ from .image import Image
 from .models.base import Upscaler
 from .planning import EnlargePass, enlarge_passes, scale_span
 from .resample import resample, to_linear, to_srgb
+from .strips import strips
 
 
 class Enlarging(NamedTuple):
@@ -44,13 +45,13 @@ def enlarge(
     if upscaler is not None:
         passes = enlarge_passes(source, target, scale=upscaler.scale, halo=upscaler.halo, tile=tile)
     if upscaler is None or not passes:
-        yield Enlarging(to_grid(_resample(image, target)), 0, 0, Box(0, 0, *target))
+        yield Enlarging(_resampled(image, target, linear=True), 0, 0, Box(0, 0, *target))
         return
     plans = [step.plan.touching(box) for step, box in zip(passes, _needed(passes, region))]
     done, total = 0, sum(map(len, plans))
     for step, plan in zip(passes, plans):
         x, y = step.ratio
-        canvas = to_grid(np.clip(resample(image, step.size, ratio=(1 / x, 1 / y)), 0, 1))
+        canvas = _resampled(image, step.size, ratio=(1 / x, 1 / y))
         yield Enlarging(canvas, done, total, Box(0, 0, *step.size))
         wave = Wave(canvas, (_larger(tile, step) for tile in plan))
         for part in plan:
@@ -61,9 +62,15 @@ def enlarge(
         image = canvas
 
 
-def _resample(image: Image, target: Size) -> Image:
-    kernel = "lanczos" if target.width < image.shape[1] else "bicubic"
-    return np.clip(to_srgb(resample(to_linear(image), target, kernel=kernel)), 0, 1)
+def _resampled(image: Image, size: Size, *, ratio: tuple[float, float] | None = None, linear: bool = False) -> Image:
+    """The image resampled to a canvas, strip by strip: beside the result there is nothing of its size in memory."""
+    kernel = "lanczos" if size.width < image.shape[1] else "bicubic"
+    source = to_linear(image) if linear else image
+    canvas = np.empty((size.height, size.width, 3), np.float32)
+    for start, stop in strips(size.height, size.width):
+        part = resample(source, size, kernel=kernel, ratio=ratio, rows=slice(start, stop))
+        canvas[start:stop] = to_grid(np.clip(to_srgb(part) if linear else part, 0, 1))
+    return canvas
 
 
 def _larger(tile: Tile, step: EnlargePass) -> Tile:

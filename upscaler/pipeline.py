@@ -74,6 +74,7 @@ def run(
         yield from job.refine(Stage.REFINE, [plan.touching(needs.tiles)], settings.diffusion.sampling, refiner)
         report = yield from job.mend_seams(plan, needs.seams, base, refiner)
         yield from job.finish(base)
+        del base  # not in memory any more while the result is looked at and written
     yield Finished(picture=job.part(region), settings=settings, seconds=job.seconds, seams=report)
 
 

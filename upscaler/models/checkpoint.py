@@ -79,8 +79,10 @@ def _download(hub_id: str) -> Path:
 def _pocket(folder: Path, device: torch.device, dtype: torch.dtype) -> Components:
     from .pocket import HaarCodec, PocketUNet
 
-    unet: Any = PocketUNet.from_pretrained(folder / "unet")
-    unet = unet.to(device=device, dtype=dtype)
+    unet: Any = PocketUNet.from_pretrained(
+        folder / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True
+    )
+    unet = unet.to(device)
     codec = HaarCodec.from_pretrained(folder / "vae").to(device=device)
     return Components(
         _ready(unet, device), codec, _read_json(folder / "scheduler" / "scheduler_config.json"), None, True
@@ -88,8 +90,10 @@ def _pocket(folder: Path, device: torch.device, dtype: torch.dtype) -> Component
 
 
 def _diffusers(folder: Path, index: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Components:
+    import transformers
     from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 
+    transformers.utils.logging.disable_progress_bar()  # a second of loading needs no bar between ours
     kind = str(index.get("_class_name", ""))
     if not kind.startswith(("StableDiffusion", "LatentConsistencyModel")):
         raise UnsupportedModel(

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import torch
 
+from .device import convert
+
 
 class Codec(Protocol):
     """Attributes: `factor`, pixels per latent cell; `latent_channels`."""
@@ -43,5 +45,5 @@ class VaeCodec:
         return self._vae.decode((latents / self._scale + self._shift).to(self._vae.dtype)).sample.float()
 
     def to(self, dtype: torch.dtype) -> VaeCodec:
-        self._vae.to(dtype)
+        convert(self._vae, dtype)
         return self

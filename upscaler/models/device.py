@@ -112,3 +112,8 @@ def memory_errors(device: torch.device, what: str, remedy: str) -> Generator[Non
             torch.cuda.empty_cache()
         free = free_memory(device) / 2**30
         raise OutOfMemory(f"{what} does not fit into the memory of {device} ({free:.1f} GiB free): {remedy}") from None
+
+
+def convert(module: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Give a module another number format, in place; by torch's plain call, since that of diffusers' classes warns."""
+    torch.nn.Module.to(module, dtype)

@@ -17,7 +17,7 @@ from ..noise import field
 from ..settings import Sampling
 from .base import OnStep
 from .codec import Codec
-from .device import free_memory, memory_errors
+from .device import convert, free_memory, memory_errors
 from .sampling import Sampler
 from .text import Prompt, TextEncoder
 
@@ -92,12 +92,12 @@ class DiffusionRefiner:
         """Evaluate in float32 for a while. An autoencoder that overflowed once would again: it stays in float32."""
         reduced, self._dtype = self._dtype, torch.float32
         self._parts.codec.to(torch.float32)
-        self._parts.unet.to(torch.float32)
+        convert(self._parts.unet, torch.float32)
         try:
             yield
         finally:
             self._dtype = reduced
-            self._parts.unet.to(reduced)
+            convert(self._parts.unet, reduced)
 
     @torch.inference_mode()
     def _refine(
@@ -120,7 +120,7 @@ class DiffusionRefiner:
         )
         predict = self._predictor(sampling, base, Size(tiles[0].shape[1], tiles[0].shape[0]))
         sample = sampler.start(base, noise(0))
-        for index, timestep in enumerate(sampler.timesteps.to(self._device)):
+        for index, timestep in enumerate(sampler.timesteps):
             output = predict(sampler.scale(sample, timestep), timestep)
             sample = sampler.step(output, timestep, sample, noise(index + 1) if sampler.stochastic else None)
             on_step(index + 1, len(sampler.timesteps))

@@ -81,6 +81,7 @@ class PocketUNet(ModelMixin, ConfigMixin):
         sigma_end: noise of the last timestep in units of the latents, linear in time.
     """
 
+    to: Any = nn.Module.to  # that of diffusers (0.42) warns whenever the precision changes
     base_scale: torch.Tensor
     correction_scale: torch.Tensor
 
@@ -104,10 +105,6 @@ class PocketUNet(ModelMixin, ConfigMixin):
         nn.init.zeros_(self.conv_out.weight)
         assert self.conv_out.bias is not None
         nn.init.zeros_(self.conv_out.bias)
-
-    def to(self, *args: Any, **kwargs: Any) -> PocketUNet:
-        """torch's own; that of diffusers warns at each change of precision (0.42), whatever the model."""
-        return nn.Module.to(self, *args, **kwargs)
 
     def forward(self, sample: torch.Tensor, timestep: torch.Tensor | int, base: torch.Tensor) -> torch.Tensor:
         """The clean latents (B, C, h, w), float32.

@@ -124,11 +124,14 @@ class Sampler:
         last = int(self._scheduler.config["num_train_timesteps"])
         start = max(round(last * strength), 1)
         steps = min(steps, start)
-        self.timesteps = (torch.linspace(start, 0, steps + 1)[:-1].round() - 1).long()
+        timesteps = (torch.linspace(start, 0, steps + 1)[:-1].round() - 1).long()
         scheduler = self._scheduler
         scheduler.set_timesteps(steps, device=device)
-        alphas = scheduler.alphas_cumprod[self.timesteps]
-        scheduler.timesteps = self.timesteps.to(device)
+        alphas = scheduler.alphas_cumprod[timesteps]
+        # Euler's method takes integers for indices
+        scheduler.timesteps = self.timesteps = timesteps.to(
+            device, torch.float32 if name.startswith("euler") else torch.long
+        )
         scheduler.sigmas = torch.cat([((1 - alphas) / alphas).sqrt(), torch.zeros(1)])
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(0)
