@@ -43,7 +43,8 @@ INDEX = {
     "vae": ["upscaler", "HaarCodec"],
     "scheduler": ["diffusers", "DDIMScheduler"],
 }
-EDGES, TEXTURE = 0.3, 2.0  # weights of the losses; texture counts in proportion to the strength
+LATER = 0.375  # part of a batch that is not at its start
+EDGES, TEXTURE = 0.4, 3.2  # weights of the losses; that of texture is times the square of the strength
 
 
 class Pairs:
@@ -74,24 +75,30 @@ class Pairs:
         return photo, base
 
 
-def noised(photo: torch.Tensor, base: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Latents on the way from the noised base to the photograph, and their timesteps.
+def begun(base: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    """The noised base, where a refinement that starts at that timestep begins."""
+    sigma = sigma_at(timestep)
+    return (base + sigma * noise) / (1 + sigma**2).sqrt()
 
-    At the start, timestep t_s, they are the base with noise; at 0 the photograph. In between, a deterministic sampler
-    keeps the part lam = s(t) / s(t_s) of what it started from, base and noise alike, with s = sigma / alpha. What it
-    holds for the photograph there is its own guess, which is nearer to the base than to the photograph: so is ours.
+
+def sigma_at(timestep: torch.Tensor) -> torch.Tensor:
+    """Noise in units of the latents, sigma / alpha, (B, 1, 1, 1)."""
+    return (SIGMA_END * (timestep + 1) / LAST).view(-1, 1, 1, 1)
+
+
+@torch.no_grad()
+def continued(
+    network: PocketUNet, base: torch.Tensor, noise: torch.Tensor, start: torch.Tensor, timestep: torch.Tensor
+) -> torch.Tensor:
+    """Where a deterministic sampler that began at `start` stands at a later timestep, after one evaluation.
+
+    Of what it began with, base and noise alike, it has kept the part s(t) / s(start), s = sigma / alpha; the rest has
+    become the network's guess.
     """
-    count = len(photo)
-    start = torch.empty(count).uniform_(*STRENGTHS, generator=generator)
-    later = torch.rand(count, generator=generator)
-    later = torch.where(torch.rand(count, generator=generator) < 0.6, torch.ones(count), later)
-    timestep = (start * later * LAST).round().clamp(1, LAST) - 1
-    sigma = (SIGMA_END * (timestep + 1) / LAST).view(-1, 1, 1, 1)
-    lam = (sigma / (SIGMA_END * start.view(-1, 1, 1, 1))).clamp(max=1)
-    noise = torch.randn(photo.shape, generator=generator)
-    guessed = torch.empty_like(sigma).uniform_(0, 0.5, generator=generator)
-    mixed = base.cpu() + (1 - lam) * guessed * (photo.cpu() - base.cpu()) + sigma * noise
-    return (mixed / (1 + sigma**2).sqrt()).to(photo), timestep.long().to(photo.device)
+    guess = network(begun(base, noise, start), start, base)
+    sigma, first = sigma_at(timestep), sigma_at(start)
+    mixed = guess + sigma / first * (base + first * noise - guess)
+    return mixed / (1 + sigma**2).sqrt()
 
 
 @torch.no_grad()
@@ -195,13 +202,20 @@ def main() -> None:
             for group in optimiser.param_groups:
                 group["lr"] = options.lr * share * learning_rate(step, elapsed / options.minutes / 60)
         photo, base = (part.to(device) for part in pairs.batch(options.batch, options.side))
-        clean, given = codec.encode(photo), codec.encode(base)
-        sample, timestep = noised(clean, given, generator)
+        given = codec.encode(base)
+        start = torch.empty(options.batch).uniform_(*STRENGTHS, generator=generator)
+        later = torch.rand(options.batch, generator=generator)
+        later[round(options.batch * LATER) :] = 1
+        start, timestep = (((part * LAST).round().clamp(min=1) - 1).to(device) for part in (start, start * later))
+        noise = torch.randn(given.shape, generator=generator).to(device)
+        on = slice(round(options.batch * LATER))
         with torch.autocast(device.type, torch.bfloat16):
+            sample = begun(given, noise, start)
+            sample[on] = continued(network, given[on], noise[on], start[on], timestep[on])
             result = network(sample, timestep, given)
         parts = losses(codec.decode(result), photo)
-        strength = (timestep + 1) / LAST
-        (parts.error + EDGES * parts.edges + TEXTURE * strength * parts.texture).mean().backward()
+        strength = (start + 1) / LAST
+        (parts.error + EDGES * parts.edges + TEXTURE * strength**2 * parts.texture).mean().backward()
         for optimiser in optimisers:
             optimiser.step()
             optimiser.zero_grad()
