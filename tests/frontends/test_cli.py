@@ -134,7 +134,10 @@ def test_mistakes_get_one_line(arguments: list[str], code: int, words: list[str]
 
 def test_models(tmp_path: Path) -> None:
     listed = run("models", "list").stdout
-    assert all(name in listed for name in ("realesrgan-x4plus", "realesrgan-x4plus-anime", "realesr-animevideov3", "pocket", "BSD-3-Clause"))
+    assert all(
+        name in listed
+        for name in ("realesrgan-x4plus", "realesrgan-x4plus-anime", "realesr-animevideov3", "pocket", "BSD-3-Clause")
+    )
     assert run("models", "verify").stdout.count("good") == 4
     assert Path(run("models", "path", "realesr-animevideov3").stdout.strip()).is_file()
     assert run("models", "path").returncode == 2
@@ -153,7 +156,9 @@ def test_ctrl_c_stops_soon_and_keeps_what_was_finished(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "upscaler", "run", str(ROOT / "examples" / "photo.png"), "-o", str(tmp_path / "out.png"),
                "-n", "realesr-animevideov3", "--steps", "20", "--json"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         for line in process.stdout:
