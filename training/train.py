@@ -196,7 +196,7 @@ def main() -> None:
         save(options.run / "pocket", config, average.weights, codec)
         pairs.refresh()
 
-    started, saved_at, sums = time.monotonic() - elapsed, elapsed, np.zeros(3)
+    started, saved_at, sums, summed = time.monotonic() - elapsed, elapsed, np.zeros(3), 0
     while elapsed < options.minutes * 60 and not stopping:
         for optimiser, share in zip(optimisers, (1, 0.05)):
             for group in optimiser.param_groups:
@@ -223,6 +223,7 @@ def main() -> None:
         elapsed = time.monotonic() - started
         average.update(network, step)
         sums += [part.detach().mean().item() for part in (parts.error, parts.edges, parts.texture)]
+        summed += 1
         if step % 20 == 0:
             rate = optimisers[0].param_groups[0]["lr"]
             row = [
@@ -235,7 +236,7 @@ def main() -> None:
             with (options.run / "log.csv").open("a") as stream:
                 csv.writer(stream, lineterminator="\n").writerow(row)
             print(*row, flush=True)
-            sums[:] = 0
+            sums[:], summed = 0, 0
         if elapsed - saved_at > 300:
             checkpoint()
             saved_at = elapsed
