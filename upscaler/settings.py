@@ -7,15 +7,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
-from functools import cache, lru_cache
-from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+from functools import cache
+from typing import Annotated, Any, Literal, cast
 
 from .errors import SettingsError
 from .geometry import Order, Size
+from .options import Group, Option, Spec, options_of
 
 Scheduler = Literal["euler", "euler_a", "ddim", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "lcm"]
 SeamMode = Literal["none", "band", "half-tile", "half-tile+intersections", "auto"]
@@ -23,42 +23,12 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Format = Literal["auto", "png", "jpeg", "webp", "tiff", "avif"]
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """What a front end needs to know of a field beside its type and default.
-
-    Attributes:
-        help: one phrase.
-        flags: its command line flags, the long one first.
-        low, high: the allowed range, both ends included; `step` is the grain of a slider.
-        unit: "px", "MP" and so on.
-        pattern: what a text value has to match as a whole.
-    """
-
-    help: str
-    flags: tuple[str, ...]
-    low: float | None = None
-    high: float | None = None
-    step: float | None = None
-    unit: str = ""
-    pattern: str | None = None
-
-
 def _spec(help: str, *flags: str, **limits: Any) -> Spec:
     return Spec(help, flags, **limits)
 
 
-class _Group:
-    """A group of settings: checks each field against its spec when it is made."""
-
-    def __post_init__(self) -> None:
-        for option in _group_options(type(self)):
-            key = option.path.split(".")[1]
-            object.__setattr__(self, key, option.check(getattr(self, key)))
-
-
 @dataclass(frozen=True, kw_only=True)
-class Target(_Group):
+class Target(Group):
     """How large the result is: a factor, unless a width, a height or a number of megapixels says otherwise."""
 
     scale: Annotated[float, _spec("enlarge by this factor", "--scale", "-s", low=0.5, high=16, step=0.5)] = 4.0
@@ -105,7 +75,7 @@ class Target(_Group):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gan(_Group):
+class Gan(Group):
     """The first stage: super-resolution by a convolutional network."""
 
     model: Annotated[
@@ -125,7 +95,7 @@ class Gan(_Group):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling(_Group):
+class Sampling(Group):
     """How a tile is redrawn by the diffusion model."""
 
     prompt: Annotated[
@@ -157,7 +127,7 @@ class Diffusion(Sampling):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tiles(_Group):
+class Tiles(Group):
     """How the picture is cut."""
 
     tile: Annotated[
@@ -204,7 +174,7 @@ class Tiles(_Group):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seams(_Group):
+class Seams(Group):
     """The pass that redraws the joints between tiles."""
 
     mode: Annotated[SeamMode, _spec("where joints are redrawn; auto: only where they can be seen", "--seams")] = "auto"
@@ -218,7 +188,7 @@ class Seams(_Group):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wavelet(_Group):
+class Wavelet(Group):
     """What keeps the result true to the input: colour, noise, and the input's own pixels."""
 
     color: Annotated[
@@ -236,7 +206,7 @@ class Wavelet(_Group):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Output(_Group):
+class Output(Group):
     """How the result is written."""
 
     format: Annotated[Format, _spec("file format; auto follows the file name", "--format", "-f")] = "auto"
@@ -255,7 +225,7 @@ class Output(_Group):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hardware(_Group):
+class Hardware(Group):
     """What it runs on."""
 
     device: Annotated[str, _spec("auto, cpu, cuda, cuda:N or mps", "--device", pattern=r"auto|cpu|mps|cuda(:\d+)?")] = (
@@ -326,90 +296,11 @@ class Settings:
         return json.dumps(self.to_dict(), sort_keys=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One row of the table of settings.
-
-    Attributes:
-        path: "tiles.overlap"; its group is the part before the dot.
-        kind: int, float, str or bool.
-        default: as in the dataclass.
-        optional: `None` is allowed.
-        choices: all values that are allowed, empty where a range or a pattern says so.
-        spec: help, flags and limits.
-    """
-
-    path: str
-    kind: type
-    default: Any
-    optional: bool
-    choices: tuple[Any, ...]
-    spec: Spec
-
-    @property
-    def name(self) -> str:
-        """The long flag as a Python name: "seam_width"."""
-        return self.spec.flags[0].lstrip("-").replace("-", "_")
-
-    @property
-    def group(self) -> str:
-        return self.path.split(".")[0]
-
-    @property
-    def allowed(self) -> str:
-        """The range in words."""
-        if self.choices:
-            return "one of " + ", ".join(map(str, self.choices))
-        if self.spec.pattern is not None:
-            return self.spec.help
-        if self.spec.low is not None:
-            return f"{self.spec.low:g} to {self.spec.high:g}{' ' + self.spec.unit if self.spec.unit else ''}"
-        return {bool: "true or false", str: "text"}.get(self.kind, self.kind.__name__)
-
-    def check(self, value: Any) -> Any:
-        """`value` in the field's type.
-
-        Raises:
-            SettingsError: it is of another type or out of range.
-        """
-        if value is None and self.optional:
-            return None
-        given: Any = value
-        if isinstance(given, int) and not isinstance(given, bool) and self.kind in (str, float):
-            given = self.kind(given)
-        fits = type(given) is self.kind
-        if fits and self.choices:
-            fits = given in self.choices
-        if fits and self.spec.low is not None and self.spec.high is not None:
-            fits = self.spec.low <= given <= self.spec.high
-        if fits and self.spec.pattern is not None:
-            fits = re.fullmatch(self.spec.pattern, str(given)) is not None
-        if not fits:
-            raise SettingsError(f"{self.path}: {value!r} is not allowed; give {self.allowed}, as in {self.default!r}")
-        return given
-
-
-@lru_cache(maxsize=1)
+@cache
 def options() -> tuple[Option, ...]:
     """The table of all settings, in the order of the groups and their fields."""
     groups = (item.default_factory for item in fields(Settings))
-    return tuple(option for group in groups for option in _group_options(cast(type, group)))
-
-
-@cache
-def _group_options(group: type) -> tuple[Option, ...]:
-    hints = get_type_hints(group, include_extras=True)
-    return tuple(
-        _option(f"{group.__name__.lower()}.{item.name}", hints[item.name], item.default) for item in fields(group)
-    )
-
-
-def _option(path: str, hint: Any, default: Any) -> Option:
-    annotated, spec = get_args(hint)
-    optional = type(None) in get_args(annotated)
-    kind = next(part for part in get_args(annotated) if part is not type(None)) if optional else annotated
-    choices = get_args(kind) if get_origin(kind) is Literal else ()
-    return Option(path, type(choices[0]) if choices else kind, default, optional, choices, spec)
+    return tuple(option for group in groups for option in options_of(cast(type, group)))
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

@@ -8,14 +8,21 @@ from pathlib import Path
 from upscaler.settings import options
 
 README = Path(__file__).parents[2] / "README.md"
-START, END = "<!-- options: made from upscaler/settings.py by tests/unit/test_readme.py -->\n", "<!-- end of options -->"
+START, END = (
+    "<!-- options: made from upscaler/settings.py by tests/unit/test_readme.py -->\n",
+    "<!-- end of options -->",
+)
 
 
 def table() -> str:
     rows = ["| option | meaning | default | allowed |", "| --- | --- | --- | --- |"]
     for option in options():
         flags = ", ".join(f"`{flag}`" for flag in option.spec.flags)
-        default = "" if option.default in (None, "") else f"`{str(option.default).lower() if option.kind is bool else option.default}`"
+        default = (
+            ""
+            if option.default in (None, "")
+            else f"`{str(option.default).lower() if option.kind is bool else option.default}`"
+        )
         allowed = "" if option.spec.pattern else option.allowed
         rows.append(f"| {flags} | {option.spec.help} | {default} | {allowed} |")
     return "\n".join(rows) + "\n"

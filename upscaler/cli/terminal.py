@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .events import Event, Finished, Notice, Progress, Stage
+from ..events import Event, Finished, Notice, Progress, Stage
 
 _TITLES = {Stage.ENLARGE: "enlarge", Stage.REFINE: "refine", Stage.SEAMS: "mend seams", Stage.FINISH: "finish"}
 

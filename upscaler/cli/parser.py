@@ -1,44 +1,22 @@
-"""The command line: `upscaler run | plan | models | doctor | inspect`. Flags come from the table of settings.
-
-Results go to stdout, progress and notices to stderr. Exit codes are those of `upscaler.errors`; 1 when some of several
-pictures failed, 130 after Ctrl-C, which keeps what was finished.
-"""
+"""The arguments of the command line. Flags come from the table of settings."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
 from typing import Any
 
-from . import __version__
-from .errors import Cancelled, SettingsError, UpscalerError
-from .settings import Option, options
+from .. import __version__
+from ..errors import SettingsError
+from ..options import Option
+from ..settings import options
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code."""
-    from . import commands
-
-    parser = _parser()
-    parsed = parser.parse_args(arguments)
-    try:
-        return commands.COMMANDS[parsed.command](parsed)
-    except UpscalerError as error:
-        print(f"upscaler: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return Cancelled.exit_code
-    except BrokenPipeError:
-        return 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def make_parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
         prog="upscaler", description="Make pictures large, with real detail, no seams and the right colours."
     )
-    parser.add_argument("--version", action="version", version=f"upscaler {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    top.add_argument("--version", action="version", version=f"upscaler {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="enlarge pictures", description="Enlarge pictures.")
     run.add_argument("input", nargs="+", metavar="INPUT", help="pictures, or folders with pictures")
@@ -74,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "inspect", help="show the settings that made a picture", description="Settings stored in a picture."
     )
     inspect.add_argument("file", metavar="FILE")
-    return parser
+    return top
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -148,7 +126,3 @@ class _SizeAction(argparse.Action):
         self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
     ) -> None:
         namespace.width, namespace.height = values
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,37 @@
+"""The command line: `upscaler run | plan | models | doctor | inspect`.
+
+Results go to stdout, progress and notices to stderr. Exit codes are those of `upscaler.errors`; 1 when some of several
+pictures failed, 130 after Ctrl-C, which keeps what was finished.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ..errors import Cancelled, UpscalerError
+from .parser import make_parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    parsed = make_parser().parse_args(arguments)
+    from .run import run_command
+    from .show import doctor_command, inspect_command, models_command, plan_command
+
+    commands = {
+        "run": plan_command if getattr(parsed, "dry_run", False) else run_command,
+        "plan": plan_command,
+        "models": models_command,
+        "doctor": doctor_command,
+        "inspect": inspect_command,
+    }
+    try:
+        return commands[parsed.command](parsed)
+    except UpscalerError as error:
+        print(f"upscaler: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return Cancelled.exit_code
+    except BrokenPipeError:
+        return 1
