@@ -82,10 +82,13 @@ def _pocket(folder: Path, device: torch.device, dtype: torch.dtype) -> Component
     unet: Any = PocketUNet.from_pretrained(
         folder / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True
     )
-    unet = unet.to(device)
-    codec = HaarCodec.from_pretrained(folder / "vae").to(device=device)
     return Components(
-        _ready(unet, device), codec, _read_json(folder / "scheduler" / "scheduler_config.json"), None, True
+        unet=_ready(unet.to(device), device),
+        codec=HaarCodec.from_pretrained(folder / "vae").to(device=device),
+        scheduler=_read_json(folder / "scheduler" / "scheduler_config.json"),
+        text=None,
+        conditioned=True,
+        full_strength=float(unet.config["full_strength"]),
     )
 
 
@@ -125,7 +128,7 @@ def _diffusers(folder: Path, index: dict[str, Any], device: torch.device, dtype:
         zeros_for_empty=bool(index.get("force_zeros_for_empty_prompt", False)),
     )
     scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
-    return Components(_ready(unet.to(device), device), codec, scheduler, text, False)
+    return Components(_ready(unet.to(device), device), codec, scheduler, text, conditioned=False)
 
 
 def _text(

@@ -37,6 +37,8 @@ class Components:
         scheduler: config of the model's own scheduler.
         text: `None` for a model that takes no prompt.
         conditioned: which of the two calls.
+        full_strength: a conditioned model mends the picture however little noise there is, so below this strength what
+            it changed is faded in, down to nothing at 0.
     """
 
     unet: Any
@@ -44,6 +46,7 @@ class Components:
     scheduler: dict[str, Any]
     text: TextEncoder | None
     conditioned: bool
+    full_strength: float = 0.0
 
 
 class DiffusionRefiner:
@@ -124,6 +127,8 @@ class DiffusionRefiner:
             output = predict(sampler.scale(sample, timestep), timestep)
             sample = sampler.step(output, timestep, sample, noise(index + 1) if sampler.stochastic else None)
             on_step(index + 1, len(sampler.timesteps))
+        if sampling.strength < self._parts.full_strength:
+            sample = torch.lerp(base, sample, sampling.strength / self._parts.full_strength)
         return [self._image(codec.decode(latents[None])) for latents in sample]
 
     def _predictor(

@@ -79,6 +79,7 @@ class PocketUNet(ModelMixin, ConfigMixin):
         out_channels: of latents.
         block_out_channels: width of each block.
         sigma_end: noise of the last timestep in units of the latents, linear in time.
+        full_strength: below this strength its correction, which is whole at any noise, is to be faded in.
     """
 
     to: Any = nn.Module.to  # that of diffusers (0.42) warns whenever the precision changes
@@ -93,6 +94,7 @@ class PocketUNet(ModelMixin, ConfigMixin):
         block_out_channels: tuple[int, ...] = (256,) * 8,
         sigma_end: float = 0.4,
         num_train_timesteps: int = 1000,
+        full_strength: float = 0.25,
     ) -> None:
         super().__init__()
         width = block_out_channels[0]
