@@ -44,7 +44,7 @@ INDEX = {
     "scheduler": ["diffusers", "DDIMScheduler"],
 }
 LATER = 0.375  # part of a batch that is not at its start
-EDGES, TEXTURE = 0.4, 3.2  # weights of the losses; that of texture is times the square of the strength
+EDGES, TEXTURE, GRID = 0.4, 3.2, 1.5  # weights of the losses; that of texture is times the square of the strength
 
 
 class Pairs:
@@ -177,7 +177,7 @@ def main() -> None:
         for optimiser, saved in zip(optimisers, state["optimisers"]):
             optimiser.load_state_dict(saved)
     else:
-        (options.run / "log.csv").write_text("step,minutes,pairs,learning_rate,error,edges,texture\n")
+        (options.run / "log.csv").write_text("step,minutes,pairs,learning_rate,error,edges,texture,grid\n")
 
     stopping = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(True))
@@ -196,7 +196,7 @@ def main() -> None:
         save(options.run / "pocket", config, average.weights, codec)
         pairs.refresh()
 
-    started, saved_at, sums, summed = time.monotonic() - elapsed, elapsed, np.zeros(3), 0
+    started, saved_at, sums, summed = time.monotonic() - elapsed, elapsed, np.zeros(4), 0
     while elapsed < options.minutes * 60 and not stopping:
         for optimiser, share in zip(optimisers, (1, 0.05)):
             for group in optimiser.param_groups:
@@ -215,14 +215,16 @@ def main() -> None:
             result = network(sample, timestep, given)
         parts = losses(codec.decode(result), photo)
         strength = (start + 1) / LAST
-        (parts.error + EDGES * parts.edges + TEXTURE * strength**2 * parts.texture).mean().backward()
+        (
+            parts.error + EDGES * parts.edges + TEXTURE * strength**2 * parts.texture + GRID * parts.grid
+        ).mean().backward()
         for optimiser in optimisers:
             optimiser.step()
             optimiser.zero_grad()
         step += 1
         elapsed = time.monotonic() - started
         average.update(network, step)
-        sums += [part.detach().mean().item() for part in (parts.error, parts.edges, parts.texture)]
+        sums += [part.detach().mean().item() for part in (parts.error, parts.edges, parts.texture, parts.grid)]
         summed += 1
         if step % 20 == 0:
             rate = optimisers[0].param_groups[0]["lr"]
@@ -231,7 +233,7 @@ def main() -> None:
                 f"{elapsed / 60:.2f}",
                 len(pairs.files),
                 f"{rate:.5f}",
-                *(f"{value / 20:.3f}" for value in sums),
+                *(f"{value / summed:.3f}" for value in sums),
             ]
             with (options.run / "log.csv").open("a") as stream:
                 csv.writer(stream, lineterminator="\n").writerow(row)
