@@ -41,7 +41,7 @@ class Remembering:
         self.model, self.folder = model, folder
         self.known: dict[str, Image] = {}
 
-    def __call__(self, image: Image) -> Image:
+    def __call__(self, image: Image, *, on_step: object = None) -> Image:
         """See `Upscaler`."""
         key = hashlib.sha256(image.tobytes()).hexdigest()
         file = self.folder / f"{key}.npy" if self.folder else None

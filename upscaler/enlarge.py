@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,19 +13,22 @@ import numpy as np
 from .blend import Wave, to_grid
 from .geometry import Box, Size, Tile
 from .image import Image
-from .models.base import Upscaler
+from .models.base import OnStep, Upscaler
 from .planning import EnlargePass, enlarge_passes, scale_span
 from .resample import resample, to_linear, to_srgb
 from .strips import strips
+from .watch import watch
 
 
 class Enlarging(NamedTuple):
-    """Where an enlargement stands: the canvas so far, finished and all tiles, and the box that was drawn last."""
+    """Where an enlargement stands: the canvas so far, finished and all tiles, the box at work or just drawn, and steps."""
 
     canvas: Image
     done: int
     total: int
     box: Box
+    step: int = 0
+    steps: int = 0
 
 
 def enlarge(
@@ -49,17 +54,20 @@ def enlarge(
         return
     plans = [step.plan.touching(box) for step, box in zip(passes, _needed(passes, region))]
     done, total = 0, sum(map(len, plans))
-    for step, plan in zip(passes, plans):
-        x, y = step.ratio
-        canvas = _resampled(image, step.size, ratio=(1 / x, 1 / y))
-        yield Enlarging(canvas, done, total, Box(0, 0, *step.size))
-        wave = Wave(canvas, (_larger(tile, step) for tile in plan))
-        for part in plan:
-            ((piece, crop),) = wave.take(1)
-            wave.correct(piece, crop, _redraw(image, part.box, piece.box, step, upscaler))
-            done += 1
-            yield Enlarging(canvas, done, total, piece.box)
-        image = canvas
+    with ThreadPoolExecutor(1, thread_name_prefix="upscaler") as thread:
+        for step, plan in zip(passes, plans):
+            x, y = step.ratio
+            canvas = _resampled(image, step.size, ratio=(1 / x, 1 / y))
+            yield Enlarging(canvas, done, total, Box(0, 0, *step.size))
+            wave = Wave(canvas, (_larger(tile, step) for tile in plan))
+            for part in plan:
+                ((piece, crop),) = wave.take(1)
+                call = partial(_redraw, image, part.box, piece.box, step, upscaler)
+                redrawn = yield from watch(thread, call, partial(Enlarging, canvas, done, total, piece.box))
+                wave.correct(piece, crop, redrawn)
+                done += 1
+                yield Enlarging(canvas, done, total, piece.box)
+            image = canvas
 
 
 def _resampled(image: Image, size: Size, *, ratio: tuple[float, float] | None = None, linear: bool = False) -> Image:
@@ -79,10 +87,10 @@ def _larger(tile: Tile, step: EnlargePass) -> Tile:
     return Tile(tile.row, tile.column, scale_span(tile.y, y, step.size.height), scale_span(tile.x, x, step.size.width))
 
 
-def _redraw(image: Image, source: Box, target: Box, step: EnlargePass, upscaler: Upscaler) -> Image:
+def _redraw(image: Image, source: Box, target: Box, step: EnlargePass, upscaler: Upscaler, on_step: OnStep) -> Image:
     """What the network makes of `source`, on the pixels of `target`."""
     x, y = step.ratio
-    large = upscaler(np.ascontiguousarray(image[source.slices]))
+    large = upscaler(np.ascontiguousarray(image[source.slices]), on_step=on_step)
     # in pixels of `large`, which is `scale` times as fine as the source and begins where the source box does
     left, top = target.left / x - source.left, target.top / y - source.top
     if x == y == upscaler.scale:

@@ -158,9 +158,8 @@ class _Run:
                     self.result = replace(self.picture, pixels=step.canvas, alpha=None)
                 else:
                     self.result = replace(self.result, alpha=np.ascontiguousarray(step.canvas.mean(axis=2)))
-                yield self._progress(
-                    Stage.ENLARGE, step.done + index * step.total, step.total * len(layers), boxes=(step.box,)
-                )
+                done, total = step.done + index * step.total, step.total * len(layers)
+                yield self._progress(Stage.ENLARGE, done, total, boxes=(step.box,), step=step.step, steps=step.steps)
 
     def refine(
         self, stage: Stage, plans: Sequence[Plan], sampling: Sampling, refiner: Refiner, *, seed: int = 0

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from queue import SimpleQueue
-from threading import Event as Flag
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from .blend import Wave
-from .errors import Cancelled, OutOfMemory
+from .errors import OutOfMemory
 from .events import Notice
 from .geometry import Box, Plan, Size, Tile
 from .image import Image
 from .models.base import OnStep, Refiner
+from .watch import watch
 
 Redraw = Callable[[list[Image], list[Box], OnStep], list[Image]]
 """A refiner with its sampling and seed filled in: (crops, boxes, on_step) -> tiles, already filtered."""
 
 
 class Refining(NamedTuple):
-    """Where a refinement stands: finished tiles, finished and all evaluations of the batch at work, and its boxes."""
+    """Where a refinement stands: finished tiles, boxes of the batch at work, its finished and all its evaluations."""
 
     done: int
-    step: int
-    steps: int
     boxes: tuple[Box, ...]
+    step: int = 0
+    steps: int = 0
 
 
 def refine(canvas: Image, plans: Sequence[Plan], redraw: Redraw, *, batch: int) -> Iterator[Refining | Notice]:
@@ -52,9 +52,10 @@ def refine(canvas: Image, plans: Sequence[Plan], redraw: Redraw, *, batch: int) 
             while wave or retry:
                 taken = [retry.popleft() for _ in range(min(batch, len(retry)))] or wave.take(batch)
                 boxes = [tile.box for tile, _ in taken]
-                yield Refining(done, 0, 0, tuple(boxes))
+                yield Refining(done, tuple(boxes))
+                call = partial(redraw, [crop for _, crop in taken], boxes)
                 try:
-                    redrawn = yield from _watch(thread, redraw, [crop for _, crop in taken], boxes, done)
+                    redrawn = yield from watch(thread, call, partial(Refining, done, tuple(boxes)))
                 except OutOfMemory:
                     if len(taken) == 1:
                         raise
@@ -71,30 +72,7 @@ def refine(canvas: Image, plans: Sequence[Plan], redraw: Redraw, *, batch: int) 
                             f"the tile at {at} came out with NaN or infinity; the enlarged picture is kept there"
                         )
                 done += len(taken)
-                yield Refining(done, 0, 0, tuple(boxes))
-
-
-def _watch(
-    thread: ThreadPoolExecutor, redraw: Redraw, crops: list[Image], boxes: list[Box], done: int
-) -> Generator[Refining, None, list[Image]]:
-    """The result of `redraw`, which runs in `thread`, with an item for each of its steps."""
-    steps: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
-    stopped = Flag()
-
-    def on_step(step: int, of: int) -> None:
-        if stopped.is_set():
-            raise Cancelled("the run was stopped")
-        steps.put((step, of))
-
-    future = thread.submit(redraw, crops, boxes, on_step)
-    future.add_done_callback(lambda _: steps.put(None))
-    try:
-        while (step := steps.get()) is not None:
-            yield Refining(done, *step, tuple(boxes))
-        return future.result()
-    finally:
-        stopped.set()
-        wait([future])
+                yield Refining(done, tuple(boxes))
 
 
 def fitting_tile(refiner: Refiner, tile: Size) -> int:

@@ -25,7 +25,7 @@ class NearestUpscaler:
     scale: int = 4
     halo: int = 2
 
-    def __call__(self, image: Image) -> Image:
+    def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
         return np.ascontiguousarray(image.repeat(self.scale, axis=0).repeat(self.scale, axis=1))
 
 

@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 
 from upscaler import weights
-from upscaler.errors import OutOfMemory, SettingsError, UnsupportedModel, WeightsError
+from upscaler.errors import Cancelled, OutOfMemory, SettingsError, UnsupportedModel, WeightsError
 from upscaler.image import Image
 
 torch = pytest.importorskip("torch")
@@ -294,3 +294,23 @@ def test_the_result_is_the_same_picture_and_sharper(photo: Image) -> None:
 def sharpness(image: Image) -> float:
     """Mean square of the differences between neighbours."""
     return float(np.square(np.diff(image, axis=0)).mean() + np.square(np.diff(image, axis=1)).mean())
+
+
+def test_a_tile_can_be_stopped_within_it() -> None:
+    upscaler = load_upscaler("realesr-animevideov3", device="cpu")
+    image = np.full((32, 32, 3), 0.5, np.float32)
+    seen: list[tuple[int, int]] = []
+    plain = upscaler(image)
+    np.testing.assert_array_equal(upscaler(image, on_step=lambda step, of: seen.append((step, of))), plain)
+    assert [step for step, _ in seen] == list(range(1, 19))
+    assert {of for _, of in seen} == {18}
+
+    def stop(step: int, of: int) -> None:
+        if step == 5:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        upscaler(image, on_step=stop)
+    seen.clear()
+    upscaler(image)
+    assert not seen  # the hooks are gone

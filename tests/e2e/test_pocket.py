@@ -31,7 +31,7 @@ class Once:
         self.scale, self.halo = self.model.scale, self.model.halo
         self.known: dict[bytes, Image] = {}
 
-    def __call__(self, image: Image) -> Image:
+    def __call__(self, image: Image, *, on_step: object = None) -> Image:
         key = image.tobytes()
         if key not in self.known:
             self.known[key] = self.model(image)

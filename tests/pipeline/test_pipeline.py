@@ -12,7 +12,7 @@ from upscaler.errors import OutOfMemory
 from upscaler.events import Event, Finished, Notice, Progress, Stage
 from upscaler.geometry import Box, Size
 from upscaler.image import Image, Picture
-from upscaler.models.base import Refiner, Upscaler
+from upscaler.models.base import OnStep, Refiner, Upscaler
 from upscaler.seams import seam_score
 from upscaler.settings import Settings
 from upscaler.testing import (
@@ -229,7 +229,7 @@ def test_out_of_memory_with_one_tile_says_which_tile_fits(image: Image) -> None:
 
 def test_a_network_tile_that_does_not_fit_is_halved(image: Image) -> None:
     class Small(NearestUpscaler):
-        def __call__(self, image: Image) -> Image:
+        def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
             if image.shape[0] > 48:
                 raise OutOfMemory("too large")
             return super().__call__(image)

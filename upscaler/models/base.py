@@ -14,7 +14,7 @@ from ..image import Image
 from ..settings import Sampling
 
 OnStep = Callable[[int, int], None]
-"""Called as `on_step(k, n)` after evaluation `k` of `n`; raises `Cancelled` when the run was stopped."""
+"""Called as `on_step(k, n)` after part `k` of `n` of a tile's work; raises `Cancelled` when the run was stopped."""
 
 
 @runtime_checkable
@@ -30,8 +30,12 @@ class Upscaler(Protocol):
     scale: int
     halo: int
 
-    def __call__(self, image: Image) -> Image:
+    def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
         """`image` (H, W, 3) enlarged to (H * scale, W * scale, 3); float32 in [0, 1] both. Deterministic.
+
+        Args:
+            on_step: called now and then with the parts of the work that are done and their number, if the network can
+                tell; so that a run can be stopped within a large tile.
 
         Raises:
             OutOfMemory: the picture does not fit at once.

@@ -6,9 +6,12 @@ A model file is data and never code: safetensors, or a pickle read by torch's we
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import re
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +24,7 @@ from spandrel import ImageModelDescriptor, ModelLoader, canonicalize_state_dict
 from .. import weights
 from ..errors import SettingsError, UnsupportedModel, WeightsError
 from ..image import Image
+from .base import OnStep
 from .device import memory_errors, pick_device, pick_dtype
 
 Network = ImageModelDescriptor[torch.nn.Module]
@@ -137,17 +141,18 @@ class GanUpscaler:
         network.model.eval().requires_grad_(False)
         network.model.to(device=device, dtype=dtype, memory_format=layout)  # pyright: ignore[reportCallIssue]
 
-    def __call__(self, image: Image) -> Image:
+    def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
         """`image` (H, W, 3) enlarged to (H * scale, W * scale, 3); float32 in [0, 1] both.
 
-        A result that is not finite is computed again in float32.
+        A result that is not finite is computed again in float32. A step is one layer of the network.
 
         Raises:
             OutOfMemory: the picture does not fit at once.
             WeightsError: the result is not finite in float32 either.
         """
         try:
-            return self.forward(image)
+            with _steps(self.network, on_step):
+                return self.forward(image)
         except NotFinite:
             pass
         exact = GanUpscaler(copy.deepcopy(self.network), name=self.name, halo=self.halo, device=self.device)
@@ -186,6 +191,27 @@ class GanUpscaler:
 
     def _network(self, batch: torch.Tensor) -> torch.Tensor:
         return self.network(batch.contiguous(memory_format=self._layout))
+
+
+@contextmanager
+def _steps(network: Network, on_step: OnStep | None) -> Generator[None, None, None]:
+    """Call `on_step` after each layer with weights while the block runs."""
+    if on_step is None:
+        yield
+        return
+    layers = [part for part in network.model.modules() if isinstance(part, (torch.nn.Conv2d, torch.nn.Linear))]
+    total = len(layers) * (3 if network.input_channels == 1 else 1)
+    done = itertools.count(1)
+
+    def report(layer: torch.nn.Module, inputs: Any, output: Any) -> None:
+        on_step(min(next(done), total), total)
+
+    hooks = [layer.register_forward_hook(report) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 class NotFinite(ArithmeticError):

@@ -21,6 +21,7 @@ import torch
 from .. import weights
 from ..errors import SettingsError, UnsupportedModel
 from ..image import Image
+from .base import OnStep
 from .device import memory_errors, pick_device
 from .gan import HALO, HALOS, StateDict, read_state_dict
 
@@ -41,7 +42,7 @@ class RealESRGANerUpscaler:
         self.device = device
         self._engine = engine
 
-    def __call__(self, image: Image) -> Image:
+    def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
         """`image` (H, W, 3) enlarged to (H * scale, W * scale, 3); float32 in [0, 1] both.
 
         The three steps of `RealESRGANer.enhance` without its rounding to 8 bits.
