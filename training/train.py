@@ -44,7 +44,7 @@ INDEX = {
     "scheduler": ["diffusers", "DDIMScheduler"],
 }
 LATER = 0.375  # part of a batch that is not at its start
-EDGES, TEXTURE, GRID = 0.4, 3.2, 1.5  # weights of the losses; that of texture is times the square of the strength
+EDGES, TEXTURE, GRID = 0.4, 1.0, 2.0  # weights of the losses; that of texture is times the square of the strength
 
 
 class Pairs:
