@@ -32,7 +32,7 @@ class Display:
 
             self._bars = Bars(
                 TextColumn("{task.description:11}"),
-                BarColumn(),
+                BarColumn(bar_width=20),  # so that all of a line fits into 80 columns
                 TaskProgressColumn(),
                 TextColumn("{task.fields[tiles]:14}"),
                 TimeElapsedColumn(),
