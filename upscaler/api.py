@@ -62,7 +62,7 @@ def run(
         region: only this part of the result, in its pixels; equal to that part of the whole result.
     """
     settings = (settings or Settings()).but(**options)
-    picture = load(image, max_pixels=settings.output.max_pixels * 1_000_000)
+    picture = load(image, max_pixels=settings.output.pixel_limit)
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is said before models are loaded
     upscaler = upscaler or upscaler_for(settings)
@@ -98,7 +98,7 @@ def plan(image: Source | Size, settings: Settings | None = None, **options: Any)
     from . import weights
 
     settings = (settings or Settings()).but(**options)
-    size = image if isinstance(image, Size) else load(image, max_pixels=settings.output.max_pixels * 1_000_000).size
+    size = image if isinstance(image, Size) else load(image, max_pixels=settings.output.pixel_limit).size
     scale, halo = 0, 0
     if settings.gan.model != "none":
         model = weights.get(settings.gan.model, "gan")

@@ -156,7 +156,7 @@ class _Run:
             for step in enlarge(layer, self.target, upscaler=upscaler, tile=tile, region=needed):
                 if index == 0:
                     self.result = replace(self.picture, pixels=step.canvas, alpha=None)
-                else:
+                elif step.step == 0:  # alpha changes with a finished tile, not with each layer of the network
                     self.result = replace(self.result, alpha=np.ascontiguousarray(step.canvas.mean(axis=2)))
                 done, total = step.done + index * step.total, step.total * len(layers)
                 yield self._progress(Stage.ENLARGE, done, total, boxes=(step.box,), step=step.step, steps=step.steps)

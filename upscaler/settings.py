@@ -223,6 +223,11 @@ class Output(Group):
         int, _spec("refuse larger input pictures, in megapixels", "--max-pixels", low=1, high=65536, unit="MP")
     ] = 256
 
+    @property
+    def pixel_limit(self) -> int:
+        """`max_pixels` in pixels."""
+        return self.max_pixels * 1_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware(Group):

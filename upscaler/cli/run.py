@@ -49,7 +49,7 @@ def run_command(parsed: argparse.Namespace) -> int:
 
 def _checked(path: Path, output: Path, settings: Settings) -> Picture:
     """The picture, once it is sure that its result can be written."""
-    picture = load(path, max_pixels=settings.output.max_pixels * 1_000_000)
+    picture = load(path, max_pixels=settings.output.pixel_limit)
     out = settings.output
     check_output(
         output, settings.target.of(picture.size), format=out.format, bit_depth=out.bit_depth, overwrite=out.overwrite
@@ -82,15 +82,15 @@ def _run_one(
                     display.finished(event, output, extra)
         except (KeyboardInterrupt, UpscalerError) as error:
             events.close()  # type: ignore[attr-defined]
-            kept = _keep(latest, output, settings)
+            kept = _keep(latest, output)
             if isinstance(error, KeyboardInterrupt):
                 raise Cancelled(f"stopped{kept}") from None
             raise type(error)(f"{error}{kept}") from None
 
 
-def _keep(latest: Picture | None, output: Path, settings: Settings) -> str:
+def _keep(latest: Picture | None, output: Path) -> str:
     """Save what a stopped run had finished; says where, for the end of a message."""
-    if latest is None or (latest.size != settings.target.of(latest.size) and latest.pixels.size == 0):
+    if latest is None:
         return ""
     place = output.with_name(f"{output.stem}.partial.png")
     save(latest, place, overwrite=True)
