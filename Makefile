@@ -1,4 +1,5 @@
 # make demo   set up, then enlarge the bundled photograph 512x512 -> 2048x2048 through all stages
+# make ui     set up, then open the app in the browser
 # make test   set up, then run all tests
 # make check  lint, types, tests
 # make clean  remove what these made
@@ -7,10 +8,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint clean
+.PHONY: demo ui test check lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/upscaler run examples/photo.png -o demo/photo-x4.png --compare --overwrite
+
+ui: $(VENV)/installed
+	$(BIN)/upscaler ui
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
@@ -26,7 +30,7 @@ lint: $(VENV)/installed
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "upscaler needs Python 3.10 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ui,desktop,test,lint]'
 	touch $@
 
 clean:

@@ -1,4 +1,4 @@
-"""The command line: `upscaler run | plan | models | doctor | inspect`.
+"""The command line: `upscaler run | plan | models | doctor | inspect`, and what front ends add to it.
 
 Results go to stdout, progress and notices to stderr. Exit codes are those of `upscaler.errors`; 1 when some of several
 pictures failed, 130 after Ctrl-C, which keeps what was finished.
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "inspect": inspect_command,
     }
     try:
-        return commands[parsed.command](parsed)
+        return commands.get(parsed.command, getattr(parsed, "call", None))(parsed)
     except UpscalerError as error:
         print(f"upscaler: {error}", file=sys.stderr)
         return error.exit_code

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from importlib.metadata import entry_points
 from typing import Any
 
 from .. import __version__
 from ..errors import SettingsError
 from ..options import Option
 from ..settings import options
+
+FRONT_ENDS = "upscaler.commands"
+"""Entry points of front ends: each is a function that adds a parser to the given subparsers, with its function as `call`."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -52,6 +56,9 @@ def make_parser() -> argparse.ArgumentParser:
         "inspect", help="show the settings that made a picture", description="Settings stored in a picture."
     )
     inspect.add_argument("file", metavar="FILE")
+
+    for entry in sorted(entry_points(group=FRONT_ENDS), key=lambda entry: entry.name):
+        entry.load()(commands)
     return top
 
 
