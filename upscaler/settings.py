@@ -289,12 +289,17 @@ class Settings:
                 flat[table[path].name] = value
         return cls.of(**flat)
 
+    def value(self, option: Option) -> Any:
+        """The value of that option in these settings."""
+        group, key = option.path.split(".")
+        return getattr(getattr(self, group), key)
+
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Nested plain values, group by group."""
         result: dict[str, dict[str, Any]] = {}
         for option in options():
             group, key = option.path.split(".")
-            result.setdefault(group, {})[key] = getattr(getattr(self, group), key)
+            result.setdefault(group, {})[key] = self.value(option)
         return result
 
     def to_json(self) -> str:

@@ -17,8 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import platformdirs
-
+from . import folders
 from .errors import ChecksumMismatch, WeightsNotFound
 
 if sys.version_info >= (3, 11):
@@ -85,7 +84,7 @@ def bundled_folder() -> Path:
 def user_folders() -> list[Path]:
     """Where the user's models are looked for: those in `UPSCALER_MODELS`, then `models` in the data folder."""
     listed = [Path(entry).expanduser() for entry in os.environ.get("UPSCALER_MODELS", "").split(os.pathsep) if entry]
-    return [*listed, Path(platformdirs.user_data_dir("upscaler", appauthor=False)) / "models"]
+    return [*listed, folders.data_folder() / "models"]
 
 
 @cache

@@ -16,7 +16,7 @@ import pytest
 
 import upscaler
 from upscaler.files import load, read_settings
-from upscaler.settings import options
+from upscaler.settings import Settings, options
 
 ROOT = Path(upscaler.__file__).parents[1]
 FAST = ("-n", "realesr-animevideov3", "-m", "none")
@@ -63,6 +63,34 @@ def test_settings_come_back_with_like(small: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again.webp").read_bytes() == first.read_bytes()
     assert run("run", small, "-o", tmp_path / "other.png", "--like", first, "-s", "2").returncode == 0
     assert load(tmp_path / "other.png").size == (128, 96)
+
+
+def test_presets_are_looks_that_flags_win_over(small: Path, tmp_path: Path) -> None:
+    assert run("run", small, "-o", tmp_path / "a.png", *FAST, "-s", "2", "--steps", "7").returncode == 0
+    assert run("presets", "save", "of-cli", "--preset", "texture", "--strength", "0.3", "-s", "3").returncode == 0
+    assert run("presets", "save", "of-cli").returncode == 2
+    assert "--strength 0.3" in run("presets", "show", "of-cli").stdout
+    listed = [json.loads(line) for line in run("presets", "list", "--json").stdout.splitlines()]
+    assert listed[0]["name"] == "photo"
+    assert listed[-1] == {"name": "of-cli", "title": "Of cli", "help": "", "builtin": False,
+                          "values": {"strength": 0.3, "steps": 4, "seam_strength": 0.4, "wavelet_denoise": 0.0}}  # fmt: skip
+
+    done = run("run", small, "-o", tmp_path / "b.png", "--like", tmp_path / "a.png", "--preset", "of-cli", "-m", "none",
+               "-n", "none", "--steps", "5")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert read_settings(tmp_path / "b.png") == Settings.of(
+        scale=2, strength=0.3, steps=5, seam_strength=0.4, wavelet_denoise=0, gan="none", model="none"
+    ).to_dict()  # fmt: skip
+
+    assert run("presets", "export", "of-cli", "-o", tmp_path / "look.json").returncode == 0
+    assert run("presets", "delete", "of-cli").returncode == 0
+    assert run("presets", "import", tmp_path / "look.json", "--name", "again").returncode == 0
+    assert json.loads(run("presets", "export", "again").stdout)["values"] == listed[-1]["values"]
+    assert run("presets", "delete", "again").returncode == 0
+    for arguments in (["show", "of-cli"], ["delete", "photo"], ["import", str(small)], ["import", "missing.json"]):
+        wrong = run("presets", *arguments)
+        assert wrong.returncode == 2
+        assert len(wrong.stderr.splitlines()) == 1
 
 
 def test_many_pictures_go_into_a_folder_and_a_bad_one_does_not_stop_them(small: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from upscaler.weights import File, Model
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only folder of the user's models is an empty one."""
     monkeypatch.setenv("UPSCALER_MODELS", "")
-    monkeypatch.setattr(weights.platformdirs, "user_data_dir", lambda *_, **__: str(tmp_path))
+    monkeypatch.setattr(weights.folders, "data_folder", lambda: tmp_path)
     folder = tmp_path / "models"
     folder.mkdir()
     return folder

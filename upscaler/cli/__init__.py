@@ -1,4 +1,4 @@
-"""The command line: `upscaler run | plan | models | doctor | inspect`, and what front ends add to it.
+"""The command line: `upscaler run | plan | presets | models | doctor | inspect`, and what front ends add to it.
 
 Results go to stdout, progress and notices to stderr. Exit codes are those of `upscaler.errors`; 1 when some of several
 pictures failed, 130 after Ctrl-C, which keeps what was finished.
@@ -16,18 +16,20 @@ from .parser import make_parser
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     parsed = make_parser().parse_args(arguments)
+    from .looks import presets_command
     from .run import run_command
     from .show import doctor_command, inspect_command, models_command, plan_command
 
     commands = {
         "run": plan_command if getattr(parsed, "dry_run", False) else run_command,
         "plan": plan_command,
+        "presets": presets_command,
         "models": models_command,
         "doctor": doctor_command,
         "inspect": inspect_command,
     }
     try:
-        return commands.get(parsed.command, getattr(parsed, "call", None))(parsed)
+        return (commands.get(parsed.command) or parsed.call)(parsed)
     except UpscalerError as error:
         print(f"upscaler: {error}", file=sys.stderr)
         return error.exit_code

@@ -32,13 +32,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--compare", action="store_true", help="also write a before/after comparison beside the result")
     run.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    _add_folders_and_volume(run)
     _add_settings(run)
 
     plan = commands.add_parser(
         "plan", help="show size, tiles and memory of a run", description="Show what a run would do. Loads no model."
     )
     plan.add_argument("input", nargs="+", metavar="INPUT", help="pictures, or folders with pictures")
+    _add_folders_and_volume(plan)
     _add_settings(plan)
+
+    _add_presets(commands)
 
     models = commands.add_parser("models", help="list, verify or locate models", description="Models that are there.")
     models.add_argument(
@@ -62,13 +66,41 @@ def make_parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--like", metavar="FILE", help="take the settings stored in a picture that upscaler wrote")
+def _add_presets(commands: Any) -> None:
+    parser = commands.add_parser("presets", help="list, make or share looks", description="Looks by name.")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listed = actions.add_parser("list", help="all presets")
+    listed.add_argument("--json", action="store_true", help="one JSON object a line")
+    show = actions.add_parser("show", help="what a preset sets")
+    save = actions.add_parser("save", help="keep the look of the given settings under a name")
+    delete = actions.add_parser("delete", help="remove a preset of your own")
+    export = actions.add_parser("export", help="print a preset as JSON, or write it to a file")
+    for action in (show, save, delete, export):
+        action.add_argument("name", metavar="NAME")
+    export.add_argument("-o", "--output", metavar="FILE", help="default is standard output")
+    load = actions.add_parser("import", help="keep a preset that was exported")
+    load.add_argument("file", metavar="FILE")
+    load.add_argument("--name", metavar="NAME", help="default is the name in the file")
+    for action in (save, load):
+        action.add_argument("--replace", action="store_true", help="even where there is one of this name")
+    _add_settings(save)
+
+
+def _add_folders_and_volume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-r", "--recursive", action="store_true", help="look into folders inside folders")
     parser.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("-q", "--quiet", action="store_true", help="only errors")
     volume.add_argument("-v", "--verbose", action="store_true", help="also times and seam scores")
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--like", metavar="FILE", help="take the settings stored in a picture that upscaler wrote")
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="take this look (see `upscaler presets list`), over that of --like; other flags win over both",
+    )
     groups: dict[str, Any] = {}
     for option in options():
         if option.group not in groups:

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from .. import presets
 from ..api import refiner_for, run, upscaler_for
 from ..compare import comparison
 from ..errors import Cancelled, ImageError, SettingsError, UpscalerError
@@ -133,13 +134,15 @@ def _output(path: Path, parsed: argparse.Namespace, settings: Settings) -> Path:
 
 
 def settings_from(parsed: argparse.Namespace) -> Settings:
-    """The settings that the flags give, over those of the picture named by `--like`."""
+    """The settings that the flags give, over the look of `--preset`, over those of the picture named by `--like`."""
     settings = Settings()
     if parsed.like is not None:
         stored = read_settings(parsed.like)
         if stored is None:
             raise SettingsError(f"--like {parsed.like}: this picture carries no settings; name one that upscaler wrote")
         settings = Settings.from_dict(stored)
+    if parsed.preset is not None:
+        settings = presets.get(parsed.preset).over(settings)
     given = {option.name: getattr(parsed, option.name) for option in options() if hasattr(parsed, option.name)}
     if {"scale", "width", "height", "megapixels"} & given.keys():  # one way to say the size replaces the others
         given = {"width": None, "height": None, "megapixels": None, **given}

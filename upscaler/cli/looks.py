@@ -1,0 +1,67 @@
+"""`upscaler presets`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from .. import presets
+from ..errors import SettingsError
+from ..presets import Preset
+from .run import settings_from
+
+
+def presets_command(parsed: argparse.Namespace) -> int:
+    """List, show, keep, remove, export or import presets."""
+    match parsed.action:
+        case "list":
+            for preset in presets.presets():
+                print(_listed(preset, lines=parsed.json))
+        case "show":
+            print(_shown(presets.get(parsed.name)))
+        case "save":
+            presets.save(parsed.name, settings_from(parsed), overwrite=parsed.replace)
+        case "delete":
+            presets.delete(parsed.name)
+        case "export":
+            _export(presets.get(parsed.name), parsed.output)
+        case _:
+            preset = _import(parsed.file)
+            presets.store(replace(preset, name=parsed.name or preset.name), overwrite=parsed.replace)
+    return 0
+
+
+def _listed(preset: Preset, *, lines: bool) -> str:
+    if lines:
+        return json.dumps({**json.loads(presets.to_json(preset)), "builtin": preset.builtin})
+    return f"{preset.name:20}{preset.help or 'your own'}"
+
+
+def _shown(preset: Preset) -> str:
+    flags = [
+        f"  --{'' if value is not False else 'no-'}{name.replace('_', '-')}{'' if isinstance(value, bool) else f' {value}'}"
+        for name, value in preset.values.items()
+    ]
+    return "\n".join([f"{preset.title}. {preset.help}".strip(), *(flags or ["  the defaults"])])
+
+
+def _export(preset: Preset, output: str | None) -> None:
+    if output is None:
+        print(presets.to_json(preset), end="")
+        return
+    try:
+        Path(output).write_text(presets.to_json(preset), "utf-8")
+    except OSError as error:
+        raise SettingsError(f"--output {output}: cannot be written ({error.strerror})") from error
+
+
+def _import(file: str) -> Preset:
+    try:
+        with Path(file).open("rb") as stream:
+            return presets.from_json(stream.read(presets.LARGEST + 1).decode("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError:
+        raise SettingsError(f"{file}: is not a preset; presets are JSON") from None
