@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from .models.base import OnStep, Upscaler
 from .planning import EnlargePass, enlarge_passes, scale_span
 from .resample import resample, to_linear, to_srgb
 from .strips import strips
-from .watch import watch
+from .watch import watch, worker
 
 
 class Enlarging(NamedTuple):
@@ -32,7 +31,13 @@ class Enlarging(NamedTuple):
 
 
 def enlarge(
-    image: Image, target: Size, *, upscaler: Upscaler | None, tile: int, region: Box | None = None
+    image: Image,
+    target: Size,
+    *,
+    upscaler: Upscaler | None,
+    tile: int,
+    region: Box | None = None,
+    inline: bool = False,
 ) -> Iterator[Enlarging]:
     """`image` enlarged to `target`, step by step; the canvas of the last item is the result, float32 in [0, 1].
 
@@ -44,6 +49,7 @@ def enlarge(
         upscaler: `None` resamples only; so does a target no larger than the picture.
         tile: side of a network tile in input pixels, beside its halo.
         region: only the tiles that this part of the result depends on are run; the rest stays a bicubic enlargement.
+        inline: run the network in the calling thread.
     """
     source = Size(image.shape[1], image.shape[0])
     passes: Sequence[EnlargePass] = []
@@ -54,7 +60,7 @@ def enlarge(
         return
     plans = [step.plan.touching(box) for step, box in zip(passes, _needed(passes, region))]
     done, total = 0, sum(map(len, plans))
-    with ThreadPoolExecutor(1, thread_name_prefix="upscaler") as thread:
+    with worker("upscaler", inline=inline) as thread:
         for step, plan in zip(passes, plans):
             x, y = step.ratio
             canvas = _resampled(image, step.size, ratio=(1 / x, 1 / y))

@@ -44,6 +44,7 @@ def run(
     upscaler: Upscaler | None,
     refiner: Refiner | None,
     region: Box | None = None,
+    inline: bool = False,
 ) -> Iterator[Event]:
     """The events of enlarging `picture`; the last one is `Finished`.
 
@@ -57,12 +58,15 @@ def run(
         refiner: `None` leaves out the diffusion pass; so does a strength of 0.
         region: run only the tiles that this part of the result depends on, in pixels of the result; `Finished` then
             holds this part alone.
+        inline: run the models in the thread that iterates, for a host that allows them no other. The steps of a batch
+            are then told when it is done, and a model that should stop within one raises `Cancelled` itself.
 
     Raises:
+        Cancelled: an inline model was stopped; `Progress.picture` of the last event holds what was finished.
         SettingsError: the target size is out of range for this picture.
         OutOfMemory: one tile alone does not fit; says which tile would.
     """
-    job = _Run(picture, settings)
+    job = _Run(picture, settings, inline=inline)
     report = None
     if refiner is None or settings.diffusion.strength == 0:
         yield from job.enlarge(upscaler, region)
@@ -99,9 +103,10 @@ class _Needs(NamedTuple):
 class _Run:
     """The state of one run: the result so far and the clock."""
 
-    def __init__(self, picture: Picture, settings: Settings) -> None:
+    def __init__(self, picture: Picture, settings: Settings, *, inline: bool) -> None:
         self.picture = self.result = picture
         self.settings = settings
+        self.inline = inline
         self.target = settings.target.of(picture.size)
         self.seconds: dict[Stage, float] = {}
 
@@ -153,7 +158,7 @@ class _Run:
         if self.picture.alpha is not None:
             layers.append(np.repeat(self.picture.alpha[..., None], 3, axis=2))
         for index, layer in enumerate(layers):
-            for step in enlarge(layer, self.target, upscaler=upscaler, tile=tile, region=needed):
+            for step in enlarge(layer, self.target, upscaler=upscaler, tile=tile, region=needed, inline=self.inline):
                 if index == 0:
                     self.result = replace(self.picture, pixels=step.canvas, alpha=None)
                 elif step.step == 0:  # alpha changes with a finished tile, not with each layer of the network
@@ -184,7 +189,7 @@ class _Run:
         batch = self.settings.tiles.batch or max(refiner.batch_size(tiles[0]), 1)
         with self._clock(stage):
             try:
-                for item in refine(self.canvas, plans, redraw, batch=batch):
+                for item in refine(self.canvas, plans, redraw, batch=batch, inline=self.inline):
                     if isinstance(item, Notice):
                         yield item
                     else:

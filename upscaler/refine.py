@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from .events import Notice
 from .geometry import Box, Plan, Size, Tile
 from .image import Image
 from .models.base import OnStep, Refiner
-from .watch import watch
+from .watch import watch, worker
 
 Redraw = Callable[[list[Image], list[Box], OnStep], list[Image]]
 """A refiner with its sampling and seed filled in: (crops, boxes, on_step) -> tiles, already filtered."""
@@ -31,7 +30,9 @@ class Refining(NamedTuple):
     steps: int = 0
 
 
-def refine(canvas: Image, plans: Sequence[Plan], redraw: Redraw, *, batch: int) -> Iterator[Refining | Notice]:
+def refine(
+    canvas: Image, plans: Sequence[Plan], redraw: Redraw, *, batch: int, inline: bool = False
+) -> Iterator[Refining | Notice]:
     """Redraw the tiles of some plans, one plan after the other, in `canvas`, step by step.
 
     A batch that does not fit into memory is tried again in halves. A tile that comes out with NaN or infinity is left
@@ -41,12 +42,13 @@ def refine(canvas: Image, plans: Sequence[Plan], redraw: Redraw, *, batch: int) 
     Args:
         canvas: (H, W, 3), changed in place.
         batch: how many tiles at once, at most.
+        inline: run the refiner in the calling thread; closing the generator then finds no evaluation at work.
 
     Raises:
         OutOfMemory: one tile alone does not fit.
     """
     done = 0
-    with ThreadPoolExecutor(1, thread_name_prefix="refiner") as thread:
+    with worker("refiner", inline=inline) as thread:
         for wave in (Wave(canvas, tiles) for plan in plans for tiles in plan.waves()):
             retry: deque[tuple[Tile, Image]] = deque()
             while wave or retry:

@@ -246,7 +246,7 @@ def too_much_cpu(batch: Any) -> Any:
 
 
 def too_much_cuda(batch: Any) -> Any:
-    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has ...")
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has ...")
 
 
 @pytest.mark.parametrize("fail", [too_much_cpu, too_much_cuda])

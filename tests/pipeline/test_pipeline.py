@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from upscaler import pipeline
-from upscaler.errors import OutOfMemory
+from upscaler.errors import Cancelled, OutOfMemory
 from upscaler.events import Event, Finished, Notice, Progress, Stage
 from upscaler.geometry import Box, Size
 from upscaler.image import Image, Picture
@@ -34,12 +35,15 @@ def events(
     *,
     upscaler: Upscaler | None = None,
     region: Box | None = None,
+    inline: bool = False,
     **options: object,
 ) -> list[Event]:
     picture = image if isinstance(image, Picture) else Picture.from_array(image)
     settings = Settings.of(**{**SMALL, **options})
     return list(
-        pipeline.run(picture, settings, upscaler=upscaler or NearestUpscaler(4), refiner=refiner, region=region)
+        pipeline.run(
+            picture, settings, upscaler=upscaler or NearestUpscaler(4), refiner=refiner, region=region, inline=inline
+        )
     )
 
 
@@ -249,6 +253,54 @@ def test_a_broken_tile_keeps_the_enlarged_picture(image: Image) -> None:
     assert all("NaN" in notice for notice in notices)
     assert isinstance(happened[-1], Finished)
     assert happened[-1].picture.pixels.tobytes() == result(image).picture.pixels.tobytes()
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_inline_models_run_in_the_calling_thread(image: Image, inline: bool) -> None:
+    threads: set[int] = set()
+
+    class Upscaling(NearestUpscaler):
+        def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
+            threads.add(threading.get_ident())
+            return super().__call__(image)
+
+    class Noting(NoiseRefiner):
+        def redraw(self, tile, box, sampling, seed):  # type: ignore[no-untyped-def]
+            threads.add(threading.get_ident())
+            return super().redraw(tile, box, sampling, seed)
+
+    happened = events(image, Noting(), upscaler=Upscaling(4), inline=inline, seams="band")
+    assert (threads == {threading.get_ident()}) == inline
+    assert threading.get_ident() not in threads or inline
+    assert isinstance(happened[-1], Finished)
+    assert happened[-1].picture.pixels.tobytes() == result(image, NoiseRefiner(), seams="band").picture.pixels.tobytes()
+    assert (2, 2) in {(event.step, event.steps) for event in happened if isinstance(event, Progress)}
+
+
+def test_an_inline_model_can_stop_the_run_and_what_was_finished_stays(image: Image) -> None:
+    class Stopping(InvertRefiner):
+        def redraw(self, tile, box, sampling, seed):  # type: ignore[no-untyped-def]
+            if box.top:
+                raise Cancelled("stopped")
+            return super().redraw(tile, box, sampling, seed)
+
+    run = pipeline.run(
+        Picture.from_array(image),
+        Settings.of(**SMALL, batch=1, seams="none", wavelet_color=0.0, wavelet_denoise=0.0),
+        upscaler=NearestUpscaler(4),
+        refiner=Stopping(),
+        inline=True,
+    )
+    happened: list[Event] = []
+    with pytest.raises(Cancelled):
+        happened.extend(run)
+    last = happened[-1]
+    assert isinstance(last, Progress)
+    assert last.picture is not None
+    whole = result(image).picture.pixels
+    changed = np.abs(last.picture.pixels - whole).max(axis=(1, 2)) > 0.1
+    assert changed[:64].all()
+    assert not changed[160:].any()
 
 
 def test_closing_stops_within_one_step_and_keeps_finished_tiles(image: Image) -> None:

@@ -86,7 +86,7 @@ def container_memory(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error says that memory ran out: torch has a class for CUDA only, others are told by their text."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
 
