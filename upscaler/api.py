@@ -98,9 +98,12 @@ def plan(image: Source | Size, settings: Settings | None = None, **options: Any)
     from . import weights
 
     settings = (settings or Settings()).but(**options)
-    size = image if isinstance(image, Size) else load(image, max_pixels=settings.output.pixel_limit).size
+    size, alpha = image, False
+    if not isinstance(size, Size):
+        picture = load(size, max_pixels=settings.output.pixel_limit)
+        size, alpha = picture.size, picture.alpha is not None
     scale, halo = 0, 0
     if settings.gan.model != "none":
         model = weights.get(settings.gan.model, "gan")
         scale, halo = model.scale or _USUAL_SCALE, model.halo or _USUAL_HALO
-    return plan_run(size, settings, scale=scale, halo=halo, multiple=_USUAL_MULTIPLE)
+    return plan_run(size, settings, scale=scale, halo=halo, multiple=_USUAL_MULTIPLE, alpha=alpha)

@@ -98,7 +98,8 @@ class RunPlan:
 
     Attributes:
         source, target: sizes of the picture that goes in and of the result.
-        gan_tiles: runs of the super-resolution network, one a tile.
+        gan_tiles: runs of the super-resolution network, one a tile; twice as many where there is alpha to enlarge.
+        gan_pixels: what it sees in all these runs, context included.
         tiles: the tile plan of the diffusion pass; `None` without one.
         seam_tiles: pieces of the seam pass at most; with `auto` only those that stand out are run.
         evaluations: of the diffusion network, in tiles, both passes; at most, with `auto` seams.
@@ -108,6 +109,7 @@ class RunPlan:
     source: Size
     target: Size
     gan_tiles: int
+    gan_pixels: int
     tiles: Plan | None
     seam_tiles: int
     evaluations: int
@@ -119,17 +121,19 @@ class RunPlan:
         return None if self.tiles is None else next(iter(self.tiles)).box.size
 
 
-def plan_run(source: Size, settings: Settings, *, scale: int, halo: int, multiple: int) -> RunPlan:
+def plan_run(source: Size, settings: Settings, *, scale: int, halo: int, multiple: int, alpha: bool = False) -> RunPlan:
     """What a run with these settings does to a picture of size `source`.
 
     Args:
         scale, halo: of the super-resolution network; a scale of 0 is none.
         multiple: of the refiner.
+        alpha: whether the picture has opacity, which is enlarged like a second picture.
     """
     from .seams import seam_plans
 
     target = settings.target.of(source)
     passes = enlarge_passes(source, target, scale=scale, halo=halo, tile=settings.gan.tile) if scale else []
+    seen = [tile.box.size for step in passes for tile in step.plan] * (2 if alpha else 1)
     refines = settings.diffusion.model != "none" and settings.diffusion.strength > 0
     tiles = plan_tiles(target, settings.tiles, multiple=multiple) if refines else None
     seams = 0
@@ -138,5 +142,13 @@ def plan_run(source: Size, settings: Settings, *, scale: int, halo: int, multipl
         seams = sum(map(len, seam_plans(tiles, mode, width=settings.seams.width, multiple=multiple)))
     each = 2 if settings.diffusion.guidance > 1 else 1
     work = (len(tiles) * settings.diffusion.steps + seams * settings.seams.steps) * each if tiles is not None else 0
-    pixels = target.width * target.height
-    return RunPlan(source, target, sum(len(p.plan) for p in passes), tiles, seams, work, CANVAS_BYTES * pixels)
+    return RunPlan(
+        source,
+        target,
+        gan_tiles=len(seen),
+        gan_pixels=sum(width * height for width, height in seen),
+        tiles=tiles,
+        seam_tiles=seams,
+        evaluations=work,
+        canvas_bytes=CANVAS_BYTES * target.width * target.height,
+    )

@@ -7,8 +7,8 @@ import os
 import sys
 from pathlib import Path
 
-from .. import presets
-from ..api import refiner_for, run, upscaler_for
+from .. import presets, timing
+from ..api import plan, refiner_for, run, upscaler_for
 from ..compare import comparison
 from ..errors import Cancelled, ImageError, SettingsError, UpscalerError
 from ..events import Finished, Notice, Progress
@@ -76,6 +76,7 @@ def _run_one(
                 if isinstance(event, Progress):
                     latest = event.picture
                 elif isinstance(event, Finished):
+                    timing.learn(plan(picture, settings), settings, event.seconds)
                     written = _save(event.picture, output, settings)
                     for message in written:
                         display.show(Notice(message))

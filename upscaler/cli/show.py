@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .. import __version__, weights
+from .. import __version__, timing, weights
 from ..api import plan
 from ..errors import ImageError, SettingsError, WeightsError
 from ..files import read_settings
@@ -24,10 +24,16 @@ def plan_command(parsed: argparse.Namespace) -> int:
     settings = settings_from(parsed)
     for path in inputs_from(parsed):
         result = plan(path, settings)
+        seconds = timing.estimate(result, settings)
         if parsed.json:
-            print(json.dumps({"input": str(path), **_plan_values(result)}))
+            print(json.dumps({"input": str(path), **_plan_values(result), "seconds": seconds}))
         else:
             print(_plan_text(path, result, settings))
+            print(
+                "  time     not known yet; a first run will tell"
+                if seconds is None
+                else f"  time     about {timing.in_words(seconds)}, from past runs on this machine"
+            )
     return 0
 
 

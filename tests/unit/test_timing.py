@@ -1,0 +1,127 @@
+"""How long a run takes, learned from past runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import upscaler
+from upscaler import folders, timing
+from upscaler.events import Stage
+from upscaler.geometry import Size
+from upscaler.settings import Settings
+
+SECONDS = {Stage.ENLARGE: 40.0, Stage.REFINE: 14.0, Stage.SEAMS: 3.0, Stage.FINISH: 0.5}
+SOURCE = Size(512, 512)
+
+
+@pytest.fixture(autouse=True)
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(folders, "state_folder", lambda: tmp_path / "state")
+    return tmp_path / "state" / "timing.json"
+
+
+def learn(seconds: dict[Stage, float] = SECONDS, size: Size = SOURCE, **options: object) -> None:
+    timing.learn(upscaler.plan(size, **options), Settings.of(**options), seconds)
+
+
+def estimate(size: Size = SOURCE, **options: object) -> float | None:
+    return timing.estimate(upscaler.plan(size, **options), Settings.of(**options))
+
+
+def test_nothing_is_known_at_first_and_a_run_is_remembered_exactly() -> None:
+    assert estimate() is None
+    learn()
+    assert estimate() == pytest.approx(57.5)
+
+
+def test_other_sizes_and_steps_follow_from_the_work() -> None:
+    learn(size=Size(512, 512))
+    larger = estimate(Size(2048, 2048))
+    assert larger is not None
+    assert 57.5 * 14 < larger < 57.5 * 22, (
+        "sixteen times the pixels, and network tiles that now have context on all sides"
+    )
+    slower = estimate(steps=4)
+    assert slower == pytest.approx(57.5 + 14 * (4.5 / 2.5 - 1))
+    assert estimate(steps=2, guidance=2, seams="none") == pytest.approx(40.5 + 14 * (4.5 / 2.5))
+
+
+def test_a_stage_that_was_never_run_makes_it_unknown() -> None:
+    learn({Stage.ENLARGE: 40.0}, model="none")
+    assert estimate(model="none") == pytest.approx(40)
+    assert estimate() is None
+    for other in ({"gan": "realesr-animevideov3"}, {"device": "cuda"}, {"precision": "float32"}, {"gan": "none"}):
+        assert estimate(model="none", **other) is None
+
+
+def test_the_share_of_joints_that_auto_redraws_is_learned() -> None:
+    """A run that redraws nothing has no seam stage: it took no time, and the next ones hardly will."""
+    seconds = {stage: value for stage, value in SECONDS.items() if stage is not Stage.SEAMS}
+    learn(seconds)
+    assert estimate() == pytest.approx(54.5)
+    every = estimate(seams="band")
+    assert every is not None
+    assert every == pytest.approx(54.5 + 14 / 25 * upscaler.plan(SOURCE).seam_tiles), (
+        "each piece costs what a tile does"
+    )
+    for _ in range(30):
+        learn(SECONDS)
+    assert estimate() == pytest.approx(57.5, abs=0.1)
+
+
+def test_later_runs_count_more() -> None:
+    learn({Stage.ENLARGE: 10.0}, model="none")
+    learn({Stage.ENLARGE: 20.0}, model="none")
+    assert estimate(model="none") == pytest.approx(14)
+    for _ in range(20):
+        learn({Stage.ENLARGE: 20.0}, model="none")
+    assert estimate(model="none") == pytest.approx(20, rel=1e-3)
+
+
+def test_alpha_is_enlarged_too() -> None:
+    opaque = np.full((64, 64, 4), 255, np.uint8)
+    clear = opaque.copy()
+    clear[:9, :, 3] = 0
+    plain, double = (upscaler.plan(upscaler.Picture.from_array(array)) for array in (opaque, clear))
+    assert double.gan_pixels == 2 * plain.gan_pixels > 0
+    assert double.gan_tiles == 2 * plain.gan_tiles
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"\xff", b"[" * 50000, b'{"a": "b", "c": -1, "d": NaN, "e": true, "f": null}']
+)
+def test_a_damaged_file_is_replaced(content: bytes, file: Path) -> None:
+    file.parent.mkdir()
+    file.write_bytes(content)
+    assert estimate() is None
+    learn()
+    assert estimate() == pytest.approx(57.5)
+    assert all(isinstance(rate, float) for rate in json.loads(file.read_text()).values())
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_a_folder_that_cannot_be_written_fails_no_run(file: Path) -> None:
+    file.parent.write_text("a file where the folder should be")
+    learn()
+    assert estimate() is None
+
+
+def test_the_file_stays_small(file: Path) -> None:
+    for index in range(600):
+        learn({Stage.ENLARGE: 1.0}, gan="none", model="none", device=f"cuda:{index}")
+    assert len(json.loads(file.read_text())) == 500
+    assert estimate(gan="none", model="none", device="cuda:599") == pytest.approx(1)
+    assert estimate(gan="none", model="none", device="cuda:0") is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "1 s"), (12.4, "12 s"), (59.6, "1 min"), (79, "1 min 20 s"), (120, "2 min"), (598, "10 min"), (750, "12 min"),
+     (3600, "1 h"), (7490, "2 h 5 min")],
+)  # fmt: skip
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert timing.in_words(seconds) == words

@@ -1,0 +1,117 @@
+"""How long a run takes on this machine, learned from past runs: seconds for a unit of work, by stage and model.
+
+One JSON file in the state folder holds the rates of the machines that share it. It may be lost or damaged at any time:
+it is then learned anew, and no run fails because of it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from . import folders
+from .events import Stage
+from .planning import RunPlan
+from .settings import Settings
+
+_WEIGHT = 0.4  # of the latest run in the exponential mean
+_MOST_RATES = 500
+_BESIDE = 0.5  # encoding, decoding and filtering a tile, in evaluations; measured with pocket on a CPU
+
+
+class _Work(NamedTuple):
+    """What a stage does: the name of its rate, and how many units."""
+
+    rate: str
+    units: float
+
+
+def learn(plan: RunPlan, settings: Settings, seconds: Mapping[Stage, float]) -> None:
+    """Remember what a whole run took.
+
+    Args:
+        plan: of the picture itself, by `upscaler.plan(picture, settings)`; not of a region.
+        seconds: as `Finished` holds them; a stage that is missing was not needed and took none.
+    """
+    rates = _read()
+    spent: dict[str, tuple[float, float]] = {}
+    for stage, (rate, units) in _works(plan, settings).items():
+        before, units_before = spent.get(rate, (0.0, 0.0))
+        spent[rate] = before + seconds.get(stage, 0.0), units_before + units
+    for rate, (taken, units) in spent.items():
+        latest = taken / units
+        mean = rates.pop(rate, latest)  # the most recent ones stand last
+        rates[rate] = mean + _WEIGHT * (latest - mean)
+    with suppress(OSError):
+        folders.replace_text(_file(), json.dumps(dict(list(rates.items())[-_MOST_RATES:]), indent=0))
+
+
+def estimate(plan: RunPlan, settings: Settings) -> float | None:
+    """Seconds that a run will take, beside loading models and files; `None` before every stage of it was run once."""
+    rates = _read()
+    works = _works(plan, settings).values()
+    if any(work.rate not in rates for work in works):
+        return None
+    return sum(rates[work.rate] * work.units for work in works)
+
+
+def in_words(seconds: float) -> str:
+    """A duration for people, as exact as an estimate is: "12 s", "1 min 20 s", "2 h 5 min"."""
+    if seconds < 59.5:
+        return f"{max(round(seconds), 1)} s"
+    if seconds < 600:
+        minutes, rest = divmod(round(seconds / 5) * 5, 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours and minutes else f"{hours} h" if hours else f"{minutes} min"
+
+
+def _works(plan: RunPlan, settings: Settings) -> dict[Stage, _Work]:
+    """The stages that the plan needs."""
+    hardware, diffusion, seams = settings.hardware, settings.diffusion, settings.seams
+    place = f"{platform.node()} {hardware.device} {hardware.precision}"
+    target = float(plan.target.width * plan.target.height)
+    works: dict[Stage, _Work] = {}
+    if plan.gan_pixels:
+        works[Stage.ENLARGE] = _Work(f"{place} gan {settings.gan.model}", plan.gan_pixels)
+    else:
+        works[Stage.ENLARGE] = _Work(f"{place} resampling", target)
+    if plan.tiles is None or plan.tile is None:
+        return works
+    pixels = plan.tile.width * plan.tile.height
+    views = 2 if diffusion.guidance > 1 else 1
+    rate = f"{place} diffusion {diffusion.model}"
+    works[Stage.REFINE] = _Work(rate, len(plan.tiles) * pixels * (diffusion.steps * views + _BESIDE))
+    if plan.seam_tiles:
+        # how many of the planned pieces `auto` redraws is part of what is learned
+        works[Stage.SEAMS] = _Work(
+            f"{rate} seams auto" if seams.mode == "auto" else rate,
+            plan.seam_tiles * pixels * (seams.steps * views + _BESIDE),
+        )
+    works[Stage.FINISH] = _Work(f"{place} finish", target)
+    return works
+
+
+def _read() -> dict[str, float]:
+    """The rates; whatever is no rate is left out."""
+    try:
+        content = json.loads(_file().read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    found = cast("dict[str, Any]", content)
+    return {
+        name: float(rate)
+        for name, rate in found.items()
+        if type(rate) in (int, float) and math.isfinite(rate) and rate >= 0
+    }
+
+
+def _file() -> Path:
+    return folders.state_folder() / "timing.json"
