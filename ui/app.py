@@ -1,0 +1,454 @@
+"""The app: one page that builds `Settings`, hands jobs to the worker and shows what becomes of them.
+
+form.py  settings as widgets     desk.py  a user's results and jobs     jobs.py  the thread that runs them
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from upscaler import presets
+from upscaler.api import plan
+from upscaler.errors import UpscalerError
+from upscaler.geometry import Box, Size
+from upscaler.planning import RunPlan
+from upscaler.settings import Settings
+
+from . import show
+from .describe import cause_and_remedy, report
+from .desk import Desk, Desks, Input, Page
+from .endpoints import add_endpoints
+from .form import Form, own_presets, preset_cards
+from .history import convert
+from .html import component
+from .system import PICTURES, pictures_in, reveal
+
+TICK = 0.4
+"""Seconds between two looks at the jobs."""
+
+_FORMATS = ("png", "jpeg", "webp", "tiff", "avif")
+_OWN: dict[str, Any] = {"api_visibility": "private"}
+_QUIET: dict[str, Any] = {**_OWN, "queue": False, "show_progress": "hidden"}
+
+Update = dict[Any, Any]
+"""What changes on the page: new values, or components with new properties, by component."""
+
+
+def build(desks: Desks, *, local: bool = True) -> gr.Blocks:
+    """The page.
+
+    Args:
+        local: browser and app are on one machine, so that a result can be shown in its folder.
+    """
+    with gr.Blocks(title="upscaler", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)) as blocks:
+        page = _App(desks, local)
+        blocks.load(page.on_load, None, page.all, **_QUIET)
+    return blocks
+
+
+class _App:
+    """The widgets of the page, and what happens when they are used."""
+
+    def __init__(self, desks: Desks, local: bool) -> None:
+        self.desks = desks
+        self.local = local
+        self.form = Form()
+        with gr.Row(elem_id="columns"):
+            with gr.Column(scale=4, min_width=330, elem_id="left"):
+                self._left()
+            with gr.Column(scale=8, min_width=330, elem_id="right"):
+                self._right()
+        self.timer = gr.Timer(TICK, active=False)
+        self._wire()
+        add_endpoints(self.form, desks)
+
+    # what there is
+
+    def _left(self) -> None:
+        gr.HTML("<h1>upscaler</h1>", elem_id="title")
+        gr.HTML("<h2>1 · Picture</h2>")
+        self.files = gr.File(
+            file_count="multiple",
+            file_types=list(PICTURES),
+            type="filepath",
+            show_label=False,
+            height=130,
+            elem_id="input",
+        )
+        with gr.Row(elem_id="more-input"):
+            self.folder = gr.UploadButton("A whole folder", file_count="directory", size="sm", elem_id="folder")
+            self.paste = gr.UploadButton("Paste", visible="hidden", file_types=["image"], elem_id="paste")
+        self.facts = gr.HTML("", elem_id="facts")
+        gr.HTML("<h2>2 · Look</h2>")
+        self.form.look()
+        gr.HTML("<h2>3 · Size</h2>")
+        self.form.size()
+        self.plan = gr.HTML("", elem_id="plan")
+        with gr.Row(elem_id="go"):
+            self.run = gr.Button("Upscale", variant="primary", elem_id="run", scale=3, min_width=120)
+            self.stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, scale=1, min_width=80)
+        with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+            self.form.advanced()
+            with gr.Accordion("My presets", open=False, visible=not self.desks.public):
+                self._presets()
+
+    def _presets(self) -> None:
+        with gr.Row(equal_height=True):
+            self.preset_name = gr.Textbox(label="Name", placeholder="my-look", min_width=120, elem_id="preset-name")
+            self.preset_save = gr.Button("Save this look", size="sm", min_width=100, elem_id="preset-save")
+        with gr.Row(equal_height=True):
+            self.preset_own = gr.Dropdown(own_presets(), label="Saved", value=None, min_width=120, elem_id="preset-own")
+            self.preset_export = gr.DownloadButton(
+                "Export", size="sm", min_width=70, elem_id="preset-export", interactive=False
+            )
+            self.preset_delete = gr.Button("Delete", size="sm", min_width=70, elem_id="preset-delete")
+        self.preset_import = gr.UploadButton(
+            "Import a preset", file_types=[".json"], size="sm", elem_id="preset-import"
+        )
+
+    def _right(self) -> None:
+        with gr.Tabs(selected="picture", elem_id="views") as self.tabs:
+            with gr.Tab("Picture", id="picture"):
+                self.viewer = component("viewer", {"src": ""}, elem_id="viewer")
+                with gr.Row(elem_id="tools"):
+                    self.overlay = gr.Radio(
+                        ["Picture only", "Tiles", "Seams"],
+                        value="Picture only",
+                        show_label=False,
+                        container=False,
+                        elem_id="overlay",
+                    )
+                    self.preview = gr.Button(
+                        "Preview this area", size="sm", interactive=False, elem_id="preview", min_width=150
+                    )
+            with gr.Tab("Before / after", id="slider"):
+                self.slider = gr.ImageSlider(
+                    type="filepath",
+                    interactive=False,
+                    show_label=False,
+                    max_height=760,
+                    buttons=["fullscreen"],
+                    elem_id="slider",
+                )
+            with gr.Tab("Side by side at 100 %", id="zoom"):
+                with gr.Row():
+                    self.before = gr.Image(
+                        label="Before", type="filepath", interactive=False, elem_id="zoom-before", buttons=[]
+                    )
+                    self.after = gr.Image(
+                        label="After", type="filepath", interactive=False, elem_id="zoom-after", buttons=[]
+                    )
+                gr.HTML("Click into the picture where you want to look.", elem_id="zoom-hint")
+                self.overview = gr.Image(
+                    type="filepath", interactive=False, height=260, elem_id="overview", buttons=[], show_label=False
+                )
+        self.status = gr.HTML("", elem_id="status")
+        with gr.Column(visible=False, elem_id="error") as self.error:
+            self.message = gr.HTML("", elem_id="message")
+            with gr.Accordion("Report", open=False):
+                self.report = gr.Textbox(
+                    show_label=False, lines=6, max_lines=12, buttons=["copy"], interactive=False, elem_id="report"
+                )
+        with gr.Row(visible=False, elem_id="result", equal_height=True) as self.result:
+            self.download = gr.DownloadButton("Download", variant="primary", elem_id="download", scale=2)
+            self.other = gr.Dropdown(
+                list(_FORMATS), value=None, label="in another format", min_width=120, elem_id="other"
+            )
+        gr.HTML("<h2>Queue and history</h2>")
+        self.strip = component("strip", {"local": self.local, "items": []}, elem_id="strip")
+
+    @property
+    def all(self) -> list[Any]:
+        """Every component that a handler may change."""
+        own = [value for value in vars(self).values() if isinstance(value, gr.blocks.Block)]
+        return [*own, *self.form.shown]
+
+    def _wire(self) -> None:
+        form, fields, everything = self.form, self.form.fields, self.all
+        listened = {*fields, form.by}
+        gr.on(
+            [widget.change for widget in listened],
+            self.on_plan,
+            fields,
+            everything,
+            trigger_mode="always_last",
+            **_QUIET,
+        )
+        self.files.change(self.on_files, [self.files, *fields], everything, **{**_QUIET, "queue": True})
+        self.folder.upload(pictures_in, self.folder, self.files, **_QUIET)
+        self.paste.upload(lambda path: [path], self.paste, self.files, **_QUIET)
+        self.overlay.change(self.on_overlay, self.overlay, everything, **_QUIET)
+        self.viewer.mark(self.on_mark, None, everything, **_QUIET)
+        self.run.click(self.on_run, fields, everything, **_QUIET)
+        self.preview.click(self.on_preview, fields, everything, **_QUIET)
+        self.stop.click(self.on_stop, None, everything, trigger_mode="multiple", **_QUIET)
+        self.timer.tick(self.on_tick, None, everything, trigger_mode="once", **_QUIET)
+        self.strip.act(self.on_act, fields, everything, **_QUIET)
+        self.overview.select(self.on_zoom, None, everything, **_QUIET)
+        self.other.input(self.on_other, self.other, everything, **_OWN)
+        form.cards.choose(self.on_choose, fields, everything, **_QUIET)
+        self.preset_save.click(self.on_save_preset, [self.preset_name, *fields], everything, **_QUIET)
+        self.preset_own.change(self.on_pick_preset, self.preset_own, everything, **_QUIET)
+        self.preset_delete.click(self.on_delete_preset, self.preset_own, everything, **_QUIET)
+        self.preset_import.upload(self.on_import_preset, self.preset_import, everything, **_QUIET)
+
+    # what happens
+
+    def on_load(self, request: gr.Request) -> Update:
+        """A page was opened: show what the desk has."""
+        desk, page = self._of(request)
+        page.told.clear()
+        own = gr.Dropdown(own_presets())
+        return {**self._shown(desk, page), self.form.cards: preset_cards(), self.preset_own: own}
+
+    def on_tick(self, request: gr.Request) -> Update:
+        """Some time has passed: show what has changed."""
+        return self._shown(*self._of(request))
+
+    def on_files(self, request: gr.Request, paths: list[str] | None, *values: Any) -> Update:
+        """Other pictures were chosen."""
+        desk, page = self._of(request)
+        page.inputs = [Input.of(Path(path)) for path in paths or []]
+        page.region = page.shown = None
+        page.planned = self._planned(page, values)
+        update = {**self._no_failure(), **self._shown(desk, page), self.tabs: gr.Tabs(selected="picture")}
+        stored = page.inputs[0].settings if len(page.inputs) == 1 else None
+        if stored is not None:
+            page.planned = self._planned(page, stored)
+            update |= self.form.updates(stored)
+        for item in page.inputs:
+            if item.error is not None:
+                update |= self._failure(item.error)
+        return {**update, self.facts: show.facts(page), self.plan: show.plan_line(page)}
+
+    def on_plan(self, request: gr.Request, *values: Any) -> Update:
+        """Settings were changed: say what a run would do."""
+        desk, page = self._of(request)
+        page.planned = self._planned(page, values)
+        return {**self._shown(desk, page), self.plan: show.plan_line(page)}
+
+    def on_overlay(self, request: gr.Request, overlay: str) -> Update:
+        """Tiles or seams are wanted over the picture."""
+        desk, page = self._of(request)
+        page.overlay = overlay
+        return self._shown(desk, page)
+
+    def on_mark(self, event: gr.EventData, request: gr.Request) -> Update:
+        """An area was marked in the picture."""
+        desk, page = self._of(request)
+        page.region = show.fractions((event._data or {}).get("region"))
+        return self._shown(desk, page)
+
+    def on_run(self, request: gr.Request, *values: Any) -> Update:
+        """Enlarge all chosen pictures."""
+        desk, page = self._of(request)
+        try:
+            settings = self.form.settings(values)
+            if not page.good:
+                raise UpscalerError("there is no picture to enlarge; drop one on the left, paste one, or browse")
+            for item in page.good:
+                plan(item.size, settings)
+        except UpscalerError as error:
+            return self._failure(error)
+        page.follow(desk.start(page.good, settings))
+        return {**self._shown(desk, page), **self._no_failure(), self.tabs: gr.Tabs(selected="picture")}
+
+    def on_preview(self, request: gr.Request, *values: Any) -> Update:
+        """Run the marked area of the first picture alone."""
+        desk, page = self._of(request)
+        if not page.good or page.region is None:
+            return {}
+        try:
+            settings = self.form.settings(values)
+            target = plan(page.good[0].size, settings).target
+        except UpscalerError as error:
+            return self._failure(error)
+        page.follow([desk.preview(page.good[0], settings, _in_pixels(page.region, target))])
+        return {**self._shown(desk, page), **self._no_failure(), self.tabs: gr.Tabs(selected="picture")}
+
+    def on_stop(self, request: gr.Request) -> Update:
+        """Stop what was started on this page."""
+        desk, page = self._of(request)
+        for job in page.jobs:
+            job.stop()
+        return self._shown(desk, page)
+
+    def on_act(self, event: gr.EventData, request: gr.Request, *values: Any) -> Update:
+        """A button of the strip."""
+        desk, page = self._of(request)
+        action, id = (str((event._data or {}).get(key)) for key in ("action", "id"))
+        job, entry = desk.job(id), desk.history.get(id)
+        update: Update = {}
+        if job is not None and action == "stop":
+            job.stop()
+        elif job is not None and job.error is not None:
+            update = self._failure(job.error, job.settings)
+        elif entry is None:
+            pass
+        elif action == "show":
+            page.shown = id
+            update = {self.tabs: gr.Tabs(selected="slider")}
+        elif action == "remove":
+            desk.history.remove(id)
+            page.shown = None if page.shown == id else page.shown
+        elif action == "restore":
+            update = self.form.updates(Settings.from_dict(entry.settings))
+        elif action == "input":
+            update = {self.files: [str(entry.result_path)]}
+        elif action == "reveal" and self.local:
+            reveal(entry.result_path)
+        elif action == "rerun":
+            try:
+                settings = self.form.settings(values)
+                plan(entry.source_size, settings)
+                page.follow(desk.start([Input.of(entry.source_path, entry.name)], settings))
+                update = {self.tabs: gr.Tabs(selected="picture")}
+            except UpscalerError as error:
+                update = self._failure(error)
+        return {**self._shown(desk, page), **update}
+
+    def on_zoom(self, event: gr.SelectData, request: gr.Request) -> Update:
+        """A place to look at in full size was clicked."""
+        desk, page = self._of(request)
+        entry = desk.history.get(page.shown or "")
+        if entry is None:
+            return {}
+        before, after = entry.crops(event.index, desk.scratch)
+        return {self.before: str(before), self.after: str(after)}
+
+    def on_other(self, format: str | None, request: gr.Request) -> Update:
+        """The result is wanted in another format."""
+        desk, page = self._of(request)
+        entry = desk.history.get(page.shown or "")
+        if entry is None or format not in _FORMATS:
+            return {}
+        try:
+            path = convert(entry, format, desk.scratch)
+        except UpscalerError as error:
+            return self._failure(error)
+        return {**self._no_failure(), self.download: show.download(path)}
+
+    def on_choose(self, event: gr.EventData, *values: Any) -> Update:
+        """A preset card was clicked."""
+        try:
+            preset = presets.get(str((event._data or {}).get("name")))
+            settings = preset.over(self.form.settings(values, size=False))
+        except UpscalerError as error:
+            return self._failure(error)
+        return {**self._no_failure(), **self.form.updates(settings, chosen=preset.name, size=False)}
+
+    def on_save_preset(self, name: str, *values: Any) -> Update:
+        return self._presets_after(lambda: presets.save(name, self.form.settings(values, size=False)).name)
+
+    def on_delete_preset(self, name: str | None) -> Update:
+        return self._presets_after(lambda: presets.delete(name or ""))
+
+    def on_import_preset(self, path: str) -> Update:
+        return self._presets_after(lambda: presets.store(presets.from_json(_text_of(Path(path)))).name)
+
+    def on_pick_preset(self, name: str | None, request: gr.Request) -> Update:
+        """One of the user's presets was picked: it can be exported."""
+        if not name:
+            return {self.preset_export: gr.DownloadButton(interactive=False)}
+        preset = presets.get(name)
+        path = self.desks.scratch / f"{preset.name}.json"
+        path.write_text(presets.to_json(preset), "utf-8")
+        return {self.preset_export: gr.DownloadButton(value=str(path), interactive=True)}
+
+    # what is shown
+
+    def _of(self, request: gr.Request) -> tuple[Desk, Page]:
+        page = str(request.session_hash)
+        return self.desks.desk(request.username, page), self.desks.page(page)
+
+    def _planned(self, page: Page, values: Sequence[Any] | Settings) -> tuple[RunPlan, Settings] | UpscalerError | None:
+        """What a run of the first picture would do."""
+        try:
+            settings = values if isinstance(values, Settings) else self.form.settings(values)
+            return (plan(page.good[0].size, settings), settings) if page.good else None
+        except UpscalerError as error:
+            return error
+
+    def _shown(self, desk: Desk, page: Page) -> Update:
+        """Whatever of the page is not as it was when it was last told."""
+        ended = [job for job in page.jobs if job.state.over and job.id not in page.over]
+        update: Update = {}
+        for job in ended:
+            page.over.add(job.id)
+            if job.error is not None:
+                update |= self._failure(job.error, job.settings)
+            elif job.region is not None and job.files:
+                update |= {self.slider: tuple(map(str, job.files)), self.tabs: gr.Tabs(selected="slider")}
+            elif desk.history.get(job.id) is not None:
+                page.shown = job.id
+                update |= {self.tabs: gr.Tabs(selected="slider")}
+        entry = desk.history.get(page.shown or "")
+        busy = any(not job.state.over for job in desk.jobs)
+        values = {
+            self.viewer: show.viewer(page, entry),
+            self.status: show.status(page, self.desks.worker),
+            self.strip: show.strip(desk, page, self.local),
+        }
+        flags = {
+            self.timer: (gr.Timer, {"active": busy}),
+            self.stop: (gr.Button, {"interactive": page.busy}),
+            self.preview: (gr.Button, {"interactive": page.region is not None and bool(page.good) and not page.busy}),
+            self.result: (gr.Row, {"visible": entry is not None}),
+        }
+        update |= {part: value for part, value in values.items() if page.new(part.elem_id, value)}
+        update |= {part: kind(**state) for part, (kind, state) in flags.items() if page.new(str(part._id), state)}
+        if entry is not None and page.new("entry", entry.id):
+            update |= self._result(entry, desk)
+        return update
+
+    def _result(self, entry: Any, desk: Desk) -> Update:
+        before, after = entry.pair()
+        crop_before, crop_after = entry.crops(None, desk.scratch)
+        return {
+            self.slider: (str(before), str(after)),
+            self.overview: str(entry.overview()),
+            self.before: str(crop_before),
+            self.after: str(crop_after),
+            self.download: show.download(entry.result_path),
+            self.other: None,
+        }
+
+    def _failure(self, error: BaseException, settings: Settings | None = None) -> Update:
+        cause, remedy = (html.escape(part) for part in cause_and_remedy(error))
+        return {
+            self.error: gr.Column(visible=True),
+            self.message: f"<b>{cause}</b> {remedy}",
+            self.report: report(error, settings),
+        }
+
+    def _no_failure(self) -> Update:
+        return {self.error: gr.Column(visible=False)}
+
+    def _presets_after(self, change: Callable[[], str | None]) -> Update:
+        """The presets, after one was added or taken away."""
+        if self.desks.public:
+            return {}
+        try:
+            name = change()
+        except UpscalerError as error:
+            return self._failure(error)
+        own = gr.Dropdown(own_presets(), value=name)
+        return {**self._no_failure(), self.form.cards: preset_cards(), self.preset_own: own}
+
+
+def _in_pixels(region: tuple[float, float, float, float], size: Size) -> Box:
+    """The box of whole pixels that the fractions of a picture touch."""
+    left, top = int(region[0] * size.width), int(region[1] * size.height)
+    right, bottom = math.ceil(region[2] * size.width), math.ceil(region[3] * size.height)
+    return Box(left, top, min(max(right, left + 1), size.width), min(max(bottom, top + 1), size.height))
+
+
+def _text_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return stream.read(presets.LARGEST + 1).decode("utf-8", "replace")

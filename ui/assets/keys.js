@@ -1,0 +1,15 @@
+// Ctrl+Enter runs, Esc stops, and a pasted picture becomes the input.
+document.addEventListener("keydown", (event) => {
+  const press = (id) => { const button = document.querySelector(id); if (button && !button.disabled) button.click(); };
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); press("button#run"); }
+  if (event.key === "Escape") press("button#stop");
+});
+document.addEventListener("paste", (event) => {
+  const files = [...(event.clipboardData ? event.clipboardData.files : [])].filter((file) => file.type.startsWith("image/"));
+  if (!files.length) return;
+  event.preventDefault();
+  const transfer = new DataTransfer();
+  for (const file of files) transfer.items.add(file);
+  const field = document.querySelector("#paste input[type=file]");
+  if (field) { field.files = transfer.files; field.dispatchEvent(new Event("change", { bubbles: true })); }
+});

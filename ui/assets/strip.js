@@ -1,0 +1,74 @@
+// Queue and history: value = {local, items: [{id, title, text, state, fraction, thumb, shown}]}; buttons trigger 'act'.
+const ACTIONS = {
+  waiting: [["stop", "Remove from the queue", "✕"]],
+  running: [["stop", "Stop", "■"]],
+  failed: [],
+  stopped: [],
+  finished: [["rerun", "Run again with the settings above", "↻"], ["restore", "Use its settings", "⚙"],
+    ["input", "Use the result as input", "⤒"], ["reveal", "Show in its folder", "📂"], ["remove", "Delete", "✕"]],
+};
+ACTIONS.partial = ACTIONS.finished;
+const draw = () => {
+  const value = props.value || { items: [] };
+  element.querySelector(".items").replaceChildren(...value.items.map((item) => {
+    const card = document.createElement("div");
+    card.className = "item " + item.state + (item.shown ? " shown" : "");
+    card.dataset.id = item.id;
+    const face = document.createElement("button");
+    face.type = "button";
+    face.className = "face";
+    face.dataset.action = "show";
+    face.title = item.text;
+    if (item.thumb) {
+      const image = document.createElement("img");
+      image.src = item.thumb;
+      image.alt = item.title;
+      face.append(image);
+      face.draggable = true;
+    }
+    const bar = document.createElement("i");
+    bar.style.width = Math.round(100 * (item.fraction || 0)) + "%";
+    const title = document.createElement("b");
+    title.textContent = item.title;
+    const text = document.createElement("span");
+    text.textContent = item.text;
+    face.append(bar, title, text);
+    const row = document.createElement("div");
+    row.className = "row";
+    for (const [action, help, sign] of ACTIONS[item.state] || []) {
+      if (action === "reveal" && !value.local) continue;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.dataset.action = action;
+      button.title = help;
+      button.setAttribute("aria-label", help);
+      button.textContent = sign;
+      row.append(button);
+    }
+    card.append(face, row);
+    return card;
+  }));
+  element.classList.toggle("none", !value.items.length);
+};
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-action]");
+  if (button) trigger("act", { action: button.dataset.action, id: button.closest(".item").dataset.id });
+});
+element.addEventListener("dragstart", (event) => {
+  const item = event.target.closest(".item");
+  if (item) event.dataTransfer.setData("application/x-upscaler", item.dataset.id);
+});
+const ours = (event) => event.dataTransfer && event.dataTransfer.types.includes("application/x-upscaler");
+document.addEventListener("dragover", (event) => {
+  if (ours(event)) { event.preventDefault(); event.stopPropagation(); }
+}, true);
+document.addEventListener("drop", (event) => {
+  if (!ours(event)) return;
+  event.preventDefault();
+  event.stopPropagation();
+  if (event.target.closest("#input")) {
+    trigger("act", { action: "input", id: event.dataTransfer.getData("application/x-upscaler") });
+  }
+}, true);
+watch("value", draw);
+draw();

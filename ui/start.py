@@ -1,0 +1,130 @@
+"""`upscaler ui`: start the app, in the browser or in a window of its own."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from upscaler.errors import SettingsError, UpscalerError
+from upscaler.folders import data_folder
+
+_PORTS = range(7860, 7960)
+_LARGEST_UPLOAD = "2gb"
+
+
+def start(parsed: argparse.Namespace) -> int:
+    """Run the app until it is closed.
+
+    Raises:
+        SettingsError: `--listen` without a word on who may come in, or a login without a password.
+        UpscalerError: Gradio is not installed, or the port is taken.
+    """
+    auth = _login(parsed)
+    if importlib.util.find_spec("gradio") is None:
+        raise UpscalerError("the app needs Gradio, which is not installed; run: pip install 'upscaler[ui]'")
+    with serving(parsed.listen, parsed.port, auth) as url:
+        if parsed.desktop:
+            from .desktop import show_window
+
+            show_window(url)
+        else:
+            if not parsed.no_browser and not parsed.listen:
+                import webbrowser
+
+                webbrowser.open(url)
+            wait_for_the_end()
+    return 0
+
+
+def wait_for_the_end() -> None:
+    """Come back after Ctrl-C, or when the process is asked to end."""
+    import signal
+
+    over = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: over.set())
+    while not over.wait(0.5):  # Windows delivers signals only between waits
+        pass
+
+
+@contextmanager
+def serving(
+    listen: bool = False, port: int | None = None, auth: tuple[str, str] | None = None
+) -> Generator[str, None, None]:
+    """The address of the app, which answers as long as the context lasts."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+    from .app import build
+    from .desk import Desks
+    from .html import asset
+    from .jobs import Worker
+
+    public = listen and auth is None
+    desks = Desks(None if public else data_folder() / "history", Worker())
+    blocks = build(desks, local=not listen)
+    try:
+        _, local, _ = blocks.queue(default_concurrency_limit=16).launch(
+            server_name="0.0.0.0" if listen else "127.0.0.1",
+            server_port=port or _free_port(),
+            auth=auth,
+            auth_message="upscaler",
+            allowed_paths=[str(desks.folder)],
+            max_file_size=_LARGEST_UPLOAD,
+            ssr_mode=False,
+            share=False,
+            quiet=True,
+            show_error=True,
+            prevent_thread_lock=True,
+            footer_links=["api"],
+            theme=theme(),
+            css=asset("app.css"),
+            js=f"() => {{\n{asset('keys.js')}\n}}",
+        )
+    except OSError as error:
+        raise UpscalerError(f"--port {port}: cannot be used ({error}); leave it out or choose another one") from None
+    try:
+        yield local
+    finally:
+        desks.close()
+        blocks.close(verbose=False)
+
+
+def theme() -> Any:
+    """Colours and fonts; nothing in it is fetched from elsewhere."""
+    import gradio as gr
+
+    fonts = ["system-ui", "sans-serif"]
+    return gr.themes.Default(
+        primary_hue="indigo", neutral_hue="zinc", font=fonts, font_mono=["ui-monospace", "monospace"]
+    )
+
+
+def _login(parsed: argparse.Namespace) -> tuple[str, str] | None:
+    if parsed.listen and not parsed.auth and not parsed.no_auth:
+        raise SettingsError(
+            "--listen lets other machines in; add --auth USER:PASSWORD, or --no-auth if everybody may use this machine"
+        )
+    if not parsed.auth:
+        return None
+    user, _, password = parsed.auth.partition(":")
+    if not user or not password:
+        raise SettingsError("--auth: is not a login; give USER:PASSWORD")
+    return user, password
+
+
+def _free_port() -> int:
+    import socket
+
+    for port in _PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise UpscalerError(f"the ports {_PORTS.start} to {_PORTS.stop - 1} are all taken; give another one with --port")
