@@ -32,6 +32,7 @@ from .system import PICTURES, pictures_in, reveal
 TICK = 0.4
 """Seconds between two looks at the jobs."""
 
+_ANOTHER = "in another format…"
 _FORMATS = ("png", "jpeg", "webp", "tiff", "avif")
 _OWN: dict[str, Any] = {"api_visibility": "private"}
 _QUIET: dict[str, Any] = {**_OWN, "queue": False, "show_progress": "hidden"}
@@ -125,7 +126,7 @@ class _App:
                         elem_id="overlay",
                     )
                     self.preview = gr.Button(
-                        "Preview this area", size="sm", interactive=False, elem_id="preview", min_width=150
+                        "Preview this area", size="sm", interactive=False, elem_id="preview", min_width=150, scale=0
                     )
             with gr.Tab("Before / after", id="slider"):
                 self.slider = gr.ImageSlider(
@@ -158,43 +159,47 @@ class _App:
         with gr.Row(visible=False, elem_id="result", equal_height=True) as self.result:
             self.download = gr.DownloadButton("Download", variant="primary", elem_id="download", scale=2)
             self.other = gr.Dropdown(
-                list(_FORMATS), value=None, label="in another format", min_width=120, elem_id="other"
+                [(_ANOTHER, ""), *_FORMATS],
+                value="",
+                show_label=False,
+                container=False,
+                min_width=150,
+                scale=1,
+                elem_id="other",
             )
         gr.HTML("<h2>Queue and history</h2>")
         self.strip = component("strip", {"local": self.local, "items": []}, elem_id="strip")
 
     @property
+    def own(self) -> list[Any]:
+        """Every component of the page but those of the form."""
+        return [value for value in vars(self).values() if isinstance(value, gr.blocks.Block)]
+
+    @property
     def all(self) -> list[Any]:
         """Every component that a handler may change."""
-        own = [value for value in vars(self).values() if isinstance(value, gr.blocks.Block)]
-        return [*own, *self.form.shown]
+        return [*self.own, *self.form.shown]
 
     def _wire(self) -> None:
-        form, fields, everything = self.form, self.form.fields, self.all
-        listened = {*fields, form.by}
-        gr.on(
-            [widget.change for widget in listened],
-            self.on_plan,
-            fields,
-            everything,
-            trigger_mode="always_last",
-            **_QUIET,
-        )
+        form, fields, own, everything = self.form, self.form.fields, self.own, self.all
+        # not `change`: what the program changes, it plans itself, once
+        used = [*(widget.input for widget in fields), form.creativity.release, form.structure.release]
+        gr.on(used, self.on_plan, fields, own, trigger_mode="always_last", **_QUIET)
         self.files.change(self.on_files, [self.files, *fields], everything, **{**_QUIET, "queue": True})
         self.folder.upload(pictures_in, self.folder, self.files, **_QUIET)
         self.paste.upload(lambda path: [path], self.paste, self.files, **_QUIET)
-        self.overlay.change(self.on_overlay, self.overlay, everything, **_QUIET)
-        self.viewer.mark(self.on_mark, None, everything, **_QUIET)
-        self.run.click(self.on_run, fields, everything, **_QUIET)
-        self.preview.click(self.on_preview, fields, everything, **_QUIET)
-        self.stop.click(self.on_stop, None, everything, trigger_mode="multiple", **_QUIET)
-        self.timer.tick(self.on_tick, None, everything, trigger_mode="once", **_QUIET)
+        self.overlay.change(self.on_overlay, self.overlay, own, **_QUIET)
+        self.viewer.mark(self.on_mark, None, own, **_QUIET)
+        self.run.click(self.on_run, fields, own, **_QUIET)
+        self.preview.click(self.on_preview, fields, own, **_QUIET)
+        self.stop.click(self.on_stop, None, own, trigger_mode="multiple", **_QUIET)
+        self.timer.tick(self.on_tick, None, own, trigger_mode="once", **_QUIET)
         self.strip.act(self.on_act, fields, everything, **_QUIET)
-        self.overview.select(self.on_zoom, None, everything, **_QUIET)
-        self.other.input(self.on_other, self.other, everything, **_OWN)
+        self.overview.select(self.on_zoom, None, own, **_QUIET)
+        self.other.input(self.on_other, self.other, own, **_OWN)
         form.cards.choose(self.on_choose, fields, everything, **_QUIET)
         self.preset_save.click(self.on_save_preset, [self.preset_name, *fields], everything, **_QUIET)
-        self.preset_own.change(self.on_pick_preset, self.preset_own, everything, **_QUIET)
+        self.preset_own.change(self.on_pick_preset, self.preset_own, own, **_QUIET)
         self.preset_delete.click(self.on_delete_preset, self.preset_own, everything, **_QUIET)
         self.preset_import.upload(self.on_import_preset, self.preset_import, everything, **_QUIET)
 
@@ -216,22 +221,22 @@ class _App:
         desk, page = self._of(request)
         page.inputs = [Input.of(Path(path)) for path in paths or []]
         page.region = page.shown = None
-        page.planned = self._planned(page, values)
-        update = {**self._no_failure(), **self._shown(desk, page), self.tabs: gr.Tabs(selected="picture")}
+        page.jobs = [job for job in page.jobs if not job.state.over]
         stored = page.inputs[0].settings if len(page.inputs) == 1 else None
+        page.planned = self._planned(page, stored or values)
+        update = {**self._no_failure(), **self._shown(desk, page), self.tabs: gr.Tabs(selected="picture")}
         if stored is not None:
-            page.planned = self._planned(page, stored)
             update |= self.form.updates(stored)
         for item in page.inputs:
             if item.error is not None:
                 update |= self._failure(item.error)
-        return {**update, self.facts: show.facts(page), self.plan: show.plan_line(page)}
+        return {**update, self.facts: show.facts(page)}
 
     def on_plan(self, request: gr.Request, *values: Any) -> Update:
         """Settings were changed: say what a run would do."""
         desk, page = self._of(request)
         page.planned = self._planned(page, values)
-        return {**self._shown(desk, page), self.plan: show.plan_line(page)}
+        return self._shown(desk, page)
 
     def on_overlay(self, request: gr.Request, overlay: str) -> Update:
         """Tiles or seams are wanted over the picture."""
@@ -263,7 +268,7 @@ class _App:
         """Run the marked area of the first picture alone."""
         desk, page = self._of(request)
         if not page.good or page.region is None:
-            return {}
+            return self._unchanged()
         try:
             settings = self.form.settings(values)
             target = plan(page.good[0].size, settings).target
@@ -298,7 +303,9 @@ class _App:
             desk.history.remove(id)
             page.shown = None if page.shown == id else page.shown
         elif action == "restore":
-            update = self.form.updates(Settings.from_dict(entry.settings))
+            settings = Settings.from_dict(entry.settings)
+            page.planned = self._planned(page, settings)
+            update = self.form.updates(settings)
         elif action == "input":
             update = {self.files: [str(entry.result_path)]}
         elif action == "reveal" and self.local:
@@ -318,7 +325,7 @@ class _App:
         desk, page = self._of(request)
         entry = desk.history.get(page.shown or "")
         if entry is None:
-            return {}
+            return self._unchanged()
         before, after = entry.crops(event.index, desk.scratch)
         return {self.before: str(before), self.after: str(after)}
 
@@ -327,21 +334,24 @@ class _App:
         desk, page = self._of(request)
         entry = desk.history.get(page.shown or "")
         if entry is None or format not in _FORMATS:
-            return {}
+            return self._unchanged()
         try:
             path = convert(entry, format, desk.scratch)
         except UpscalerError as error:
             return self._failure(error)
         return {**self._no_failure(), self.download: show.download(path)}
 
-    def on_choose(self, event: gr.EventData, *values: Any) -> Update:
+    def on_choose(self, event: gr.EventData, request: gr.Request, *values: Any) -> Update:
         """A preset card was clicked."""
+        desk, page = self._of(request)
         try:
             preset = presets.get(str((event._data or {}).get("name")))
-            settings = preset.over(self.form.settings(values, size=False))
+            settings = preset.over(self.form.settings(values))
         except UpscalerError as error:
             return self._failure(error)
-        return {**self._no_failure(), **self.form.updates(settings, chosen=preset.name, size=False)}
+        page.planned = self._planned(page, settings)
+        look = self.form.updates(settings, chosen=preset.name, size=False)
+        return {**self._shown(desk, page), **self._no_failure(), **look}
 
     def on_save_preset(self, name: str, *values: Any) -> Update:
         return self._presets_after(lambda: presets.save(name, self.form.settings(values, size=False)).name)
@@ -378,7 +388,7 @@ class _App:
     def _shown(self, desk: Desk, page: Page) -> Update:
         """Whatever of the page is not as it was when it was last told."""
         ended = [job for job in page.jobs if job.state.over and job.id not in page.over]
-        update: Update = {}
+        update = self._unchanged()
         for job in ended:
             page.over.add(job.id)
             if job.error is not None:
@@ -392,6 +402,7 @@ class _App:
         busy = any(not job.state.over for job in desk.jobs)
         values = {
             self.viewer: show.viewer(page, entry),
+            self.plan: show.plan_line(page),
             self.status: show.status(page, self.desks.worker),
             self.strip: show.strip(desk, page, self.local),
         }
@@ -416,7 +427,7 @@ class _App:
             self.before: str(crop_before),
             self.after: str(crop_after),
             self.download: show.download(entry.result_path),
-            self.other: None,
+            self.other: "",
         }
 
     def _failure(self, error: BaseException, settings: Settings | None = None) -> Update:
@@ -427,13 +438,16 @@ class _App:
             self.report: report(error, settings),
         }
 
+    def _unchanged(self) -> Update:
+        return {self.timer: gr.skip()}  # Gradio takes an empty update for a mistake
+
     def _no_failure(self) -> Update:
         return {self.error: gr.Column(visible=False)}
 
     def _presets_after(self, change: Callable[[], str | None]) -> Update:
         """The presets, after one was added or taken away."""
         if self.desks.public:
-            return {}
+            return self._unchanged()
         try:
             name = change()
         except UpscalerError as error:

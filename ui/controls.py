@@ -15,12 +15,20 @@ if TYPE_CHECKING:
 
 _MOST_STOPS = 2048  # a slider with more positions is a number field
 
+_LABELS = {
+    "gan": "GAN model",
+    "model": "Diffusion model",
+    "control": "ControlNet",
+    "negative": "Negative prompt",
+    "gps": "GPS",
+}
+
 
 def label(option: Option) -> str:
     """What stands beside the widget: "Seam width (px)"."""
     words = option.name.replace("_", " ")
     unit = f" ({option.spec.unit})" if option.spec.unit else ""
-    return {"gan": "GAN model", "model": "Diffusion model"}.get(option.name, words[:1].upper() + words[1:] + unit)
+    return _LABELS.get(option.name, words[:1].upper() + words[1:] + unit)
 
 
 def control(option: Option, value: Any = None, **more: Any) -> Any:

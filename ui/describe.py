@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import ImageCms
 
-from upscaler import __version__
+from upscaler import __version__, timing
 from upscaler.errors import UpscalerError
 from upscaler.events import Stage
 from upscaler.image import Picture
@@ -56,7 +56,7 @@ def plan_text(plan: RunPlan, settings: Settings, seconds: float | None) -> str:
         passes = "refine + seams" if plan.seam_tiles else "refine"
         parts.append(f"{passes}, {most}{plan.evaluations} evaluations")
     parts.append(f"{max(plan.canvas_bytes / 2**30, 0.1):.1f} GB for the pictures")
-    parts.append("time not known before the first run" if seconds is None else f"about {duration(seconds)}")
+    parts.append("time not known before the first run" if seconds is None else f"about {timing.in_words(seconds)}")
     return " · ".join(parts)
 
 

@@ -95,11 +95,10 @@ class Form:
             widget.input(
                 None, widget, self.structure, js="(s) => Math.min(Math.round(100 * s), 100)", api_visibility="private"
             )
-        self._add("prompt", lines=1, placeholder="optional; pocket does not read it")
-        self._add("negative", lines=1)
-        with gr.Row():
-            self._add("gan")
-            self._add("model")
+        self._add("prompt", info=None, placeholder="what the picture shows; the model pocket does not read it")
+        self._add("negative", info=None, placeholder="what it must not show; needs guidance above 1")
+        for name in ("gan", "model"):
+            self._add(name, info=None)
 
     def size(self) -> None:
         """How large, in whatever unit; and the file format."""
@@ -116,7 +115,7 @@ class Form:
             self.print_height = gr.Number(None, label="Height (cm)", info=None, minimum=0, min_width=90)
             self.dpi = gr.Number(300, label="dpi", minimum=30, maximum=2400, precision=0, min_width=90)
         panels = [factor, pixels, megapixels, paper]
-        self._add("format")
+        self._add("format", info=None)
         self.by.change(
             lambda by: [gr.update(visible=by == name) for name in _BY],
             self.by,

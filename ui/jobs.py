@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from upscaler import timing
 from upscaler.api import plan, refiner_for, run, upscaler_for
+from upscaler.errors import UpscalerError
 from upscaler.events import Event, Finished, Notice, Progress
 from upscaler.files import load
 from upscaler.geometry import Box
@@ -120,6 +122,16 @@ class Worker:
         self._thread.submit(self._run, job)
         return job
 
+    def warm_up(self) -> None:
+        """Load the usual models, so that the first job begins at once; what is wrong with them is its job to say."""
+
+        def load() -> None:
+            with suppress(UpscalerError):
+                self._loaded("gan", upscaler_for, Settings())
+                self._loaded("diffusion", refiner_for, Settings())
+
+        self._thread.submit(load)
+
     def ahead(self, job: Job) -> int:
         """How many jobs come before this one."""
         before = self._jobs[: self._jobs.index(job)] if job in self._jobs else []
@@ -170,6 +182,8 @@ class Worker:
             if job.stopping and not isinstance(event, Finished):
                 events.close()  # type: ignore[attr-defined]
                 return State.STOPPED
+        if job.finished is not None and job.region is None:
+            timing.learn(job.plan, settings, job.finished.seconds)
         return State.FINISHED
 
     def _loaded(self, kind: str, load: Callable[[Settings], Any], settings: Settings) -> Any:

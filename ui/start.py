@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import sys
 import threading
+import webbrowser
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -28,20 +30,21 @@ def start(parsed: argparse.Namespace) -> int:
     if importlib.util.find_spec("gradio") is None:
         raise UpscalerError("the app needs Gradio, which is not installed; run: pip install 'upscaler[ui]'")
     with serving(parsed.listen, parsed.port, auth) as url:
+        print(f"upscaler is at {url}", file=sys.stderr, flush=True)
         if parsed.desktop:
             from .desktop import show_window
 
-            show_window(url)
-        else:
-            if not parsed.no_browser and not parsed.listen:
-                import webbrowser
-
-                webbrowser.open(url)
-            wait_for_the_end()
+            reason = show_window(url)
+            if reason is None:
+                return 0
+            print(f"upscaler: no window of its own ({reason}); opening the browser", file=sys.stderr, flush=True)
+        if not parsed.no_browser and not parsed.listen:
+            webbrowser.open(url)
+        _wait_for_the_end()
     return 0
 
 
-def wait_for_the_end() -> None:
+def _wait_for_the_end() -> None:
     """Come back after Ctrl-C, or when the process is asked to end."""
     import signal
 
@@ -87,6 +90,7 @@ def serving(
         )
     except OSError as error:
         raise UpscalerError(f"--port {port}: cannot be used ({error}); leave it out or choose another one") from None
+    desks.worker.warm_up()
     try:
         yield local
     finally:

@@ -5,7 +5,7 @@ const ACTIONS = {
   failed: [],
   stopped: [],
   finished: [["rerun", "Run again with the settings above", "↻"], ["restore", "Use its settings", "⚙"],
-    ["input", "Use the result as input", "⤒"], ["reveal", "Show in its folder", "📂"], ["remove", "Delete", "✕"]],
+    ["input", "Use the result as input", "⤒"], ["reveal", "Show in its folder", "↗"], ["remove", "Delete", "✕"]],
 };
 ACTIONS.partial = ACTIONS.finished;
 const draw = () => {
