@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 
@@ -41,6 +41,21 @@ def make_sdxl(folder: Path) -> Path:
     return _save(
         folder, "StableDiffusionXLPipeline", parts, ["tokenizer", "tokenizer_2"], force_zeros_for_empty_prompt=True
     )
+
+
+def make_control(folder: Path, checkpoint: Path, *, pickled: bool = False) -> Path:
+    """A ControlNet for that checkpoint; untrained ones add zeros, so its last layers are drawn at random."""
+    unet = UNet2DConditionModel.from_pretrained(checkpoint, subfolder="unet")
+    torch.manual_seed(3)
+    control = ControlNetModel.from_unet(unet)
+    for layer in (
+        *control.controlnet_down_blocks,
+        control.controlnet_mid_block,
+        control.controlnet_cond_embedding.conv_out,
+    ):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    control.save_pretrained(folder, safe_serialization=not pickled)
+    return folder
 
 
 def _unet(cross: int, **extra: Any) -> UNet2DConditionModel:

@@ -84,7 +84,10 @@ def refiner_for(settings: Settings) -> Refiner | None:
     if settings.diffusion.model == "none" or settings.diffusion.strength == 0:
         return None
     return load_refiner(
-        settings.diffusion.model, device=settings.hardware.device, precision=settings.hardware.precision
+        settings.diffusion.model,
+        control=settings.diffusion.control,
+        device=settings.hardware.device,
+        precision=settings.hardware.precision,
     )
 
 

@@ -110,6 +110,16 @@ class Sampling(Group):
         float, _spec("classifier-free guidance; 1 is off and twice as fast", "--guidance", low=1, high=30, step=0.5)
     ] = 1.0
     scheduler: Annotated[Scheduler, _spec("sampling method", "--scheduler")] = "ddim"
+    control_scale: Annotated[
+        float,
+        _spec(
+            "how strongly the ControlNet keeps the structure of the enlarged picture",
+            "--control-scale",
+            low=0,
+            high=2,
+            step=0.05,
+        ),
+    ] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +129,12 @@ class Diffusion(Sampling):
     model: Annotated[
         str, _spec("diffusion model: a name, a folder in diffusers format, a hub id, or none", "--model", "-m")
     ] = "pocket"
+    control: Annotated[
+        str,
+        _spec(
+            "ControlNet that sees the tile itself: a name, a folder in diffusers format, a hub id, or none", "--control"
+        ),
+    ] = "none"
     seed: Annotated[int, _spec("same seed, same picture", "--seed", low=0, high=2**63 - 1, step=1)] = 0
 
     @property

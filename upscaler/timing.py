@@ -86,6 +86,8 @@ def _works(plan: RunPlan, settings: Settings) -> dict[Stage, _Work]:
     pixels = plan.tile.width * plan.tile.height
     views = 2 if diffusion.guidance > 1 else 1
     rate = f"{place} diffusion {diffusion.model}"
+    if diffusion.control != "none" and diffusion.control_scale > 0:
+        rate += f" control {diffusion.control}"
     works[Stage.REFINE] = _Work(rate, len(plan.tiles) * pixels * (diffusion.steps * views + _BESIDE))
     if plan.seam_tiles:
         # how many of the planned pieces `auto` redraws is part of what is learned

@@ -1,15 +1,17 @@
 """Which models there are and where they lie: those that come with the package, and those in the user's folders.
 
 Bundled models are declared in `manifest.toml`; a checkout has it in `weights/`, an installed package in
-`upscaler/bundled/`. The user's models are files (GAN stage) and diffusers folders (diffusion stage) directly inside
-`user_folders()`. Nothing is loaded here, and torch is not needed.
+`upscaler/bundled/`. The user's models are files (GAN stage) and diffusers folders (diffusion models and ControlNets)
+directly inside `user_folders()`. Nothing is loaded here, and torch is not needed.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,10 +27,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Kind = Literal["gan", "diffusion"]
+Kind = Literal["gan", "diffusion", "control"]
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 FOLDER_MARK = "model_index.json"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+"""How models on the hub are called: author/model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,17 @@ def _models_in(folder: Path) -> Iterator[Model]:
     for entry in entries:
         if (entry / FOLDER_MARK).is_file():
             yield Model(name=entry.name, kind="diffusion", path=entry.absolute())
+        elif class_of(entry).startswith("ControlNet"):
+            yield Model(name=entry.name, kind="control", path=entry.absolute())
+
+
+def class_of(folder: Path) -> str:
+    """The class of the single network that a folder in diffusers format holds; empty if it holds none."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        return str(config["_class_name"])
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return ""
 
 
 def get(name_or_path: str | os.PathLike[str], kind: Kind) -> Model:
@@ -148,7 +163,7 @@ def _not_found(wanted: str, kind: Kind, known: list[Model]) -> str:
     names = [candidate.name for candidate in known]
     close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names) or 'none'}"
-    what = "a .safetensors file" if kind == "gan" else "a diffusers folder"
+    what = {"gan": "a .safetensors file", "diffusion": "a diffusers folder", "control": "a ControlNet's folder"}[kind]
     folders = ", ".join(str(folder) for folder in [bundled_folder(), *user_folders()])
     return f"no {kind} model {wanted!r} ({hint}); looked in {folders}; put {what} into the last one or give its path"
 

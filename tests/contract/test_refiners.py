@@ -17,7 +17,7 @@ from upscaler.settings import Sampling, options
 from upscaler.testing import IdentityRefiner, InvertRefiner, NoiseRefiner, ToneShiftRefiner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from checkpoints import make_sd, make_sdxl
+from checkpoints import make_control, make_sd, make_sdxl
 
 FAKES = {kind.__name__: kind for kind in (IdentityRefiner, InvertRefiner, NoiseRefiner, ToneShiftRefiner)}
 SCHEDULERS = next(option.choices for option in options() if option.name == "scheduler")
@@ -28,12 +28,18 @@ def load(kind: str, folder: Path) -> Refiner:
         return FAKES[kind]()
     if kind == "pocket":
         return load_refiner("pocket", device="cpu", precision="float32")
-    make = {"sd1": make_sd, "sdxl": make_sdxl}.get(kind, make_sd)
-    extra = {"sd2": {"prediction": "v_prediction"}, "sd1-tiny-vae": {"vae": "tiny"}}.get(kind, {})
-    return load_refiner(str(make(folder / kind, **extra)), device="cpu", precision="float32")
+    family, _, control = kind.partition("+")
+    make = {"sdxl": make_sdxl}.get(family, make_sd)
+    extra = {"sd2": {"prediction": "v_prediction"}, "sd1-tiny-vae": {"vae": "tiny"}}.get(family, {})
+    model = make(folder / family, **extra)
+    control = str(make_control(folder / "tile", model)) if control else "none"
+    return load_refiner(str(model), control=control, device="cpu", precision="float32")
 
 
-@pytest.fixture(scope="module", params=[*FAKES, "pocket", "sd1", "sd1-tiny-vae", "sd2", "sdxl"])
+@pytest.fixture(
+    scope="module",
+    params=[*FAKES, "pocket", "sd1", "sd1-tiny-vae", "sd2", "sdxl", "sd1+control", "sd2+control", "sdxl+control"],
+)
 def refiner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Refiner:
     return load(request.param, tmp_path_factory.mktemp("checkpoints"))
 
@@ -131,6 +137,34 @@ def test_prompts_matter_only_as_they_should(sd: Refiner) -> None:
     assert refine(sd, [0], negative_prompt="blurry")[0].tobytes() == plain.tobytes()
     guided = refine(sd, [0], guidance=5.0)[0]
     assert np.abs(refine(sd, [0], guidance=5.0, negative_prompt="blurry")[0] - guided).max() > 1e-5
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_a_controlnet_acts_by_its_scale(family: str, guidance: float, tmp_path: Path) -> None:
+    """0 is bit by bit the model without it; then the effect grows, and it is that of the tile which the net sees."""
+    plain = load(family, tmp_path)
+    controlled = load(f"{family}+control", tmp_path)
+    without = refine(plain, [0], guidance=guidance)[0]
+    assert refine(controlled, [0], guidance=guidance, control_scale=0.0)[0].tobytes() == without.tobytes()
+    effects = [
+        float(np.abs(refine(controlled, [0], guidance=guidance, control_scale=scale)[0] - without).mean())
+        for scale in (0.1, 0.5, 1.0)
+    ]
+    assert 1e-4 < effects[0] < effects[1] < effects[2]
+
+    hints: list[np.ndarray] = []
+    control = controlled._parts.control  # type: ignore[attr-defined]
+    hook = control.register_forward_pre_hook(
+        lambda module, args, kwargs: hints.append(kwargs["controlnet_cond"].numpy()), with_kwargs=True
+    )
+    refine(controlled, [2, 0], guidance=guidance, steps=1)
+    hook.remove()
+    assert len(hints) == 1
+    views = 2 if guidance > 1 else 1
+    for hint, tile in zip(hints[0], [TILES[2], TILES[0]] * views):
+        np.testing.assert_allclose(hint.transpose(1, 2, 0), tile, atol=1e-6)
+    assert len(hints[0]) == 2 * views
 
 
 def test_overlapping_tiles_see_the_same_noise() -> None:

@@ -60,6 +60,13 @@ def test_user_models_are_listed_after_the_bundled_ones(folders: Path) -> None:
         (folders / name).write_bytes(b"x" * 10)
     (folders / "painter").mkdir()
     (folders / "painter" / "model_index.json").write_text("{}")
+    for name, config in (
+        ("tile", '{"_class_name": "ControlNetModel"}'),
+        ("unet", '{"_class_name": "UNet"}'),
+        ("x", "["),
+    ):
+        (folders / name).mkdir()
+        (folders / name / "config.json").write_text(config)
     (folders / "no-model").mkdir()
     mine = weights.models()[len(weights.bundled()) :]
     assert [(model.name, model.kind, model.path.name) for model in mine] == [
@@ -67,12 +74,14 @@ def test_user_models_are_listed_after_the_bundled_ones(folders: Path) -> None:
         ("b", "gan", "b.safetensors"),
         ("b", "gan", "b.pth"),
         ("painter", "diffusion", "painter"),
+        ("tile", "control", "tile"),
     ]
     assert not any(model.bundled for model in mine)
-    assert [model.bytes for model in mine] == [10, 10, 10, 2]
+    assert [model.bytes for model in mine] == [10, 10, 10, 2, 34]
     assert weights.find("b", "gan") == folders / "b.safetensors", "safetensors is preferred"
     assert weights.find("b.pth", "gan") == folders / "b.pth"
     assert weights.find("painter", "diffusion") == folders / "painter"
+    assert weights.find("tile", "control") == folders / "tile"
 
 
 def test_folders_in_the_environment_come_first(tmp_path: Path, folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,13 @@ def load_upscaler(name: str = "realesrgan-x4plus", *, device: str = "auto", prec
     return load(name, device=device, precision=precision)
 
 
-def load_refiner(name: str = "pocket", *, device: str = "auto", precision: str = "auto") -> Refiner:
-    """The diffusion model of that name, folder or hub id; see `upscaler.models.checkpoint.load_refiner`."""
+def load_refiner(
+    name: str = "pocket", *, control: str = "none", device: str = "auto", precision: str = "auto"
+) -> Refiner:
+    """The diffusion model of that name, folder or hub id, and a ControlNet for it where one is named.
+
+    See `upscaler.models.checkpoint.load_refiner`.
+    """
     from .checkpoint import load_refiner as load
 
-    return load(name, device=device, precision=precision)
+    return load(name, control=control, device=device, precision=precision)

@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 import json
-import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from .. import weights
-from ..errors import UnsupportedModel, WeightsError, WeightsNotFound
+from ..errors import SettingsError, UnsupportedModel, WeightsError, WeightsNotFound
 from .codec import VaeCodec
+from .control import load_control
 from .device import pick_device, pick_dtype
 from .diffusion import Components, DiffusionRefiner
 from .text import TextEncoder
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
-
-def load_refiner(name: str, *, device: str = "auto", precision: str = "auto") -> DiffusionRefiner:
+def load_refiner(
+    name: str, *, control: str = "none", device: str = "auto", precision: str = "auto"
+) -> DiffusionRefiner:
     """The diffusion model of that name, in that folder, or of that hub id.
 
     Args:
         name: a bundled or installed model, a folder in diffusers format (SD 1.x, 2.x, SDXL, pocket), or `author/model`
             on the hub, which is downloaded once into the hub's cache (safetensors only).
+        control: a ControlNet in the same three ways, or "none"; one without safetensors is read weights-only.
         device, precision: as in `settings.Hardware`.
 
     Raises:
         WeightsNotFound: nothing of that name, and the hub has it not or is out of reach.
         UnsupportedModel: the folder holds another kind of model.
-        SettingsError: there is no such device.
+        SettingsError: there is no such device, or the ControlNet was not made for this model.
     """
     where = pick_device(device)
     dtype = pick_dtype(where, precision)
     folder = _folder(name)
     index = _read_json(folder / weights.FOLDER_MARK)
-    try:
-        parts = (
-            _pocket(folder, where, dtype)
-            if "PocketUNet" in index.get("unet", ())
-            else _diffusers(folder, index, where, dtype)
+    pocket = "PocketUNet" in index.get("unet", ())
+    if pocket and control != "none":
+        raise SettingsError(
+            f"diffusion.control: {name} takes no ControlNet; name a Stable Diffusion model as diffusion.model, or none here"
         )
+    try:
+        parts = _pocket(folder, where, dtype) if pocket else _diffusers(folder, index, where, dtype)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedModel(f"{name}: cannot be loaded as a diffusion model: {reason}") from error
+    if control != "none":
+        network = load_control(control, parts.unet, dtype=dtype)
+        parts = replace(parts, control=_ready(network.to(where), where))
     return DiffusionRefiner(parts, device=where, dtype=dtype, name=folder.name)
 
 
@@ -52,7 +58,7 @@ def _folder(name: str) -> Path:
     try:
         path = weights.find(name, "diffusion")
     except WeightsNotFound:
-        if _HUB_ID.fullmatch(name):
+        if weights.HUB_ID.fullmatch(name):
             return _download(name)
         raise
     if path.is_dir() and (path / weights.FOLDER_MARK).is_file():

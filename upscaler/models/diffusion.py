@@ -23,6 +23,7 @@ from .text import Prompt, TextEncoder
 
 _LARGEST_BATCH = 16
 _FEATURE_MAPS = 60  # full resolution feature maps of the first level's width that a UNet evaluation holds at its peak
+_CONTROL_MAPS = 14  # of these, what a ControlNet hands over
 _DECODER_BYTES = 4 * 256 * 4  # per pixel: four float32 maps of 256 channels, the peak of the SD decoder
 
 
@@ -37,6 +38,8 @@ class Components:
         scheduler: config of the model's own scheduler.
         text: `None` for a model that takes no prompt.
         conditioned: which of the two calls.
+        control: `control(sample, timestep, encoder_hidden_states=..., controlnet_cond=pixels)`, a ControlNet for this
+            UNet whose hint is the picture itself; `None` without one.
         full_strength: a conditioned model mends the picture however little noise there is, so below this strength what
             it changed is faded in, down to nothing at 0.
     """
@@ -46,6 +49,7 @@ class Components:
     scheduler: dict[str, Any]
     text: TextEncoder | None
     conditioned: bool
+    control: Any = None
     full_strength: float = 0.0
 
 
@@ -69,7 +73,8 @@ class DiffusionRefiner:
         """See `Refiner`; on a CPU one tile at a time is as fast as many."""
         width = int(self._parts.unet.config.get("block_out_channels", (320,))[0])
         cells = tile.width * tile.height / self.multiple**2
-        each = cells * width * _FEATURE_MAPS * torch.finfo(self._dtype).bits // 8
+        maps = _FEATURE_MAPS + (_CONTROL_MAPS if self._parts.control is not None else 0)
+        each = cells * width * maps * torch.finfo(self._dtype).bits // 8
         free = free_memory(self._device) * 0.8 - tile.width * tile.height * _DECODER_BYTES
         largest = 1 if self._device.type == "cpu" else _LARGEST_BATCH
         return int(min(max(free, 0) // each, largest))
@@ -95,19 +100,23 @@ class DiffusionRefiner:
         """Evaluate in float32 for a while. An autoencoder that overflowed once would again: it stays in float32."""
         reduced, self._dtype = self._dtype, torch.float32
         self._parts.codec.to(torch.float32)
-        convert(self._parts.unet, torch.float32)
+        networks = [network for network in (self._parts.unet, self._parts.control) if network is not None]
+        for network in networks:
+            convert(network, torch.float32)
         try:
             yield
         finally:
             self._dtype = reduced
-            convert(self._parts.unet, reduced)
+            for network in networks:
+                convert(network, reduced)
 
     @torch.inference_mode()
     def _refine(
         self, tiles: Sequence[Image], boxes: Sequence[Box], sampling: Sampling, seed: int, on_step: OnStep
     ) -> list[Image]:
         codec = self._parts.codec
-        base = torch.cat([codec.encode(self._tensor(tile)) for tile in tiles])
+        pixels = [self._tensor(tile) for tile in tiles]
+        base = torch.cat([codec.encode(tile) for tile in pixels])
         cells = [Box(*(side // self.multiple for side in box)) for box in boxes]
 
         def noise(stream: int) -> torch.Tensor:
@@ -121,7 +130,7 @@ class DiffusionRefiner:
             steps=sampling.steps,
             device=self._device,
         )
-        predict = self._predictor(sampling, base, Size(tiles[0].shape[1], tiles[0].shape[0]))
+        predict = self._predictor(sampling, base, torch.cat(pixels))
         sample = sampler.start(base, noise(0))
         for index, timestep in enumerate(sampler.timesteps):
             output = predict(sampler.scale(sample, timestep), timestep)
@@ -132,10 +141,10 @@ class DiffusionRefiner:
         return [self._image(codec.decode(latents[None])) for latents in sample]
 
     def _predictor(
-        self, sampling: Sampling, base: torch.Tensor, tile: Size
+        self, sampling: Sampling, base: torch.Tensor, pixels: torch.Tensor
     ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         """(sample, timestep) -> the network's output in float32, guided by the prompts where there are any."""
-        unet, text = self._parts.unet, self._parts.text
+        unet, text, control = self._parts.unet, self._parts.text, self._parts.control
         if self._parts.conditioned:
             return lambda sample, timestep: unet(sample, timestep, base)
         assert text is not None
@@ -147,12 +156,26 @@ class DiffusionRefiner:
         if prompts[0].pooled is not None:
             pooled = torch.cat([prompt.pooled.expand(len(base), -1) for prompt in prompts if prompt.pooled is not None])
             # size before cropping, crop, size: each tile is told to be a whole picture
-            ids = torch.tensor([[tile.height, tile.width, 0, 0, tile.height, tile.width]], device=self._device)
+            height, width = pixels.shape[-2:]
+            ids = torch.tensor([[height, width, 0, 0, height, width]], device=self._device)
             added = {"text_embeds": pooled.to(self._dtype), "time_ids": ids.expand(len(pooled), -1).to(self._dtype)}
+
+        prompted = {"encoder_hidden_states": states, "added_cond_kwargs": added}
+        hint = ((pixels + 1) / 2).to(self._dtype).repeat(len(prompts), 1, 1, 1)
+
+        def residuals(inputs: torch.Tensor, timestep: torch.Tensor) -> dict[str, Any]:
+            """What the ControlNet adds to the UNet's skip connections and to its middle."""
+            if control is None or sampling.control_scale == 0:
+                return {}
+            scale = sampling.control_scale
+            down, middle = control(
+                inputs, timestep, controlnet_cond=hint, conditioning_scale=scale, return_dict=False, **prompted
+            )
+            return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
 
         def predict(sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
             inputs = sample.to(self._dtype).repeat(len(prompts), 1, 1, 1)
-            output = unet(inputs, timestep, encoder_hidden_states=states, added_cond_kwargs=added).sample.float()
+            output = unet(inputs, timestep, **prompted, **residuals(inputs, timestep)).sample.float()
             if len(prompts) == 1:
                 return output
             wanted, unwanted = output.chunk(2)
