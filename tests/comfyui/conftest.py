@@ -1,0 +1,96 @@
+"""The real ComfyUI, started for these tests: `COMFYUI_DIR=path/to/ComfyUI make test-comfyui`.
+
+`COMFYUI_PYTHON` is the interpreter that has its requirements and ours; default is the one that runs the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ui.install import install
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    folder = os.environ.get("COMFYUI_DIR")
+    if not folder:
+        pytest.skip("COMFYUI_DIR is not set: no ComfyUI to test against")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def python() -> str:
+    return os.environ.get("COMFYUI_PYTHON", sys.executable)
+
+
+@pytest.fixture(scope="session")
+def models(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models as the host has it, and `diffusers/`, the same checkpoint in the other format."""
+    import torch
+    from checkpoint import make
+    from safetensors.torch import load_file
+
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "checkpoints").mkdir()
+    (folder / "upscale_models").mkdir()
+    make(folder / "diffusers", folder / "checkpoints" / "random.safetensors", program / "comfy" / "sd1_tokenizer")
+    weights = load_file(ROOT / "weights" / "realesr-animevideov3.safetensors")
+    torch.save({name: value.float() for name, value in weights.items()}, folder / "upscale_models" / "compact.pth")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(models, tmp_path_factory.mktemp("base"))
+
+
+def make_base(models: Path, folder: Path) -> Path:
+    """A folder for the host's data, with the pictures that workflows load."""
+    import PIL.Image
+
+    for name in ("custom_nodes", "input", "output", "user"):
+        (folder / name).mkdir()
+    (folder / "models").symlink_to(models)
+    with PIL.Image.open(ROOT / "examples" / "photo.png") as photo:
+        photo = photo.convert("RGB")
+        photo.save(folder / "input" / "photo512.png")
+        photo.crop((128, 128, 384, 384)).save(folder / "input" / "photo256.png")
+        photo.crop((300, 200, 401, 277)).save(folder / "input" / "odd.png")
+        round_ = PIL.Image.radial_gradient("L").resize((128, 96))
+        faded = photo.crop((200, 200, 328, 296))
+        faded.putalpha(round_)
+        faded.save(folder / "input" / "alpha.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def host(program: Path, python: str, base: Path) -> Iterator[object]:
+    from host import Host
+
+    install("comfyui", base)
+    server = Host(program, python, base)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def clone(program: Path, python: str, models: Path, tmp_path: Path) -> Iterator[object]:
+    from host import Host
+
+    if not (ROOT / ".git").is_dir() or shutil.which("git") is None:
+        pytest.skip("this is no git checkout")
+    base = make_base(models, tmp_path)
+    subprocess.run(["git", "clone", "--quiet", ROOT, base / "custom_nodes" / "upscaler"], check=True)
+    server = Host(program, python, base)
+    yield server
+    server.close()
