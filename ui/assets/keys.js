@@ -10,6 +10,7 @@ document.addEventListener("paste", (event) => {
   event.preventDefault();
   const transfer = new DataTransfer();
   for (const file of files) transfer.items.add(file);
-  const field = document.querySelector("#paste input[type=file]");
+  let field = document.querySelector("#paste"); // Gradio puts the field before its button
+  while (field && !field.matches("input[type=file]")) field = field.previousElementSibling;
   if (field) { field.files = transfer.files; field.dispatchEvent(new Event("change", { bubbles: true })); }
 });

@@ -1,0 +1,382 @@
+"""The app in a real browser, as a person uses it, with the bundled weights."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from upscaler.cli import main
+from upscaler.files import read_settings
+
+from .conftest import running_app
+
+pytestmark = pytest.mark.slow
+
+OpenPage = Callable[..., Any]
+
+
+def drop(page: Any, *paths: Path) -> None:
+    """Choose pictures, and wait until the app has read them."""
+    page.set_input_files("#input input[type=file]", [str(path) for path in paths])
+    page.wait_for_selector("#facts:not(:empty)", state="attached")
+    page.wait_for_function("document.querySelector('#viewer .picture').src.startsWith('data:')")
+
+
+def scale(page: Any, factor: float) -> None:
+    """Choose how much larger the result is."""
+    field = page.locator("#scale input[type=number]")
+    field.fill(str(factor))
+    field.blur()
+
+
+def choose(page: Any, preset: str) -> None:
+    page.click(f"[data-preset={preset}]")
+    page.wait_for_selector(f"[data-preset={preset}][aria-checked=true]")
+
+
+def status(page: Any) -> str:
+    return page.inner_text("#status .prose, #status .html-container >> nth=0")
+
+
+def finish(page: Any, seconds: float = 120) -> str:
+    """Wait for the end of the run; what is said then."""
+    page.wait_for_function(
+        "/is finished|was stopped|failed/.test(document.querySelector('#status').innerText)", timeout=seconds * 1000
+    )
+    return status(page)
+
+
+def download(page: Any, folder: Path) -> Path:
+    page.wait_for_selector("#download:visible")
+    with page.expect_download() as waiting:
+        page.click("#download")
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    return path
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_a_picture_from_drop_to_download(open_page: OpenPage, small_photo: Path, tmp_path: Path) -> None:
+    page = open_page()
+    drop(page, small_photo)
+    facts = page.inner_text("#facts")
+    assert "160 × 128" in facts
+    assert "sRGB" in facts
+    assert "8 bit" in facts
+    choose(page, "fast")
+    scale(page, 4)
+    page.wait_for_function("document.querySelector('#plan').innerText.includes('640 × 512')")
+    assert "tiles of" in page.inner_text("#plan")
+    page.click("#run")
+    seen, canvases, outlined = set(), set(), 0
+    for _ in range(600):
+        text = status(page)
+        seen.add(text)
+        canvases.add(page.get_attribute("#viewer .picture", "src"))
+        outlined += page.locator("#viewer .working").count()
+        if "is finished" in text:
+            break
+        time.sleep(0.1)
+    told = " | ".join(seen)
+    assert re.search(r"Refining · tile \d/\d · .*\d+%", told), told
+    assert "is finished" in told
+    assert len(canvases) >= 3  # the input, the enlarged picture, at least one state with refined tiles
+    assert outlined
+    page.wait_for_selector("#slider img")
+    sizes = page.eval_on_selector_all("#slider img", "images => images.map(i => [i.naturalWidth, i.naturalHeight])")
+    assert [640, 512] in sizes
+    assert len({tuple(size) for size in sizes}) == 1
+    result = download(page, tmp_path)
+    with Image.open(result) as image, Image.open(small_photo) as source:
+        assert image.size == (640, 512)
+        assert image.info["icc_profile"] == source.info["icc_profile"]
+        assert image.getexif()[0x013B] == "A. Author"
+    stored = read_settings(result)
+    assert stored is not None
+    assert stored["gan"]["model"] == "realesr-animevideov3"
+
+    again = tmp_path / "cli" / result.name
+    again.parent.mkdir()
+    assert main(["run", str(small_photo), "-o", str(again), "--preset", "fast", "--scale", "4", "-q"]) == 0
+    assert again.read_bytes() == result.read_bytes()
+
+
+def test_stop_in_the_middle_of_a_tile(open_page: OpenPage, small_photo: Path, tmp_path: Path) -> None:
+    page = open_page()
+    drop(page, small_photo)
+    choose(page, "texture")
+    scale(page, 8)
+    before = page.locator("#strip .item").count()
+    page.click("#run")
+    page.wait_for_function("/Refining · tile [2-9]/.test(document.querySelector('#status').innerText)")
+    page.wait_for_function("/step/.test(document.querySelector('#status').innerText)")
+    begin = time.monotonic()
+    page.click("#stop")
+    page.wait_for_function("/Stopping|was stopped/.test(document.querySelector('#status').innerText)", timeout=1000)
+    answered = time.monotonic() - begin
+    assert "was stopped" in finish(page, 10)
+    assert answered < 1
+    page.wait_for_function(f"document.querySelectorAll('#strip .item').length > {before}")
+    assert page.locator("#strip .item").first.get_attribute("class") == "item partial shown"
+    kept = download(page, tmp_path)
+    assert "partial" in kept.name
+    with Image.open(kept) as image:
+        assert image.size == (1280, 1024)
+        assert np.asarray(image.convert("L")).std() > 10  # a picture, not black tiles
+
+
+def test_a_previewed_area_equals_that_part_of_the_result(
+    open_page: OpenPage, small_photo: Path, tmp_path: Path
+) -> None:
+    page = open_page()
+    drop(page, small_photo)
+    choose(page, "fast")
+    scale(page, 8)
+    frame = page.locator("#viewer .picture").bounding_box()
+    page.mouse.move(frame["x"] + frame["width"] * 0.45, frame["y"] + frame["height"] * 0.40)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + frame["width"] * 0.60, frame["y"] + frame["height"] * 0.55, steps=4)
+    page.mouse.up()
+    page.wait_for_selector("#preview:enabled")
+    region = page.eval_on_selector(
+        "#viewer .region", "r => ['left', 'top', 'width', 'height'].map(k => parseFloat(r.style[k]) / 100)"
+    )
+    page.click("#preview")
+    finish(page)
+    page.wait_for_selector("#slider img")
+    page.wait_for_timeout(500)
+    found = page.eval_on_selector_all(
+        "#slider img",
+        """images => Promise.all(images.map(async i => {
+            const blob = await (await fetch(i.src)).blob();
+            return [i.naturalWidth, i.naturalHeight, await new Promise(done => {
+                const reader = new FileReader(); reader.onload = () => done(reader.result); reader.readAsDataURL(blob); })];
+        }))""",
+    )
+    shown = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("RGB")).astype(int)
+        for *_, uri in found
+    ]
+    page.click("#run")
+    finish(page)
+    whole = pixels(download(page, tmp_path))
+    left, top = int(region[0] * 1280), int(region[1] * 1024)
+    height, width = shown[0].shape[:2]
+    assert abs(width - region[2] * 1280) <= 2
+    part = whole[top : top + height, left : left + width]
+    differences = [int(np.abs(candidate - part).max()) for candidate in shown]
+    assert min(differences) <= 1
+    assert max(differences) > 8  # the other one is the original
+
+
+def test_two_pages_never_mix(open_page: OpenPage, small_photo: Path, tmp_path: Path) -> None:
+    other = tmp_path / "second.png"
+    with Image.open(small_photo) as photo:
+        photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT).crop((0, 0, 96, 128)).save(other)
+    first, second = open_page(), open_page()
+    for page, path in ((first, small_photo), (second, other)):
+        drop(page, path)
+        choose(page, "fast")
+        scale(page, 2)
+    first.click("#run")
+    second.click("#run")
+    assert "hills" in finish(first)
+    assert "second" in finish(second)
+    sizes = []
+    for page in (first, second):
+        with Image.open(download(page, tmp_path)) as image:
+            sizes.append(image.size)
+    assert sizes == [(320, 256), (192, 256)]
+
+
+def test_files_that_are_no_pictures(open_page: OpenPage, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    bomb = tmp_path / "bomb.png"
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    end = b"IEND"
+    bomb.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in (chunk, end)
+        )
+    )
+    page = open_page()
+    for path, words in ((broken, "damaged"), (bomb, "3600 megapixels")):
+        page.set_input_files("#input input[type=file]", str(path))
+        page.wait_for_function(f"document.querySelector('#message')?.innerText.includes({json.dumps(words)})")
+        message = page.inner_text("#message")
+        assert path.name in message
+        assert str(tmp_path) not in message
+        assert "/" not in message.replace("…/", "")
+        page.click("#run")  # nothing to run: said, not started
+        page.wait_for_function("document.querySelector('#message').innerText.includes('no picture')")
+        page.reload()
+        page.wait_for_selector("#viewer .nothing")
+
+
+def test_the_sliders_and_their_numbers_follow_each_other(open_page: OpenPage) -> None:
+    page = open_page()
+    strength, creativity = page.locator("#strength input"), page.locator("#creativity input[type=number]")
+    assert (strength.input_value(), creativity.input_value()) == ("0.25", "50")
+    creativity.fill("80")
+    creativity.blur()
+    page.wait_for_function("document.querySelector('#strength input').value === '0.64'")
+    strength.fill("0.09")
+    strength.blur()
+    page.wait_for_function("document.querySelector('#creativity input[type=number]').value === '30'")
+    structure = page.locator("#structure input[type=number]")
+    structure.fill("40")
+    structure.blur()
+    page.wait_for_function("document.querySelector('#consistency input').value === '0.4'")
+    assert page.locator("#control_scale input").input_value() == "0.4"
+
+
+def test_keys_and_paste(open_page: OpenPage, small_photo: Path) -> None:
+    page = open_page()
+    data = base64.b64encode(small_photo.read_bytes()).decode()
+    page.evaluate(
+        """data => {
+            const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "pasted.png", { type: "image/png" }));
+            document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true }));
+        }""",
+        data,
+    )
+    page.wait_for_function("document.querySelector('#facts').innerText.includes('160 × 128')")
+    choose(page, "texture")
+    scale(page, 8)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function("/Refining/.test(document.querySelector('#status').innerText)")
+    canvas = page.get_attribute("#viewer .picture", "src")
+    page.locator("#viewer .stage").focus()
+    page.keyboard.down("Space")
+    assert page.get_attribute("#viewer .picture", "src") != canvas
+    page.keyboard.up("Space")
+    page.keyboard.press("Escape")
+    assert "was stopped" in finish(page, 20)
+
+
+def test_history_survives_a_restart_and_gives_settings_back(
+    open_page: OpenPage, small_photo: Path, tmp_path: Path
+) -> None:
+    with running_app(tmp_path / "home") as first:
+        page = open_page(first.url)
+        drop(page, small_photo)
+        choose(page, "fast")
+        scale(page, 1.5)
+        page.click("#run")
+        finish(page)
+        result = download(page, tmp_path)
+        page.goto("about:blank")
+    with running_app(tmp_path / "home") as again:
+        page = open_page(again.url)
+        page.wait_for_selector("#strip .item.finished")
+        page.click("#strip .item .face")
+        page.wait_for_selector("#slider img")
+        page.click("#strip [data-action=restore]")
+        page.wait_for_function("document.querySelector('#scale input[type=number]').value === '1.5'")
+        scale(page, 3)
+        choose(page, "photo")
+        drop(page, result)  # an output of ours brings its settings along
+        page.wait_for_function("document.querySelector('#scale input[type=number]').value === '1.5'")
+        assert "restored" in page.inner_text("#facts")
+        page.click("#strip [data-action=input]")
+        page.wait_for_function("document.querySelector('#facts').innerText.includes('240 × 192')")
+        page.click("#strip [data-action=remove]")
+        page.wait_for_function("document.querySelectorAll('#strip .item').length === 0")
+        page.goto("about:blank")
+
+
+def test_several_pictures_in_a_row(open_page: OpenPage, small_photo: Path, tmp_path: Path) -> None:
+    paths = []
+    for number in range(3):
+        paths.append(tmp_path / f"row{number}.png")
+        with Image.open(small_photo) as photo:
+            photo.crop((number * 8, 0, number * 8 + 64, 64)).save(paths[-1])
+    page = open_page()
+    drop(page, *paths)
+    assert "3 pictures" in page.inner_text("#facts")
+    choose(page, "fast")
+    scale(page, 2)
+    page.click("#run")
+    page.wait_for_function(
+        "['row0', 'row1', 'row2'].every(name => [...document.querySelectorAll('#strip .item.finished b')].some(b => b.innerText === name))"
+    )
+
+
+def test_own_presets(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page()
+    page.click("#advanced > button, #advanced .label-wrap")
+    page.click("text=My presets")
+    page.locator("#strength input").fill("0.4")
+    page.locator("#strength input").blur()
+    page.fill("#preset-name input, #preset-name textarea", "my-look")
+    page.click("#preset-save")
+    page.wait_for_selector("[data-preset=my-look]")
+    page.wait_for_selector("#preset-export:enabled")
+    with page.expect_download() as waiting:
+        page.click("#preset-export")
+    exported = tmp_path / "exported.json"
+    waiting.value.save_as(exported)
+    values = json.loads(exported.read_text())
+    assert values["values"] == {"strength": 0.4}
+    page.click("#preset-delete")
+    page.wait_for_function("!document.querySelector('[data-preset=my-look]')")
+    page.set_input_files("#preset-import input[type=file]", str(exported))
+    page.wait_for_selector("[data-preset=my-look]")
+    choose(page, "fast")
+    choose(page, "my-look")
+    page.wait_for_function("document.querySelector('#strength input').value === '0.4'")
+    exported.write_text(json.dumps({**values, "name": "../evil"}))
+    page.set_input_files("#preset-import input[type=file]", str(exported))
+    page.wait_for_function("document.querySelector('#message')?.innerText.includes('not allowed')")
+    page.click("#preset-delete")
+
+
+@pytest.mark.parametrize("width", [1440, 1024, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits(open_page: OpenPage, small_photo: Path, width: int, scheme: str) -> None:
+    page = open_page(width=width, color_scheme=scheme)
+    drop(page, small_photo)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for selector in ("#input", "#presets", "#creativity", "#run", "#viewer .picture", "#strip"):
+        box = page.locator(selector).bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width + 1
+
+
+def test_nobody_gets_in_without_the_password(browser: Any, tmp_path: Path) -> None:
+    with running_app(tmp_path / "closed", "--listen", "--auth", "ann:correct horse") as closed:
+        page = browser.new_page()
+        page.goto(closed.url)
+        page.wait_for_selector("input[type=password]")
+        assert page.locator("#run").count() == 0
+        fields = page.locator("form input, .form input, input")
+        fields.nth(0).fill("ann")
+        page.fill("input[type=password]", "wrong")
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(1500)
+        assert page.locator("#run").count() == 0
+        page.fill("input[type=password]", "correct horse")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#run")
+        page.close()
