@@ -17,15 +17,23 @@ from upscaler.settings import Sampling, options
 from upscaler.testing import IdentityRefiner, InvertRefiner, NoiseRefiner, ToneShiftRefiner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "hosts"))
+import comfyui
 from checkpoints import make_control, make_sd, make_sdxl
 
 FAKES = {kind.__name__: kind for kind in (IdentityRefiner, InvertRefiner, NoiseRefiner, ToneShiftRefiner)}
+COMFYUI = {
+    "ComfyUI": comfyui.refiner,
+    "ComfyUI, ancestral, fixed padding": lambda: comfyui.refiner(sampler="euler_ancestral", ring=16),
+}
 SCHEDULERS = next(option.choices for option in options() if option.name == "scheduler")
 
 
 def load(kind: str, folder: Path) -> Refiner:
     if kind in FAKES:
         return FAKES[kind]()
+    if kind in COMFYUI:
+        return COMFYUI[kind]()
     if kind == "pocket":
         return load_refiner("pocket", device="cpu", precision="float32")
     family, _, control = kind.partition("+")
@@ -38,7 +46,18 @@ def load(kind: str, folder: Path) -> Refiner:
 
 @pytest.fixture(
     scope="module",
-    params=[*FAKES, "pocket", "sd1", "sd1-tiny-vae", "sd2", "sdxl", "sd1+control", "sd2+control", "sdxl+control"],
+    params=[
+        *FAKES,
+        *COMFYUI,
+        "pocket",
+        "sd1",
+        "sd1-tiny-vae",
+        "sd2",
+        "sdxl",
+        "sd1+control",
+        "sd2+control",
+        "sdxl+control",
+    ],
 )
 def refiner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Refiner:
     return load(request.param, tmp_path_factory.mktemp("checkpoints"))

@@ -20,6 +20,7 @@ class HostUpscaler:
     """An `Upscaler` over a network that lies in the device's memory only while it is used.
 
     Attributes:
+        gan: the network.
         watcher: told of each step before the engine is, at once.
     """
 
@@ -31,7 +32,7 @@ class HostUpscaler:
         self.scale = network.scale
         self.halo = network.halo
         self.watcher: OnStep = lambda step, of: None
-        self._network = network
+        self.gan = network
         self._patcher = patcher
 
     def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
@@ -47,14 +48,14 @@ class HostUpscaler:
             if self._patcher is not None:
                 model_management.load_models_gpu([self._patcher], memory_required=need, force_full_load=True)
             else:
-                model_management.free_memory(need, self._network.device)
-            self._network.network.model.to(self._network.device)
-            return self._network(image, on_step=step)
+                model_management.free_memory(need, self.gan.device)
+            self.gan.network.model.to(self.gan.device)
+            return self.gan(image, on_step=step)
 
     def release(self) -> None:
         """Give the device's memory back."""
         if self._patcher is None:
-            self._network.network.model.to("cpu")
+            self.gan.network.model.to("cpu")
 
 
 def connected(model: Any) -> HostUpscaler:

@@ -19,13 +19,13 @@ HOST = {
     "negative": "negative",
     "scheduler": "sampler_name and scheduler",
     "model": "model",
+    "control": "the ControlNet nodes",
+    "control_scale": "the ControlNet nodes",
     "device": "the host's own choice",
     "precision": "the host's own choice",
 }
-"""Settings that are not inputs of their own, and what of the host stands for them; so does SaveImage for `output.*`, and
-the ControlNet nodes for `control.*`."""
+"""Settings that are not inputs of their own, and what of the host stands for them; for `output.*` it is SaveImage."""
 
-_HOST_GROUPS = ("output", "control")
 _OFF = "None"
 
 
@@ -104,7 +104,7 @@ def row(name: str) -> Option:
 
 def offered() -> list[Option]:
     """The options that the node for a whole run has inputs for."""
-    return [option for option in options() if option.name not in HOST and option.group not in _HOST_GROUPS]
+    return [option for option in options() if option.name not in HOST and option.group != "output"]
 
 
 def names(option: Option) -> tuple[str, ...]:
