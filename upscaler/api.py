@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from . import pipeline
 from .events import Event, Finished, Notice
-from .files import Source, load
+from .files import Source, load, size_in_header
 from .geometry import Box, Size
 from .image import Picture
 from .models import load_refiner, load_upscaler
@@ -101,9 +101,10 @@ def plan(image: Source | Size, settings: Settings | None = None, **options: Any)
     from . import weights
 
     settings = (settings or Settings()).but(**options)
-    size, alpha = image, False
-    if not isinstance(size, Size):
-        picture = load(size, max_pixels=settings.output.pixel_limit)
+    alpha = False
+    size = image if isinstance(image, Size) else size_in_header(image, max_pixels=settings.output.pixel_limit)
+    if size is None:
+        picture = load(cast("Source", image), max_pixels=settings.output.pixel_limit)
         size, alpha = picture.size, picture.alpha is not None
     scale, halo = 0, 0
     if settings.gan.model != "none":

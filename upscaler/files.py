@@ -21,6 +21,7 @@ from .errors import ImageError
 from .geometry import Size
 from .image import Picture
 from .metadata import KEY, MAX_EXIF, Exif, settings_in
+from .metadata import read as read_description
 from .opening import allowing, one_line, open_header, stream_of, told_apart
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Pillow.Image | NDArray[Any] | Picture"
@@ -72,6 +73,24 @@ def load(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
         origin["format"] = "JPEG" if image.format == "MPO" else image.format
         with allowing(image.width * image.height):
             return decode(image, again=lambda: open_header(stream, max_pixels), **origin)
+
+
+def size_in_header(source: Source, *, max_pixels: int = MAX_PIXELS) -> Size | None:
+    """The size that `load` would give, where the head of a file tells it and that the picture is opaque; else `None`.
+
+    Raises:
+        ImageError: missing, empty, too large, or not a picture.
+    """
+    if not isinstance(source, (str, os.PathLike, bytes)):
+        return None
+    with stream_of(source) as (stream, name), told_apart(name):
+        image = open_header(stream, max_pixels)
+        if image.format == "TIFF" or image.mode not in ("L", "RGB", "CMYK") or "transparency" in image.info:
+            return None
+        _check_input(name, image.width, image.height, max_pixels)
+        with allowing(image.width * image.height):  # a PNG may hold EXIF behind the pixels, which Pillow then reads
+            turned = read_description(image, []).orientation > 4
+        return Size(image.height, image.width) if turned else Size(image.width, image.height)
 
 
 def save(

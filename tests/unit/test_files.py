@@ -517,6 +517,37 @@ def test_orientation_is_applied_exactly_once(tmp_path: Path, orientation: int, k
         assert parsed(again)[0][0x010F] == "Camera & Co"
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 8])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P"])
+def test_the_size_in_the_header_is_that_of_the_picture(kind: str, orientation: int, mode: str, tmp_path: Path) -> None:
+    if kind == "JPEG" and mode in ("RGBA", "P"):
+        pytest.skip("JPEG has no such mode")
+    data = encoded(Pillow.fromarray(samples(3)).convert(mode), kind, exif=exif_block(orientation))
+    (tmp_path / "picture").write_bytes(data)
+    size = files.size_in_header(tmp_path / "picture")
+    assert size == files.size_in_header(data)
+    if kind != "TIFF" and mode in ("RGB", "L"):
+        assert size == load(data).size
+    else:
+        assert size in (None, load(data).size)
+
+
+def test_the_header_is_enough_where_the_pixels_are_missing_and_limits_hold(tmp_path: Path) -> None:
+    data = encoded(Pillow.fromarray(samples(3, height=300, width=400)), "JPEG")
+    assert files.size_in_header(data[: len(data) // 3]) == Size(400, 300)
+    assert files.size_in_header(load(data)) is None
+    with pytest.raises(ImageError, match=r"400x300 is 0 megapixels, above the limit"):
+        files.size_in_header(data, max_pixels=1000)
+    for wrong in (b"", b"no picture", tmp_path / "missing.jpg"):
+        with pytest.raises(ImageError):
+            files.size_in_header(wrong)
+    plain, chunk = encoded(Pillow.fromarray(samples(3)), "PNG"), b"eXIf" + exif_block(6)[6:]
+    late = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    turned = plain[:-12] + late + plain[-12:]
+    assert files.size_in_header(turned) == load(turned).size == Size(23, 31)
+
+
 def test_orientation_of_a_16_bit_tiff(tmp_path: Path) -> None:
     array = samples(3, 16)
     for name, planes, config in (("a.tif", array, "contig"), ("b.tif", np.moveaxis(array, 2, 0), "separate")):
