@@ -150,6 +150,8 @@ def sampler_object(name):
 
 
 class KSampler:
+    """comfy/samplers.py"""
+
     SCHEDULERS = ("simple", "normal")
     SAMPLERS = ("euler", "euler_ancestral", "ddim")
 
