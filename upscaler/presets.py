@@ -51,13 +51,15 @@ class Preset:
         return settings.but(**{**defaults, **self.values})
 
 
+# Chosen by eye, and on three photographs that no model was trained on, reduced to a quarter: PSNR, and energy of the finest
+# detail over that of the original. photo 30.5, 0.61; texture 30.1, 0.76; faithful 31.3, 0.20; fast 31.3, 0.20.
 _BUILTIN = (
     Preset("photo", "Photo", "For photographs: real detail, calm edges, true colours.", {}, True),
     Preset(
         "art",
         "Art",
         "For paintings and illustrations: clean strokes, and paper or canvas kept.",
-        {"gan": "realesrgan-x4plus-anime", "strength": 0.15, "wavelet_denoise": 1.0},
+        {"gan": "realesrgan-x4plus-anime", "strength": 0.15},
         True,
     ),
     Preset(
@@ -70,21 +72,21 @@ _BUILTIN = (
     Preset(
         "texture",
         "Texture",
-        "More invented detail: fur, leaves, stone and cloth gain the most.",
-        {"strength": 0.5, "steps": 4, "seam_strength": 0.4, "wavelet_denoise": 0.0},
+        "The crispest: fur, leaves, stone and cloth, with more of it invented.",
+        {"strength": 0.1, "seam_strength": 0.1, "wavelet_denoise": 0.0},
         True,
     ),
     Preset(
         "faithful",
         "Faithful",
-        "Nothing is added that the input does not hint at.",
-        {"wavelet_denoise": 1.0, "seam_strength": 0.1, "strength": 0.15},
+        "The least invented: nearest to the original by measure, and softer than Photo.",
+        {"gan": "realesr-animevideov3", "steps": 4, "wavelet_denoise": 1.0},
         True,
     ),
     Preset(
         "fast",
         "Fast",
-        "A quick look, several times as fast as the others.",
+        "A quick look, in a fraction of the time.",
         {"gan": "realesr-animevideov3", "steps": 1, "seams": "none"},
         True,
     ),
