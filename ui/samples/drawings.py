@@ -58,7 +58,13 @@ def eye(side: int = 128) -> Image.Image:
     ink([(0.30, 0.77), (0.50, 0.82), (0.74, 0.76)], 0.016)
     ink([(0.20, 0.33), (0.50, 0.235), (0.82, 0.32)], 0.012, "#8a5a58")
     ink([(0.16, 0.21), (0.48, 0.115), (0.88, 0.21)], 0.045, "#5b2f2a")
-    for x, drop, lean in ((0.02, 0.78, 0.10), (0.20, 0.40, 0.10), (0.44, 0.30, 0.06), (0.66, 0.44, -0.02), (0.86, 0.92, -0.03)):
+    for x, drop, lean in (
+        (0.02, 0.78, 0.10),
+        (0.20, 0.40, 0.10),
+        (0.44, 0.30, 0.06),
+        (0.66, 0.44, -0.02),
+        (0.86, 0.92, -0.03),
+    ):
         left = _curve([(x - 0.10, -0.02), (x + lean * 0.2 - 0.03, drop * 0.55), (x + lean, drop)], 40)
         right = _curve([(x + lean, drop), (x + lean * 0.6 + 0.09, drop * 0.5), (x + 0.13, -0.02)], 40)
         fill([*left, *right], "#b4543a")
@@ -90,7 +96,9 @@ def painting(photograph: Image.Image, side: int = 256, seed: int = 4) -> Image.I
             reach = brush * random.uniform(1.0, 2.2)
             dx, dy = math.cos(angle) * reach, math.sin(angle) * reach
             light = random.normal(0, 7)
-            colour = tuple(int(value) for value in np.clip(colours[y, x] * 1.04 + light + random.normal(0, 3, 3), 0, 255))
+            colour = tuple(
+                int(value) for value in np.clip(colours[y, x] * 1.04 + light + random.normal(0, 3, 3), 0, 255)
+            )
             pen.line([(x - dx, y - dy), (x + dx, y + dy)], fill=colour, width=brush)
             for end in (-1, 1):
                 centre = (x + end * dx, y + end * dy)
@@ -106,7 +114,7 @@ def _along_edges(image: Image.Image, radius: int) -> np.ndarray:
     coarse = image.width // radius, image.height // radius
     even, odd = (
         np.asarray(
-            Image.fromarray(part.astype(np.float32))
+            Image.fromarray(np.asarray(part, np.float32))
             .resize(coarse, Image.Resampling.BOX)
             .resize(image.size, Image.Resampling.BILINEAR)
         )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 import upscaler
@@ -30,11 +29,11 @@ def sources() -> dict[str, Image.Image]:
     dogs = Image.open(CHECKOUT / "tests" / "data" / "friends.jpg").convert("RGB")
     return {
         "photo": _around(photograph, 297, 232),
-        "art": _around(painting(photograph), 186, 132),
+        "art": _around(painting(photograph), 138, 150),
         "anime": eye(SIDE // FACTOR),
         "texture": _around(photograph, 452, 260),
-        "faithful": _around(photograph, 140, 70),
-        "fast": _around(dogs, 130, 130),
+        "faithful": _around(photograph, 380, 205),
+        "fast": _around(dogs, 240, 196),
     }
 
 
