@@ -57,7 +57,15 @@ HOSTS = {
         plugins="custom_nodes",
         pack=".",
         parts=("__init__.py", "comfyui"),
-        root=("__init__.py", "LICENSE", "pyproject.toml", "requirements.txt", "examples/*"),
+        root=(
+            "__init__.py",
+            "LICENSE",
+            "pyproject.toml",
+            "requirements.txt",
+            "examples/*.json",
+            "examples/*.jpg",
+            "examples/api/*",
+        ),
     ),
     "webui": Host(
         title="a WebUI (AUTOMATIC1111 or Forge)",
@@ -184,7 +192,7 @@ def _files(key: str, host: Host) -> Iterator[tuple[str, Path]]:
         yield from _below(UI / key / "root", Path())
     root = UI / "root" if (UI / "root").is_dir() else UI.parent
     for pattern in host.root:
-        found = sorted(root.glob(pattern))
+        found = [path for path in sorted(root.glob(pattern)) if path.is_file()]
         if not found:
             raise UpscalerError(f"{root / pattern} is missing; reinstall upscaler")
         yield from ((path.relative_to(root).as_posix(), path) for path in found)

@@ -188,7 +188,7 @@ def sample_custom(
 class Model:
     """comfy/model_patcher.py: `ModelPatcher`."""
 
-    def __init__(self, patch_size: Any = None, context: int = 768) -> None:
+    def __init__(self, patch_size: Any = None, context: int | None = 768) -> None:
         self.load_device = torch.device("cpu")
         self.model_options: dict[str, Any] = {}
         network = SimpleNamespace() if patch_size is None else SimpleNamespace(patch_size=patch_size)

@@ -116,6 +116,11 @@ def test_tiles_fit_the_patches_of_a_transformer(patch: Any, multiple: int) -> No
     assert comfyui.refiner(comfyui.Model(patch)).multiple == multiple
 
 
+@pytest.mark.parametrize(("context", "side"), [(768, 512), (1024, 768), (2048, 1024), (None, 1024)])
+def test_tiles_are_what_the_model_was_trained_on(context: int | None, side: int) -> None:
+    assert comfyui.part("refiner").native_tile(comfyui.Model(context=context)) == side
+
+
 # noise ------------------------------------------------------------------------------------------------------------------
 
 

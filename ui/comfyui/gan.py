@@ -34,6 +34,7 @@ class HostUpscaler:
         self.watcher: OnStep = lambda step, of: None
         self.gan = network
         self._patcher = patcher
+        self._placed = True
 
     def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
         """See `Upscaler`."""
@@ -50,12 +51,14 @@ class HostUpscaler:
             else:
                 model_management.free_memory(need, self.gan.device)
             self.gan.network.model.to(self.gan.device)
+            self._placed = True
             return self.gan(image, on_step=step)
 
     def release(self) -> None:
         """Give the device's memory back."""
-        if self._patcher is None:
+        if self._patcher is None and self._placed:
             self.gan.network.model.to("cpu")
+            self._placed = False
 
 
 def connected(model: Any) -> HostUpscaler:

@@ -19,7 +19,7 @@ from . import inputs as table
 from .gan import HostUpscaler, bundled, connected
 from .grid import draw_grid
 from .pictures import Array, layer_of, resized, sample_of, to_picture, to_tensor
-from .refiner import HostRefiner, Inputs
+from .refiner import HostRefiner, Inputs, native_tile
 from .running import Bar, mend, run, shown, units_of
 
 CATEGORY = "image/upscaling/tiled diffusion"
@@ -77,10 +77,6 @@ def _host_inputs(given: dict[str, Any], settings: Settings) -> Inputs:
     return Inputs(**{name: given[name] for name in names}, **custom, whole=whole)
 
 
-def _native_tile(given: dict[str, Any]) -> int:
-    return Inputs.native_tile.fget(_host_inputs(given, Settings()))  # type: ignore[misc]
-
-
 def _mask(given: dict[str, Any], index: int) -> Array | None:
     mask = given.get("mask")
     return None if mask is None else layer_of(sample_of(mask, index)[None])
@@ -98,10 +94,16 @@ def _batch(pictures: list[Picture], image: torch.Tensor) -> torch.Tensor:
     return torch.stack([to_tensor(picture, alpha=image.shape[3] == 4) for picture in pictures])
 
 
+def _upscaler(model: Any, gan: str) -> HostUpscaler | None:
+    if model is not None:
+        return connected(model)
+    return None if gan == "none" else bundled(gan)
+
+
 def _upscale(given: dict[str, Any], image: torch.Tensor, upscaler: HostUpscaler | None, **fixed: Any) -> torch.Tensor:
     """The batch of images through the engine, one by one."""
     size = _size(image)
-    settings = table.settings_of(given, size, native_tile=_native_tile(given), **fixed)
+    settings = table.settings_of(given, size, native_tile=native_tile(given["model"]), **fixed)
     host = _host_inputs(given, settings)
     scale, halo = (upscaler.scale, upscaler.halo) if upscaler else (0, 0)
     plan = plan_run(size, settings, scale=scale, halo=halo, multiple=host.multiple)
@@ -155,11 +157,7 @@ class Upscale(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: torch.Tensor, upscale_model: Any = None, gan: str = _GAN, **given: Any) -> io.NodeOutput:
-        if upscale_model is not None:
-            upscaler = connected(upscale_model)
-        else:
-            upscaler = bundled(gan) if gan != "none" else None
-        return io.NodeOutput(_upscale(given, image, upscaler))
+        return io.NodeOutput(_upscale(given, image, _upscaler(upscale_model, gan)))
 
 
 class Refine(io.ComfyNode):
@@ -253,7 +251,7 @@ class SeamFix(io.ComfyNode):
         size = _size(image)
         if reference is None and given.get("seam_fix_mode", "Auto") == "Auto":
             given["seam_fix_mode"] = "Band Pass"  # all joints: nothing says which of them stand out
-        settings = table.settings_of(given, size, native_tile=_native_tile(given), scale=1.0)
+        settings = table.settings_of(given, size, native_tile=native_tile(given["model"]), scale=1.0)
         host = _host_inputs(given, settings)
         bar = Bar({Stage.SEAMS: 1.0}, len(image))
         results: list[Picture] = []

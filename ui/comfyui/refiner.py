@@ -58,11 +58,10 @@ class Inputs:
         patch = getattr(self.model.get_model_object("diffusion_model"), "patch_size", None) or 1
         return self.cell * int(patch[-1] if isinstance(patch, (tuple, list)) else patch)
 
-    @property
-    def native_tile(self) -> int:
-        """Side of the pictures that the model was trained on: 512 for SD 1.x, 768 for SD 2.x, 1024 for later ones."""
-        context = self.model.model.model_config.unet_config.get("context_dim")
-        return {768: 512, 1024: 768}.get(context, 1024)
+
+def native_tile(model: Any) -> int:
+    """Side of the pictures that the model was trained on: 512 for SD 1.x, 768 for SD 2.x, 1024 for later ones."""
+    return {768: 512, 1024: 768}.get(model.model.model_config.unet_config.get("context_dim"), 1024)
 
 
 class HostRefiner:
