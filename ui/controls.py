@@ -55,12 +55,14 @@ def control(option: Option, value: Any = None, **more: Any) -> Any:
 def read(option: Option, value: Any) -> Any:
     """The option's value from what its widget, or a request without one, holds.
 
-    An empty field is `None` where that is allowed and the default elsewhere; a choice may be given by its index where
-    the choices are words.
+    An empty field, or a 0, is `None` where that is allowed, and an empty field is the default elsewhere; a choice may
+    be given by its index where the choices are words.
 
     Raises:
         SettingsError: not an allowed value.
     """
+    if option.optional and value == 0:
+        return None
     if value is None or (value == "" and option.kind is not str):
         return None if option.optional else option.default
     if option.choices and option.kind is str and isinstance(value, int) and 0 <= value < len(option.choices):

@@ -127,7 +127,7 @@ def report(error: BaseException, settings: Settings | None) -> str:
 def scrubbed(text: str) -> str:
     """The text with each absolute path reduced to its last part."""
     text = text.replace(str(Path.home()), "~")
-    return re.sub(r"(?:[A-Za-z]:\\|~?/|\\\\)(?:[^\s'\":;,()<>|]+[/\\])+", "…/", text)
+    return re.sub(r"(?<![\w.])(?:[A-Za-z]:\\|~?/|\\\\)(?:[^\s'\":;,()<>|]+[/\\])+", "…/", text)
 
 
 def _profile_name(icc: bytes) -> str:

@@ -41,7 +41,8 @@ def add_endpoints(form: Form, desks: Desks) -> None:
             gr.Number(512, precision=0, label="of the picture"),
             gr.Number(512, precision=0, label="of the picture"),
         )
-        widgets = {name: control(option) for name, option in form.table.items()}
+        # a field that may be left out needs a value that says so
+        widgets = {name: control(option, 0 if option.optional else None) for name, option in form.table.items()}
         button = gr.Button()
 
     def settings_of(preset: str, values: dict[str, Any]) -> Settings:

@@ -109,7 +109,7 @@ def open_page(browser: Any, app: App) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(viewport={"width": width, "height": 1000}, accept_downloads=True, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(30_000)
         page.on("request", lambda request: wrong.append(request.url) if _elsewhere(request.url) else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on(

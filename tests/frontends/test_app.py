@@ -340,13 +340,15 @@ def test_own_presets(open_page: OpenPage, tmp_path: Path) -> None:
     assert values["values"] == {"strength": 0.4}
     page.click("#preset-delete")
     page.wait_for_function("!document.querySelector('[data-preset=my-look]')")
-    page.set_input_files("#preset-import input[type=file]", str(exported))
+    importing = page.locator("#preset-import").locator("xpath=preceding::input[@type='file'][1]")
+    importing.set_input_files(str(exported))
     page.wait_for_selector("[data-preset=my-look]")
     choose(page, "fast")
     choose(page, "my-look")
     page.wait_for_function("document.querySelector('#strength input').value === '0.4'")
-    exported.write_text(json.dumps({**values, "name": "../evil"}))
-    page.set_input_files("#preset-import input[type=file]", str(exported))
+    evil = tmp_path / "evil.json"
+    evil.write_text(json.dumps({**values, "name": "../evil"}))
+    importing.set_input_files(str(evil))
     page.wait_for_function("document.querySelector('#message')?.innerText.includes('not allowed')")
     page.click("#preset-delete")
 
@@ -370,13 +372,11 @@ def test_nobody_gets_in_without_the_password(browser: Any, tmp_path: Path) -> No
         page.goto(closed.url)
         page.wait_for_selector("input[type=password]")
         assert page.locator("#run").count() == 0
-        fields = page.locator("form input, .form input, input")
-        fields.nth(0).fill("ann")
-        page.fill("input[type=password]", "wrong")
-        page.keyboard.press("Enter")
-        page.wait_for_timeout(1500)
-        assert page.locator("#run").count() == 0
-        page.fill("input[type=password]", "correct horse")
-        page.keyboard.press("Enter")
+        for password in ("wrong", "correct horse"):
+            page.locator("input:not([type=password])").first.fill("ann")
+            page.fill("input[type=password]", password)
+            with page.expect_response("**/login") as answer:
+                page.click("button:has-text('Login')")
+            assert answer.value.ok == (password == "correct horse")
         page.wait_for_selector("#run")
         page.close()

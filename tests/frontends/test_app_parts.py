@@ -1,0 +1,420 @@
+"""The parts of the app, without a browser and without weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+gradio = pytest.importorskip("gradio")
+
+from ui import app as page_module  # noqa: E402 - after it is known that Gradio is there
+from ui import describe, form, jobs  # noqa: E402
+from ui.app import build  # noqa: E402
+from ui.desk import Desks, Input, Page  # noqa: E402
+from ui.history import History, convert, file_name  # noqa: E402
+from ui.jobs import Job, State, Worker  # noqa: E402
+from ui.pictures import LiveView, enlarged_crop, fitted, reduced  # noqa: E402
+from upscaler.errors import OutOfMemory, SettingsError, UpscalerError  # noqa: E402
+from upscaler.events import Progress, Stage  # noqa: E402
+from upscaler.files import load, read_settings  # noqa: E402
+from upscaler.geometry import Box, Size  # noqa: E402
+from upscaler.image import Picture  # noqa: E402
+from upscaler.resample import resample  # noqa: E402
+from upscaler.settings import Settings, options  # noqa: E402
+from upscaler.testing import IdentityRefiner, InvertRefiner, NearestUpscaler  # noqa: E402
+
+SMALL = Settings.of(scale=2, tile="64", overlap=16, feather=8, seams="none", batch=1)
+
+
+class SlowRefiner(IdentityRefiner):
+    """Takes a moment for each step."""
+
+    def __call__(self, tiles: Any, *, on_step: Any, sampling: Any, **rest: Any) -> Any:
+        def slowly(step: int, of: int) -> None:
+            time.sleep(0.05)
+            on_step(step, of)
+
+        return super().__call__(tiles, on_step=slowly, sampling=sampling, **rest)
+
+
+@pytest.fixture
+def photo(tmp_path: Path, rng: np.random.Generator) -> Path:
+    path = tmp_path / "my photo.png"
+    Image.fromarray(rng.integers(0, 256, (80, 96, 3), np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(jobs, "upscaler_for", lambda settings: NearestUpscaler(scale=2))
+    monkeypatch.setattr(jobs, "refiner_for", lambda settings: SlowRefiner())
+    found = Worker()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def desks(worker: Worker, tmp_path: Path) -> Any:
+    found = Desks(tmp_path / "history", worker)
+    yield found
+    found.close()
+
+
+def wait(*wanted: Job) -> None:
+    for _ in range(400):
+        if all(job.state.over for job in wanted):
+            return
+        time.sleep(0.025)
+    raise AssertionError([job.state for job in wanted])
+
+
+# settings as widgets
+
+
+def test_every_setting_has_a_widget_and_comes_back_from_it() -> None:
+    with gradio.Blocks():
+        made = form.Form()
+        made.look()
+        made.size()
+        made.advanced()
+    assert set(made.widgets) | set(form.LEFT_OUT) == {option.name for option in options()}
+    assert set(made.widgets) == set(made.table)
+    settings = Settings.of(
+        strength=0.31, width=777, seams="band", seed=12345678901, format="tiff", bit_depth=16, prompt="a hill"
+    )
+    updates = made.updates(settings)
+    values = [updates.get(field, field.value) for field in made.fields]
+    assert made.settings(values) == settings
+    assert made.settings([field.value for field in made.fields]) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("by", "values", "target"),
+    [
+        ("Factor", {"scale": 3, "width": 99}, {"scale": 3}),
+        ("Width × height", {"width": 640, "height": None}, {"width": 640}),
+        ("Width × height", {"width": 640, "height": 480}, {"width": 640, "height": 480}),
+        ("Megapixels", {"megapixels": 2.5, "scale": 2}, {"megapixels": 2.5}),
+        ("Print", {"print": (25.4, None, 300)}, {"width": 3000}),
+    ],
+)
+def test_ways_to_say_a_size(by: str, values: dict[str, Any], target: dict[str, Any]) -> None:
+    with gradio.Blocks():
+        made = form.Form()
+        made.look()
+        made.size()
+        made.advanced()
+    width, height, dpi = values.pop("print", (None, None, None))
+    given = [by, width, height, dpi, *(values.get(name, made.widgets[name].value) for name in made.table)]
+    assert made.settings(given) == Settings.of(**target)
+
+
+@pytest.mark.parametrize("by", ["Width × height", "Megapixels", "Print"])
+def test_a_size_that_is_not_filled_in_is_said(by: str) -> None:
+    with gradio.Blocks():
+        made = form.Form()
+        made.look()
+        made.size()
+        made.advanced()
+    given = [by, None, None, 300, *(made.widgets[name].value for name in made.table)]
+    with pytest.raises(SettingsError, match="fill in"):
+        made.settings(given)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../pocket", "stabilityai/sd-turbo", ""])
+def test_only_names_of_models_that_are_there_come_through(name: str) -> None:
+    for kind in ("gan", "model", "control"):
+        with pytest.raises(SettingsError, match="choose one of"):
+            form.checked_model(kind, name)
+
+
+# jobs
+
+
+def test_jobs_run_one_at_a_time_in_their_order(worker: Worker, photo: Path) -> None:
+    order: list[str] = []
+    running: list[int] = []
+
+    def note(job: Job) -> None:
+        order.append(job.name)
+
+    submitted = [worker.submit(Job(photo, name, SMALL, done=note)) for name in "abc"]
+    assert worker.ahead(submitted[2]) == 2
+    while not all(job.state.over for job in submitted):
+        running.append(sum(job.state is State.RUNNING for job in submitted))
+        time.sleep(0.01)
+    assert order == ["a", "b", "c"]
+    assert max(running) == 1
+
+
+def test_a_waiting_job_is_taken_out_at_once(worker: Worker, photo: Path) -> None:
+    first, second = (worker.submit(Job(photo, name, SMALL)) for name in "ab")
+    second.stop()
+    assert second.state is State.STOPPED
+    wait(first)
+    assert first.state is State.FINISHED
+    assert second.started == 0
+
+
+def test_a_stopped_job_keeps_what_was_finished(worker: Worker, photo: Path) -> None:
+    kept: list[Picture | None] = []
+    job = worker.submit(Job(photo, "a", SMALL, done=lambda job: kept.append(job.picture)))
+    while job.progress is None or job.progress.stage is not Stage.REFINE or job.progress.done < 2:
+        time.sleep(0.005)
+    job.stop()
+    wait(job)
+    assert job.state is State.STOPPED
+    assert kept[0] is not None
+    assert kept[0].size == Size(192, 160)
+    assert job.picture is None  # not in memory any more
+
+
+def test_a_failing_job_says_why_and_the_next_one_runs(
+    worker: Worker, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(settings: Settings) -> Any:
+        raise OutOfMemory("a tile of 512x512 does not fit; set tiles.tile to 256")
+
+    monkeypatch.setattr(jobs, "refiner_for", fail)
+    bad = worker.submit(Job(photo, "bad", SMALL))
+    wait(bad)
+    assert bad.state is State.FAILED
+    assert describe.cause_and_remedy(bad.error) == ("A tile of 512x512 does not fit.", "Set tiles.tile to 256.")
+    monkeypatch.setattr(jobs, "refiner_for", lambda settings: IdentityRefiner())
+    good = worker.submit(Job(photo, "good", SMALL))
+    wait(good)
+    assert good.state is State.FINISHED
+
+
+def test_models_stay_loaded_as_long_as_they_are_the_same(
+    worker: Worker, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(
+        jobs, "upscaler_for", lambda settings: loaded.append(settings.gan.model) or NearestUpscaler(scale=2)
+    )
+    wait(
+        *[
+            worker.submit(Job(photo, "a", SMALL.but(gan=name)))
+            for name in ("realesrgan-x4plus", "realesrgan-x4plus", "realesr-animevideov3")
+        ]
+    )
+    assert loaded == ["realesrgan-x4plus", "realesr-animevideov3"]
+
+
+# what is kept
+
+
+def test_history(desks: Desks, photo: Path, tmp_path: Path) -> None:
+    desk = desks.desk(None, "page")
+    (job,) = desk.start([Input.of(photo)], SMALL)
+    wait(job)
+    assert job.state is State.FINISHED, job.error
+    again = History(desk.history.folder)  # as after a restart
+    (entry,) = again.entries()
+    assert (entry.name, entry.size, entry.complete) == ("my photo", Size(192, 160), True)
+    assert entry.result_path.name == "my photo-large.png"
+    assert entry.source_path.read_bytes() == photo.read_bytes()
+    assert read_settings(entry.result_path) == SMALL.to_dict() == entry.settings
+    before, after = entry.pair()
+    with Image.open(before) as one, Image.open(after) as other:
+        assert one.size == other.size == (192, 160)
+    assert convert(entry, "png", tmp_path) == entry.result_path
+    with Image.open(convert(entry, "webp", tmp_path)) as other:
+        assert other.format == "WEBP"
+    assert not list(desk.history.folder.glob(".*"))  # no drafts left
+    again.remove("../../etc")
+    again.remove(entry.id)
+    assert again.entries() == []
+
+
+def test_a_damaged_history_is_no_reason_to_fail(tmp_path: Path) -> None:
+    for number, text in enumerate(("", "[]", '{"name": 3}', "{" * 9999)):
+        folder = tmp_path / f"{number:032x}"
+        folder.mkdir()
+        (folder / "entry.json").write_text(text)
+    assert History(tmp_path).entries() == []
+
+
+def test_a_result_that_cannot_be_written_fails_and_leaves_nothing(desks: Desks, photo: Path) -> None:
+    desk = desks.desk(None, "page")
+    (job,) = desk.start([Input.of(photo)], SMALL.but(format="jpeg", bit_depth=16))
+    wait(job)
+    assert job.state is State.FAILED
+    assert "8 bits" in str(job.error)
+    assert list(desk.history.folder.iterdir()) == []
+
+
+def test_each_user_has_a_desk_and_each_page_is_its_own(worker: Worker, tmp_path: Path) -> None:
+    desks = Desks(tmp_path / "history", worker)
+    assert desks.desk("ann", "1") is desks.desk("ann", "2")
+    assert desks.desk("ann", "1") is not desks.desk("bob", "1")
+    assert desks.page("1") is desks.page("1") is not desks.page("2")
+    public = Desks(None, worker)
+    assert public.desk(None, "1") is not public.desk(None, "2")
+    assert not str(public.desk(None, "1").history.folder).startswith(str(tmp_path / "history"))
+    for used in (desks, public):
+        used.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [("../../etc/passwd", "_.._etc_passwd"), ("a:b*?", "a_b_"), ("", "picture"), ("é…", "é…"), ("x" * 300, "x" * 100)],
+)
+def test_names_of_files(name: str, clean: str) -> None:
+    assert file_name(name) == clean
+
+
+def test_an_output_of_ours_brings_its_settings(photo: Path, tmp_path: Path) -> None:
+    load(photo).save(tmp_path / "made.png", settings_json=SMALL.to_json())
+    assert Input.of(tmp_path / "made.png").settings == SMALL
+    assert Input.of(photo).settings is None
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    assert Input.of(broken).error is not None
+
+
+# pictures
+
+
+def test_the_growing_canvas_shows_what_is_there(photograph: Any) -> None:
+    picture = Picture(photograph)
+    view = LiveView()
+    view.start(picture, Size(2048, 2048))
+    first = view.uri()
+    assert view.uri() is first  # encoded once
+    canvas = np.zeros((2048, 2048, 3), np.float32)
+    live = Picture(canvas)
+    view.show(Progress(stage=Stage.REFINE, done=0, total=4, boxes=(Box(0, 0, 1024, 1024),), picture=live))
+    canvas[:1024, 1024:] = 1
+    view.show(Progress(stage=Stage.REFINE, done=1, total=4, boxes=(Box(1024, 0, 2048, 1024),), picture=live))
+    shown = np.asarray(view._image)
+    assert shown.shape == (1024, 1024, 3)
+    assert shown[:512, 512:].min() == 255
+    assert shown[512:].max() == 0
+    assert view.boxes == [[0.5, 0.0, 1.0, 0.5]]
+    view.show(Progress(stage=Stage.REFINE, done=4, total=4, boxes=(Box(0, 0, 8, 8),), picture=live))
+    assert view.boxes == []
+
+
+def test_a_crop_is_that_part_of_the_whole_enlargement(photograph: Any) -> None:
+    size, box = Size(1300, 1111), Box(411, 37, 700, 345)
+    whole = np.clip(resample(photograph, size), 0, 1)[box.slices] * 255
+    found = np.asarray(enlarged_crop(Picture(photograph), size, box)).astype(float)
+    assert np.abs(found - whole).max() < 1.01
+    assert np.abs(found - whole).mean() < 0.3
+
+
+def test_small_copies_keep_the_shape_and_the_tone(photograph: Any) -> None:
+    assert fitted(Size(8000, 2000), 1000) == Size(1000, 250)
+    assert fitted(Size(300, 200), 1000) == Size(300, 200)
+    small = np.asarray(reduced(Picture(photograph), 64)).astype(float)
+    assert small.shape == (64, 64, 3)
+    assert abs(small.mean() - photograph.mean() * 255) < 1
+
+
+# words
+
+
+def test_messages_carry_no_private_paths() -> None:
+    home = str(Path.home())
+    for text in (
+        f"{home}/pictures/a.png: damaged; save it again",
+        "/tmp/gradio/0a1b/a.png: damaged; save it again",
+        r"C:\Users\ann\a.png: damaged; save it again",
+    ):
+        cause, remedy = describe.cause_and_remedy(UpscalerError(text))
+        assert "a.png: damaged." in cause
+        assert not any(word in cause for word in ("gradio", "Users", "pictures", home))
+        assert remedy == "Save it again."
+    try:
+        raise ValueError("wrong")
+    except ValueError as error:
+        told = describe.report(error, Settings.of(prompt="my secret"))
+    assert "ValueError: wrong" in told
+    assert '"strength": 0.25' in told
+    assert "my secret" not in told
+    assert str(Path(__file__).parent) not in told
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3.2, "3 s"), (65, "1:05 min"), (7380, "2:03 h")])
+def test_durations(seconds: float, words: str) -> None:
+    assert describe.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("region", "box"),
+    [
+        ((0, 0, 1, 1), Box(0, 0, 100, 50)),
+        ((0.505, 0.5, 0.512, 0.6), Box(50, 25, 52, 30)),
+        ((0.999, 0.999, 1, 1), Box(99, 49, 100, 50)),
+    ],
+)
+def test_a_marked_area_covers_what_it_touches(region: Any, box: Box) -> None:
+    assert page_module._in_pixels(region, Size(100, 50)) == box
+
+
+@pytest.mark.parametrize("region", [None, [], [0, 0, 1], [1, 1, 0, 0], ["a", 0, 1, 1], {"left": 0}])
+def test_an_area_that_is_none(region: Any) -> None:
+    assert page_module.show.fractions(region) is None
+
+
+def test_nothing_of_the_page_is_told_twice(desks: Desks, photo: Path) -> None:
+    page = Page()
+    assert page.new("status", "a")
+    assert not page.new("status", "a")
+    assert page.new("status", "b")
+
+
+def test_the_page_builds_for_a_public_server_too(worker: Worker) -> None:
+    public = Desks(None, worker)
+    blocks = build(public, local=False)
+    named = {function.api_name for function in blocks.fns.values() if function.api_visibility == "public"}
+    assert named == {"upscale", "plan", "list_models", "cancel"}
+    public.close()
+
+
+# the command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--listen"], "--auth USER:PASSWORD"),
+        (["--listen", "--auth", "ann"], "give USER:PASSWORD"),
+        (["--listen", "--auth", ":x"], "give USER:PASSWORD"),
+    ],
+)
+def test_the_app_does_not_listen_to_everybody_by_mistake(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from upscaler.cli import main
+
+    assert main(["ui", "--no-browser", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_the_inverted_tile_is_what_the_history_holds(
+    desks: Desks, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the app writes is what the engine made: the same pixels as a run without the app."""
+    from upscaler.api import run
+    from upscaler.events import Finished
+
+    monkeypatch.setattr(jobs, "refiner_for", lambda settings: InvertRefiner())
+    settings = SMALL.but(wavelet_color=0, wavelet_denoise=0, consistency=0, dither=False)
+    desk = desks.desk(None, "page")
+    (job,) = desk.start([Input.of(photo)], settings)
+    wait(job)
+    *_, last = run(photo, settings, upscaler=NearestUpscaler(scale=2), refiner=InvertRefiner())
+    assert isinstance(last, Finished)
+    expected = dataclasses.replace(last.picture).to_pil(dither=False)
+    (entry,) = desk.history.entries()
+    with Image.open(entry.result_path) as made:
+        assert np.array_equal(np.asarray(made), np.asarray(expected))
