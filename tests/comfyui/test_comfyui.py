@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import subprocess
 import sys
@@ -50,6 +52,23 @@ def refine(picture: str = "photo256.png", **inputs: Any) -> Workflow:
 def succeeded(run: Run) -> Run:
     assert run.ended == "execution_success", run.of("execution_error")
     return run
+
+
+def test_the_stand_in_has_the_hosts_signatures(program: Path) -> None:
+    """The arguments of every function that the ordinary tests stand in for, in the host's order."""
+    sys.path.insert(0, str(ROOT / "tests" / "hosts"))
+    import comfyui
+
+    for file, stand_ins in comfyui.HOST_FILES.items():
+        theirs: dict[str, list[str]] = {}
+        for node in ast.parse((program / file).read_text("utf-8")).body:
+            for inner in node.body if isinstance(node, ast.ClassDef) else [node]:
+                if isinstance(inner, ast.FunctionDef):
+                    name = inner.name if inner is node else f"{node.name}.{inner.name}"  # type: ignore[union-attr]
+                    theirs[name] = [argument.arg for argument in inner.args.args if argument.arg != "self"]
+        for name, stand_in in stand_ins.items():
+            ours = [argument for argument in inspect.signature(stand_in).parameters if argument != "self"]
+            assert ours == theirs[name][: len(ours)], f"{file}: {name}"
 
 
 def test_the_nodes_are_there(host: Host) -> None:

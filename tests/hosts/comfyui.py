@@ -1,7 +1,7 @@
 """A small stand-in for ComfyUI: the part of its modules that the nodes use, with the host's signatures and order.
 
-Written from the public interface of ComfyUI 0.3.64; `HOST_FILES` says where each name lives. Its "model" is a small
-function of the latents, the level of noise and the conditioning, so that each of them is seen in the result.
+Written from the public interface of ComfyUI 0.3.64; `HOST_FILES` says where each name lives, and the tests against the
+real host compare the signatures. Its "model" is a small function of the latents, the level of noise and the conditioning, so that each of them is seen in the result.
 """
 
 from __future__ import annotations
@@ -19,31 +19,6 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 PACK = "comfyui_pack_under_test"
-
-HOST_FILES = {
-    "comfy/sample.py": ["fix_empty_latent_channels", "sample_custom"],
-    "comfy/samplers.py": ["sampler_object", "KSAMPLER.__init__", "KSAMPLER.sample", "KSampler.__init__"],
-    "comfy/k_diffusion/sampling.py": ["sample_euler", "sample_euler_ancestral", "sample_dpmpp_sde"],
-    "comfy/model_management.py": [
-        "throw_exception_if_processing_interrupted",
-        "interrupt_current_processing",
-        "get_torch_device",
-        "free_memory",
-        "get_free_memory",
-        "get_total_memory",
-        "load_models_gpu",
-    ],
-    "comfy/model_patcher.py": [
-        "ModelPatcher.get_model_object",
-        "ModelPatcher.memory_required",
-        "ModelPatcher.model_size",
-    ],
-    "comfy/sd.py": ["VAE.encode", "VAE.decode", "VAE.spacial_compression_encode"],
-    "comfy/controlnet.py": ["ControlBase.set_cond_hint", "ControlBase.set_previous_controlnet", "ControlBase.copy_to"],
-    "comfy/utils.py": ["ProgressBar.__init__", "ProgressBar.update_absolute"],
-    "comfy_api/latest/_io.py": ["Schema", "ComfyNode", "NodeOutput"],
-    "comfy_api/latest/_ui.py": ["PreviewImage.__init__", "PreviewText.__init__"],
-}
 
 
 class InterruptProcessingException(Exception):
@@ -70,7 +45,7 @@ class Management(types.ModuleType):
     def get_torch_device(self):
         return torch.device("cpu")
 
-    def free_memory(self, memory_required, device, keep_loaded=(), for_dynamic=False):
+    def free_memory(self, memory_required, device, keep_loaded=()):
         return []
 
     def get_free_memory(self, dev=None, torch_free_too=False):
@@ -285,6 +260,53 @@ class ProgressBar:
     def update_absolute(self, value, total=None, preview=None):
         self.shown.append((value, total, preview))
         type(self).on_update()
+
+
+HOST_FILES: dict[str, dict[str, Any]] = {
+    "comfy/sample.py": {"sample_custom": sample_custom},
+    "comfy/samplers.py": {
+        "sampler_object": sampler_object,
+        "KSAMPLER.__init__": KSAMPLER.__init__,
+        "KSAMPLER.sample": KSAMPLER.sample,
+        "KSampler.__init__": KSampler.__init__,
+    },
+    "comfy/k_diffusion/sampling.py": {
+        "sample_euler": sample_euler,
+        "sample_euler_ancestral": sample_euler_ancestral,
+    },
+    "comfy/model_management.py": {
+        name: getattr(Management, name)
+        for name in (
+            "interrupt_current_processing",
+            "throw_exception_if_processing_interrupted",
+            "get_torch_device",
+            "free_memory",
+            "get_free_memory",
+            "get_total_memory",
+            "load_models_gpu",
+        )
+    },
+    "comfy/model_patcher.py": {
+        "ModelPatcher.get_model_object": Model.get_model_object,
+        "ModelPatcher.memory_required": Model.memory_required,
+        "ModelPatcher.model_size": Model.model_size,
+    },
+    "comfy/sd.py": {
+        "VAE.encode": VAE.encode,
+        "VAE.decode": VAE.decode,
+        "VAE.spacial_compression_encode": VAE.spacial_compression_encode,
+    },
+    "comfy/controlnet.py": {
+        "ControlBase.set_cond_hint": ControlBase.set_cond_hint,
+        "ControlBase.set_previous_controlnet": ControlBase.set_previous_controlnet,
+        "ControlBase.copy_to": ControlBase.copy_to,
+        "ControlNet.copy": ControlBase.copy,
+    },
+    "comfy/utils.py": {
+        "ProgressBar.__init__": ProgressBar.__init__,
+        "ProgressBar.update_absolute": ProgressBar.update_absolute,
+    },
+}
 
 
 # comfy_api/latest -------------------------------------------------------------------------------------------------------
