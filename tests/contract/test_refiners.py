@@ -19,12 +19,14 @@ from upscaler.testing import IdentityRefiner, InvertRefiner, NoiseRefiner, ToneS
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "hosts"))
 import comfyui
+import webui
 from checkpoints import make_control, make_sd, make_sdxl
 
 FAKES = {kind.__name__: kind for kind in (IdentityRefiner, InvertRefiner, NoiseRefiner, ToneShiftRefiner)}
-COMFYUI = {
+HOSTS = {
     "ComfyUI": comfyui.refiner,
     "ComfyUI, ancestral, fixed padding": lambda: comfyui.refiner(sampler="euler_ancestral", ring=16),
+    "WebUI": webui.refiner,
 }
 SCHEDULERS = next(option.choices for option in options() if option.name == "scheduler")
 
@@ -32,8 +34,8 @@ SCHEDULERS = next(option.choices for option in options() if option.name == "sche
 def load(kind: str, folder: Path) -> Refiner:
     if kind in FAKES:
         return FAKES[kind]()
-    if kind in COMFYUI:
-        return COMFYUI[kind]()
+    if kind in HOSTS:
+        return HOSTS[kind]()
     if kind == "pocket":
         return load_refiner("pocket", device="cpu", precision="float32")
     family, _, control = kind.partition("+")
@@ -48,7 +50,7 @@ def load(kind: str, folder: Path) -> Refiner:
     scope="module",
     params=[
         *FAKES,
-        *COMFYUI,
+        *HOSTS,
         "pocket",
         "sd1",
         "sd1-tiny-vae",

@@ -20,6 +20,7 @@ from upscaler.testing import NearestUpscaler
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "hosts"))
 import comfyui
+import webui
 
 torch = pytest.importorskip("torch")
 
@@ -99,6 +100,9 @@ MAKERS: dict[str, tuple[int, Callable[[Path], Upscaler]]] = {
     "Compact x8": (8, random_network("Compact", upscale=8, **COMPACT)),
     "ComfyUI, Compact x2": (2, of_comfyui("Compact", upscale=2, **COMPACT)),
     "ComfyUI, bundled": (4, lambda _: comfyui.part("gan").bundled("realesr-animevideov3")),
+    "WebUI, x2": (2, lambda _: webui.upscaler("Double", 2)),
+    "WebUI, x4 in two runs": (4, lambda _: webui.upscaler("Double", 4)),
+    "WebUI, bundled": (4, lambda _: webui.upscaler("realesr-animevideov3")),
     "ESRGAN x2, folded": (
         2,
         random_network("ESRGAN", num_filters=8, num_blocks=1, in_nc=12, scale=4, shuffle_factor=2),

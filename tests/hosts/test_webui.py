@@ -6,7 +6,7 @@ import asyncio
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,12 @@ def built(ui: Callable[..., Any], *args: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def started() -> Iterator[types.SimpleNamespace]:
-    with webui.host() as host:
-        host.instance = host.script.Script()
-        host.widgets = built(host.instance.ui, True)
-        host.names = [option.name for option in host.form.script_options()]
-        yield host
+def started() -> types.SimpleNamespace:
+    host = webui.host()
+    host.instance = host.script.Script()
+    host.widgets = built(host.instance.ui, True)
+    host.names = [option.name for option in host.form.script_options()]
+    return host
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ import importlib
 import json
 import sys
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -363,40 +362,40 @@ def restart(shared):
     shared.processed, shared.saved = [], []
 
 
-@contextmanager
-def host() -> Iterator[types.SimpleNamespace]:
-    """The fake host and the extension in it: `shared`, `tiles`, `networks`, `form`, `script`, `extras`.
+@cache
+def host() -> types.SimpleNamespace:
+    """The fake host and the extension in it: `shared`, `processing`, `form`, `networks`, `tiles`, `script`, `extras`.
 
     The extension is loaded from the checkout, under the name of the package that carries it in a host.
     """
     here = sys.modules[__name__]
-    double = UpscalerData("Double", "double.pth", Upscaler(), scale=2)
-    upscalers = [UpscalerData("None", None, Upscaler()), double]
+    upscalers = [UpscalerData("None", None, Upscaler()), UpscalerData("Double", "double.pth", Upscaler(), scale=2)]
     shared = _module("shared", device=torch.device("cpu"), sd_upscalers=upscalers)
     restart(shared)
     processing = _module("processing", **{name: getattr(here, name) for name in _PROCESSING})
-    fakes = [
-        shared,
-        processing,
-        _module("devices", device=torch.device("cpu"), torch_gc=torch_gc),
-        _module("images", save_image=save_image),
-        _module("scripts", Script=Script),
-        _module("scripts_postprocessing", ScriptPostprocessing=ScriptPostprocessing),
-    ]
-    modules = types.ModuleType("modules")
-    pack = types.ModuleType(PACK)
+    _module("devices", device=torch.device("cpu"), torch_gc=torch_gc)
+    _module("images", save_image=save_image)
+    _module("scripts", Script=Script)
+    _module("scripts_postprocessing", ScriptPostprocessing=ScriptPostprocessing)
+    pack = sys.modules[PACK] = types.ModuleType(PACK)
     pack.__path__ = [str(ROOT)]
-    before = set(sys.modules)
-    sys.modules.update({"modules": modules, PACK: pack, **{fake.__name__: fake for fake in fakes}})
-    for fake in fakes:
-        setattr(modules, fake.__name__.partition(".")[2], fake)
-    try:
-        loaded = {name: importlib.import_module(f"{PACK}.ui.webui.{name}") for name in _EXTENSION}
-        yield types.SimpleNamespace(shared=shared, processing=processing, **loaded)
-    finally:
-        for name in set(sys.modules) - before:
-            if name.partition(".")[0] in ("modules", PACK):
-                del sys.modules[name]
+    loaded = {name: importlib.import_module(f"{PACK}.ui.webui.{name}") for name in _EXTENSION}
+    return types.SimpleNamespace(shared=shared, processing=processing, **loaded)
+
+
+def refiner() -> Any:
+    """The extension's `Refiner` over a job of three steps."""
+    tiles = host().tiles
+    restart(host().shared)
+    return tiles.HostRefiner(tiles.TileJob.of(StableDiffusionProcessingImg2Img(steps=3, batch_size=4)))
+
+
+def upscaler(name: str, scale: int = 2) -> Any:
+    """The extension's `Upscaler` of that name, by which the host says that it enlarges so many times."""
+    restart(host().shared)
+    (data,) = (data for data in host().shared.sd_upscalers if data.name == "Double")
+    data.scale = scale
+    return host().networks.load(name)
 
 
 _EXTENSION = ("form", "networks", "tiles", "script", "extras")
@@ -411,6 +410,9 @@ _PROCESSING = (
 
 
 def _module(name: str, **content: Any) -> Any:
-    module = types.ModuleType(f"modules.{name}")
+    """A module of the host with that content."""
+    modules = sys.modules.setdefault("modules", types.ModuleType("modules"))
+    module = sys.modules[f"modules.{name}"] = types.ModuleType(f"modules.{name}")
     vars(module).update(content)
+    setattr(modules, name, module)
     return module

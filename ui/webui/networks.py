@@ -55,7 +55,7 @@ class Stoppable:
     def __init__(self, network: Upscaler) -> None:
         self.scale = network.scale
         self.halo = network.halo
-        self._network = network
+        self.gan = network
 
     def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
         def step(done: int, total: int) -> None:
@@ -64,7 +64,7 @@ class Stoppable:
                 on_step(done, total)
 
         stop_if_asked()
-        return self._network(image, on_step=step)
+        return self.gan(image, on_step=step)
 
 
 class HostUpscaler:
