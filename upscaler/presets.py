@@ -129,7 +129,7 @@ def save(name: str, settings: Settings, *, overwrite: bool = False) -> Preset:
     values = {
         option.name: settings.value(option) for option in _look() if settings.value(option) != default.value(option)
     }
-    return store(Preset(name, name.replace("-", " ").replace("_", " ").capitalize(), "", values), overwrite=overwrite)
+    return store(Preset(name, _title(name), "", values), overwrite=overwrite)
 
 
 def store(preset: Preset, *, overwrite: bool = False) -> Preset:
@@ -213,7 +213,7 @@ def _parse(text: str) -> Preset:
     except SettingsError as error:
         raise SettingsError(f"preset {name}: {str(error)[:300]}") from None
     checked = {option.name: settings.value(option) for option in _look() if option.name in given}
-    return Preset(name, title or name.capitalize(), help, checked)
+    return Preset(name, title or _title(name), help, checked)
 
 
 def _read(file: Path) -> Preset:
@@ -234,6 +234,10 @@ def _check_name(name: str) -> None:
         raise SettingsError(
             f"preset name {name[:80]!r}: is not allowed; give up to 40 lower-case letters, digits, - and _{hint}"
         )
+
+
+def _title(name: str) -> str:
+    return re.sub("[-_]+", " ", name).strip().capitalize()
 
 
 def _own_file(name: str) -> Path:

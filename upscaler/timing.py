@@ -21,7 +21,7 @@ from .settings import Settings
 
 _WEIGHT = 0.4  # of the latest run in the exponential mean
 _MOST_RATES = 500
-_BESIDE = 0.5  # encoding, decoding and filtering a tile, in evaluations; measured with pocket on a CPU
+_BESIDE = 0.5  # coding and filtering a tile, in evaluations: 0.2 with pocket, more where an autoencoder works
 
 
 class _Work(NamedTuple):
