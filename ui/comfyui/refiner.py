@@ -160,8 +160,7 @@ class HostRefiner:
         on_step: OnStep,
     ) -> Array:
         inputs, cell = self._inputs, self._inputs.cell
-        model_management.throw_exception_if_processing_interrupted()
-        latents = inputs.vae.encode(torch.from_numpy(tiles))
+        latents = torch.cat([self._encode(tile) for tile in tiles])
         latents = comfy.sample.fix_empty_latent_channels(inputs.model, latents)
         cells = [Box(*(side // cell for side in box)) for box in boxes]
         noise = CanvasNoise(seed, cells, latents.shape, self._device)
@@ -179,14 +178,22 @@ class HostRefiner:
             group.positive,
             group.negative,
             latents,
-            noise_mask=self._noise_mask(cells, masks),
+            noise_mask=self._noise_mask(cells, masks, latents.ndim),
             callback=callback,
             disable_pbar=True,
             seed=seed % 2**64,
         )
+        return np.stack([self._decode(sample, tiles.shape[1:]) for sample in samples])
+
+    def _encode(self, tile: Image) -> torch.Tensor:
+        """Latents of a tile, a batch of one: the host's autoencoders of video take a batch for the frames of one."""
         model_management.throw_exception_if_processing_interrupted()
-        pixels = inputs.vae.decode(samples).float().cpu()
-        return np.ascontiguousarray(pixels.reshape(len(tiles), *tiles.shape[1:3], -1)[..., :3].numpy())
+        return self._inputs.vae.encode(torch.from_numpy(tile)[None])
+
+    def _decode(self, latents: torch.Tensor, shape: tuple[int, ...]) -> Image:
+        model_management.throw_exception_if_processing_interrupted()
+        pixels = self._inputs.vae.decode(latents[None]).float().cpu()
+        return np.ascontiguousarray(pixels.reshape(*shape[:2], -1)[..., :3].numpy())
 
     def _sampler(self, noise: CanvasNoise) -> Any:
         """The host's sampler, with noise of the canvas for each step where it takes noise."""
@@ -217,7 +224,7 @@ class HostRefiner:
     def _mask_under(self, box: Box) -> Array | None:
         return None if self._mask is None else mask_under(self._mask, box, self._canvas)
 
-    def _noise_mask(self, cells: list[Box], masks: list[Array | None]) -> torch.Tensor | None:
+    def _noise_mask(self, cells: list[Box], masks: list[Array | None], dimensions: int) -> torch.Tensor | None:
         """(batch, 1, height, width), 0 in cells that keep what they have; `None` if there are none."""
         if not self._ring and all(mask is None for mask in masks):
             return None
@@ -234,4 +241,5 @@ class HostRefiner:
                 layer[..., box.size.height - self._ring * (box.bottom < end.height) :, :] = 0
                 layer[..., box.size.width - self._ring * (box.right < end.width) :] = 0
             layers.append(layer)
-        return torch.cat(layers)
+        stacked = torch.cat(layers)
+        return stacked if dimensions == 4 else stacked[:, :, None]  # with the dimension of frames

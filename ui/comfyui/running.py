@@ -16,6 +16,7 @@ import PIL.Image
 from comfy import model_management
 
 from ...upscaler import pipeline
+from ...upscaler.blend import to_grid
 from ...upscaler.events import Event, Finished, Notice, Progress, Stage
 from ...upscaler.geometry import Box, Size
 from ...upscaler.image import Image, Picture
@@ -152,6 +153,7 @@ def mend(picture: Picture, reference: Image, settings: Settings, refiner: Refine
         return [keep(tile, crop) if np.isfinite(tile).all() else tile for tile, crop in zip(redrawn, crops)]
 
     if tiles and sampling.strength > 0:
+        to_grid(canvas)
         batch = settings.tiles.batch or max(refiner.batch_size(tiles[0]), 1)
         for item in refine(canvas, plans, redraw, batch=batch, inline=True):
             if isinstance(item, Notice):
