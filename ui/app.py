@@ -73,7 +73,7 @@ class _App:
 
     def _left(self) -> None:
         gr.HTML("<h1>upscaler</h1>", elem_id="title")
-        gr.HTML("<h2>1 · Picture</h2>")
+        gr.HTML("<h2>1 · Picture</h2>", container=False)
         self.files = gr.File(
             file_count="multiple",
             file_types=list(PICTURES),
@@ -100,10 +100,10 @@ class _App:
                 self._presets()
 
     def _presets(self) -> None:
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="ends"):
             self.preset_name = gr.Textbox(label="Name", placeholder="my-look", min_width=120, elem_id="preset-name")
             self.preset_save = gr.Button("Save this look", size="sm", min_width=100, elem_id="preset-save")
-        with gr.Row(equal_height=True):
+        with gr.Row(elem_classes="ends"):
             self.preset_own = gr.Dropdown(own_presets(), label="Saved", value=None, min_width=120, elem_id="preset-own")
             self.preset_export = gr.DownloadButton(
                 "Export", size="sm", min_width=70, elem_id="preset-export", interactive=False
@@ -298,7 +298,7 @@ class _App:
             pass
         elif action == "show":
             page.shown = id
-            update = {self.tabs: gr.Tabs(selected="slider")}
+            update = {**self._no_failure(), self.tabs: gr.Tabs(selected="slider")}
         elif action == "remove":
             desk.history.remove(id)
             page.shown = None if page.shown == id else page.shown

@@ -127,7 +127,7 @@ def report(error: BaseException, settings: Settings | None) -> str:
 def scrubbed(text: str) -> str:
     """The text with each absolute path reduced to its last part."""
     text = text.replace(str(Path.home()), "~")
-    return re.sub(r"(?<![\w.])(?:[A-Za-z]:\\|~?/|\\\\)(?:[^\s'\":;,()<>|]+[/\\])+", "…/", text)
+    return re.sub(r"(?<![\w.])(?:[A-Za-z]:\\|~?/|\\\\)(?:[^\s'\":;,()<>|]+[/\\])+", "", text)
 
 
 def _profile_name(icc: bytes) -> str:
@@ -142,7 +142,9 @@ def _profile_name(icc: bytes) -> str:
 
 def _sentence(text: str) -> str:
     text = text.strip().rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    first = text.split(" ")[0].rstrip(":")
+    start = text[:1].upper() if first.isalpha() else text[:1]  # names of files and settings stay as they are
+    return f"{start}{text[1:]}." if text else ""
 
 
 def _plural(word: str, count: int) -> str:

@@ -129,10 +129,8 @@ class Form:
         """All other settings, group by group."""
         for title, names in _GROUPS:
             with gr.Accordion(title, open=False):
-                for index in range(0, len(names), 2):
-                    with gr.Row():
-                        for name in names[index : index + 2]:
-                            self._add(name)
+                for name in names:
+                    self._add(name)
 
     def _add(self, name: str, **more: Any) -> None:
         if name in _MODELS:

@@ -28,7 +28,7 @@ from .pictures import WHOLE_PIXELS, crop, enlarged_crop, fitted, reduced
 _SUFFIX = {"auto": ".png", "png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
 _THUMB = 256
 _OVERVIEW = 640
-_CROP = 640
+_CROP = 1000
 _JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
 _ID = re.compile(r"[0-9a-f]{32}")
 

@@ -62,7 +62,9 @@ def told_apart(name: str) -> Generator[None, None, None]:
     except MemoryError:
         raise
     except Pillow.UnidentifiedImageError as error:
-        raise ImageError(f"{name}: {error}; allowed are {', '.join(_READ)}") from error
+        known = str(error).startswith("damaged")
+        remedy = "save or download it again" if known else f"allowed are {', '.join(_READ)}"
+        raise ImageError(f"{name}: {error}; {remedy}") from error
     except Exception as error:  # decoders fail in more ways than can be listed
         raise ImageError(f"{name}: damaged or cut off ({one_line(error)}); save or download it again") from error
 

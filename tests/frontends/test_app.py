@@ -224,7 +224,7 @@ def test_files_that_are_no_pictures(open_page: OpenPage, tmp_path: Path) -> None
         message = page.inner_text("#message")
         assert path.name in message
         assert str(tmp_path) not in message
-        assert "/" not in message.replace("…/", "")
+        assert "/" not in message
         page.click("#run")  # nothing to run: said, not started
         page.wait_for_function("document.querySelector('#message').innerText.includes('no picture')")
         page.reload()
