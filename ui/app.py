@@ -21,12 +21,12 @@ from upscaler.planning import RunPlan
 from upscaler.settings import Settings
 
 from . import show
+from .components import component
 from .describe import cause_and_remedy, report
 from .desk import Desk, Desks, Input, Page
 from .endpoints import add_endpoints
 from .form import Form, own_presets, preset_cards
 from .history import convert
-from .html import component
 from .system import PICTURES, pictures_in, reveal
 
 TICK = 0.4

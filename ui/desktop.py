@@ -1,20 +1,44 @@
-"""The app in a window of its own, drawn by the web engine of the system."""
+"""The app in a window of its own, drawn by the web engine of the system.
+
+The window is a process of its own: web engines have crashed beside the libraries of networks, and a crash there must
+not end a run.
+"""
 
 from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.connection import Connection
 
 TITLE = "upscaler"
 
 
 def show_window(url: str) -> str | None:
     """Show the app and come back when its window is closed; or say why there cannot be a window."""
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_window, args=(url, theirs))
+    process.start()
+    theirs.close()
+    try:
+        process.join()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.join()
+        return None
+    if ours.poll():
+        return str(ours.recv())
+    return f"its process ended with {process.exitcode}" if process.exitcode else None
+
+
+def _window(url: str, reason: Connection) -> None:
+    """Show the window until it is closed, in the main thread of its process; or send why it cannot be shown."""
     try:
         import webview
-    except ImportError:
-        return "pywebview is not installed; run: pip install 'upscaler[desktop]'"
-    try:
+
         webview.settings["ALLOW_DOWNLOADS"] = True
         webview.create_window(TITLE, url, width=1360, height=900, min_size=(390, 600))
         webview.start()
+    except ImportError:
+        reason.send("pywebview is not installed; run: pip install 'upscaler[desktop]'")
     except Exception as error:  # every engine fails in its own way, and the browser is there
-        return " ".join(str(error).split())[:200] or type(error).__name__
-    return None
+        reason.send(" ".join(str(error).split())[:200] or type(error).__name__)

@@ -14,8 +14,8 @@ from upscaler.options import Option
 from upscaler.presets import Preset, presets
 from upscaler.settings import Settings, options
 
+from .components import component
 from .controls import control, label, read
-from .html import component
 from .pictures import file_uri
 
 LEFT_OUT = {"overwrite": "the app gives each result a name of its own"}

@@ -63,8 +63,8 @@ def serving(
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
     from .app import build
+    from .components import asset
     from .desk import Desks
-    from .html import asset
     from .jobs import Worker
 
     public = listen and auth is None

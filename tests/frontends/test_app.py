@@ -8,6 +8,7 @@ import json
 import re
 import struct
 import time
+import urllib.request
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -380,3 +381,19 @@ def test_nobody_gets_in_without_the_password(browser: Any, tmp_path: Path) -> No
             assert answer.value.ok == (password == "correct horse")
         page.wait_for_selector("#run")
         page.close()
+
+
+def test_without_a_screen_the_desktop_window_gives_way_to_the_browser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    with running_app(tmp_path / "home", "--desktop") as app:
+        for _ in range(300):
+            told = (app.data / "app.log").read_text()
+            if "no window of its own" in told:
+                break
+            time.sleep(0.1)
+        assert "no window of its own" in told
+        with urllib.request.urlopen(app.url, timeout=20) as answer:  # and it goes on
+            assert answer.status == 200

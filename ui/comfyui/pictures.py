@@ -15,6 +15,8 @@ from ...upscaler.resample import resample
 
 Array = NDArray[np.float32]
 
+_HAIR = np.float32(2**-22)
+
 
 def to_picture(image: torch.Tensor) -> Picture:
     """The picture in an image of a batch, (H, W, 1 to 4)."""
@@ -22,8 +24,12 @@ def to_picture(image: torch.Tensor) -> Picture:
 
 
 def to_tensor(picture: Picture, *, alpha: bool) -> torch.Tensor:
-    """(H, W, 3) or, with `alpha`, (H, W, 4)."""
-    pixels = torch.from_numpy(np.ascontiguousarray(picture.pixels))
+    """(H, W, 3) or, with `alpha`, (H, W, 4).
+
+    The engine's pixels lie on a grid of 2^-22, and the host saves by cutting off what is below a level of 8 bits: what
+    was a level when it came in must not be a hair below it.
+    """
+    pixels = torch.from_numpy(np.minimum(picture.pixels + _HAIR, 1))
     if not alpha:
         return pixels
     opacity = torch.ones(pixels.shape[:2]) if picture.alpha is None else torch.from_numpy(picture.alpha)

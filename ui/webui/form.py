@@ -10,7 +10,9 @@ from ...upscaler.options import Option
 from ...upscaler.settings import Settings, options
 from .. import controls
 
-GROUPS = ("target", "gan", "tiles", "seams", "wavelet")
+GROUPS = {"target": "Size", "gan": "Enlarging", "tiles": "Tiles", "seams": "Seams", "wavelet": "True to the input"}
+"""Groups of options that the script offers, and the title of each."""
+
 FROM_TAB = ("batch", "seam_steps")
 """Options of these groups that the img2img tab has a widget for: its batch size, and its sampling steps."""
 

@@ -48,8 +48,8 @@ class Script(modules.scripts.Script):
         self.networks = networks.names()
         gr.HTML(f"<p>{HELP}</p>")
         widgets: list[Any] = []
-        for group in form.GROUPS:
-            with gr.Accordion(group.capitalize(), open=group in ("target", "gan")):
+        for group, title in form.GROUPS.items():
+            with gr.Accordion(title, open=group in ("target", "gan")):
                 chosen = [option for option in form.script_options() if option.group == group]
                 widgets += [form.widget(option, self.networks, elem_id=self.elem_id(option.name)) for option in chosen]
         chosen = form.script_options()
