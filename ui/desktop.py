@@ -6,6 +6,7 @@ not end a run.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 from multiprocessing.connection import Connection
 
@@ -25,9 +26,10 @@ def show_window(url: str) -> str | None:
         process.terminate()
         process.join()
         return None
-    if ours.poll():
+    try:
         return str(ours.recv())
-    return f"its process ended with {process.exitcode}" if process.exitcode else None
+    except EOFError:  # it had nothing to say
+        return f"its process ended with {process.exitcode}" if process.exitcode else None
 
 
 def _window(url: str, reason: Connection) -> None:
@@ -35,6 +37,9 @@ def _window(url: str, reason: Connection) -> None:
     try:
         import webview
 
+        logging.getLogger("pywebview").setLevel(
+            logging.CRITICAL
+        )  # it logs a traceback for each engine that is not there
         webview.settings["ALLOW_DOWNLOADS"] = True
         webview.create_window(TITLE, url, width=1360, height=900, min_size=(390, 600))
         webview.start()

@@ -167,7 +167,7 @@ class Worker:
     def _events(self, job: Job) -> State:
         settings = job.settings
         picture = load(job.source, max_pixels=settings.output.pixel_limit)
-        job.plan = plan(picture.size, settings)
+        job.plan = plan(picture, settings)
         job.expected = None if job.region else timing.estimate(job.plan, settings)
         job.view.start(picture, job.plan.target)
         events = run(

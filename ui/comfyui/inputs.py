@@ -10,6 +10,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ...upscaler import weights
+from ...upscaler.errors import SettingsError
 from ...upscaler.geometry import Size
 from ...upscaler.options import Option
 from ...upscaler.settings import Settings, options
@@ -41,6 +42,17 @@ class Renamed:
     name: str
     changes: Mapping[str, Any] | None = None
     read: Callable[[Any], Any] = lambda value: value
+
+
+def _one_of(name: str, table: Mapping[str, str]) -> Callable[[str], str]:
+    """Reads a choice; the host does not check the choices of a workflow in API format."""
+
+    def read(value: str) -> str:
+        if value not in table:
+            raise SettingsError(f"{name}: {value!r} is not allowed; give one of {', '.join(table)}")
+        return table[value]
+
+    return read
 
 
 _ORDERS = {"Independent": "independent", "Linear": "linear", "Chess": "chess", _OFF: "independent"}
@@ -86,10 +98,10 @@ _RENAMED = {
             "tooltip": "Independent: all tiles from one picture, in batches; Linear and Chess: later tiles see finished "
             "ones; None: nothing is redrawn",
         },
-        _ORDERS.__getitem__,
+        _one_of("mode_type", _ORDERS),
     ),
     "batch": Renamed("batch_size", {"max": 4096}, lambda batch: min(batch, 1024)),
-    "seams": Renamed("seam_fix_mode", {"options": list(_SEAMS), "default": "Auto"}, _SEAMS.__getitem__),
+    "seams": Renamed("seam_fix_mode", {"options": list(_SEAMS), "default": "Auto"}, _one_of("seam_fix_mode", _SEAMS)),
     "seam_width": Renamed("seam_fix_width", {"min": 0, "max": 8192}, lambda width: min(max(width, 8), 1024)),
     "seam_steps": Renamed("seam_steps", {"default": 8}),
     "gan": Renamed("gan", {"tooltip": "super-resolution model where no upscale_model is connected"}),
