@@ -310,6 +310,28 @@ def test_memory_that_runs_out_halves_the_batch(host: types.SimpleNamespace, monk
     assert "did not fit into memory; going on with 1" in result.comments
 
 
+@pytest.mark.parametrize("checked", [False, True])
+def test_a_broken_tile_is_not_black(
+    host: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch, checked: bool
+) -> None:
+    """The host raises an error for NaN, or, told not to check, draws it black."""
+
+    def breaking(p: Any) -> Any:
+        processed = webui.process_images(p)
+        if p.boxes[0].left == 0:
+            if checked:
+                raise webui.NansException("A tensor with NaNs was produced in Unet.")
+            processed.images = [Image.new("RGB", image.size) for image in processed.images]
+        return processed
+
+    base = plain(host, **FAITHFUL)
+    monkeypatch.setattr(host.processing, "process_images", breaking)
+    result = run(host, **FAITHFUL)
+    np.testing.assert_allclose(pixels(result.images[0])[:, :64], base[:, :64], atol=1 / 255)
+    assert np.abs(pixels(result.images[0])[:, 130:] - base[:, 130:]).mean() > 0.02
+    assert result.comments.count("NaN") == 2
+
+
 def test_results_are_saved_as_the_host_is_set(host: types.SimpleNamespace) -> None:
     result = run(host)
     ((image, seed, prompt, extension, info),) = host.shared.saved

@@ -356,6 +356,10 @@ def torch_gc():
     """`devices.torch_gc`."""
 
 
+class NansException(Exception):
+    """`devices.NansException`."""
+
+
 def restart(shared):
     """Everything that a job changes, as before the first."""
     shared.state, shared.opts = State(), Options()
@@ -373,7 +377,7 @@ def host() -> types.SimpleNamespace:
     shared = _module("shared", device=torch.device("cpu"), sd_upscalers=upscalers)
     restart(shared)
     processing = _module("processing", **{name: getattr(here, name) for name in _PROCESSING})
-    _module("devices", device=torch.device("cpu"), torch_gc=torch_gc)
+    _module("devices", device=torch.device("cpu"), torch_gc=torch_gc, NansException=NansException)
     _module("images", save_image=save_image)
     _module("scripts", Script=Script)
     _module("scripts_postprocessing", ScriptPostprocessing=ScriptPostprocessing)

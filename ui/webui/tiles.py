@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from modules import processing, shared
+from modules import devices, processing, shared
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
@@ -141,9 +141,12 @@ class HostRefiner:
         return result
 
     def _process(self, job: TileJob) -> list[Image]:
-        """The job's pictures; none where the user pressed Skip."""
+        """The job's pictures, NaN where they are broken; none where the user pressed Skip."""
+        broken = np.full((job.height, job.width, 3), np.nan, np.float32)
         try:
             processed = processing.process_images(job)
+        except devices.NansException:
+            return [broken] * len(job.boxes)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -163,7 +166,8 @@ class HostRefiner:
                     f"a tile of {job.width}x{job.height} px came back as {image.width}x{image.height}; "
                     "turn off other scripts that change the size"
                 )
-        return [np.asarray(image.convert("RGB"), np.float32) / 255 for image in images]
+        pixels = [np.asarray(image.convert("RGB"), np.float32) / 255 for image in images]
+        return [image if image.any() else broken for image in pixels]  # without its check, the host draws NaN black
 
 
 def _box_seed(seed: int, box: Box) -> int:
