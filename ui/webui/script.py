@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from ...upscaler.events import Finished, Notice, Progress, Stage
 from ...upscaler.geometry import Size
 from ...upscaler.image import Picture
 from ...upscaler.models.base import Upscaler
+from ...upscaler.options import Option
 from ...upscaler.planning import plan_run
 from ...upscaler.settings import Settings
 from . import form, networks
@@ -53,9 +55,7 @@ class Script(modules.scripts.Script):
                 chosen = [option for option in form.script_options() if option.group == group]
                 widgets += [form.widget(option, self.networks, elem_id=self.elem_id(option.name)) for option in chosen]
         chosen = form.script_options()
-        self.infotext_fields = [
-            (widget, partial(form.from_infotext, option)) for option, widget in zip(chosen, widgets)
-        ]
+        self.infotext_fields = [(widget, partial(_paste, option)) for option, widget in zip(chosen, widgets)]
         self.paste_field_names = [form.infotext_label(option) for option in chosen]
         return widgets
 
@@ -98,6 +98,14 @@ class Script(modules.scripts.Script):
             all_seeds=[result.seed for result in results],
             infotexts=[result.infotext for result in results],
         )
+
+
+def _paste(option: Option, params: Mapping[str, str]) -> Any:
+    """What the widget of an option gets from an infotext; `None` leaves it as it is."""
+    value = form.from_infotext(option, params)
+    if option.optional and params.get("Script") == TITLE:  # the host cannot tell the type of an empty field
+        return gr.update(value=value)
+    return value
 
 
 class _Result(NamedTuple):
