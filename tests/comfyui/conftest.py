@@ -64,10 +64,10 @@ def make_base(models: Path, folder: Path) -> Path:
     with PIL.Image.open(ROOT / "examples" / "photo.png") as photo:
         photo = photo.convert("RGB")
         photo.save(folder / "input" / "photo512.png")
-        photo.crop((128, 128, 384, 384)).save(folder / "input" / "photo256.png")
-        photo.crop((300, 200, 401, 277)).save(folder / "input" / "odd.png")
-        round_ = PIL.Image.radial_gradient("L").resize((128, 96))
-        faded = photo.crop((200, 200, 328, 296))
+        photo.crop((200, 200, 328, 328)).save(folder / "input" / "photo128.png")
+        photo.crop((300, 200, 371, 257)).save(folder / "input" / "odd.png")
+        round_ = PIL.Image.radial_gradient("L").resize((64, 48))
+        faded = photo.crop((200, 200, 264, 248))
         faded.putalpha(round_)
         faded.save(folder / "input" / "alpha.png")
     return folder

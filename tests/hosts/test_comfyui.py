@@ -95,6 +95,12 @@ def test_its_values_mean_what_they_meant() -> None:
     assert comfyui.part("inputs").settings_of({**ANCHOR, "mode_type": "None"}, Size(9, 9)).diffusion.strength == 0
 
 
+@pytest.mark.parametrize("name", ["mode_type", "seam_fix_mode"])
+def test_an_unknown_choice_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(comfyui.part("...upscaler.errors").SettingsError, match=f"^{name}: 'Zigzag' .*None"):
+        comfyui.part("inputs").settings_of({name: "Zigzag"}, Size(9, 9))
+
+
 @pytest.mark.parametrize(
     ("changes", "tile", "overlap", "feather"),
     [
@@ -355,6 +361,14 @@ def test_outside_the_mask_nothing_changes() -> None:
     torch.testing.assert_close(nothing, image, atol=1e-6, rtol=0)
 
 
+def test_levels_of_eight_bits_are_saved_as_they_came() -> None:
+    """The host's SaveImage cuts off what is below a level (nodes.py)."""
+    levels = torch.arange(256, dtype=torch.float32).reshape(1, 16, 16, 1).expand(-1, -1, -1, 3) / 255
+    (result,) = node("Upscale").execute(levels, gan="none", **given(upscale_by=1.0, mode_type="None")).args
+    saved = np.clip(255.0 * result.numpy(), 0, 255).astype(np.uint8)
+    assert np.array_equal(saved[0, ..., 0].ravel(), np.arange(256))
+
+
 def test_the_smaller_nodes() -> None:
     image = photo(Size(160, 96))
     (redrawn,) = node("Refine").execute(image, **given(seam_fix_mode="None", denoise=0.9)).args
@@ -371,7 +385,7 @@ def test_the_smaller_nodes() -> None:
     assert drawn.shape == (1, 192, 320, 3)
     assert f"{count} tiles of 64x64" in summary
     joined = node("SeamFix").execute(image, reference=image, **given(seam_fix_mode="Auto")).args[0]
-    assert torch.equal(joined, image)  # no joint stands out
+    torch.testing.assert_close(joined, image, atol=1e-6, rtol=0)  # no joint stands out
 
 
 # the stand-in -----------------------------------------------------------------------------------------------------------
