@@ -85,11 +85,12 @@ def install_command(parsed: argparse.Namespace) -> int:
         lines = [f"removed {folder}" + (f", but for {len(kept)} files that it did not bring" if kept else "")]
     else:
         folder = install(parsed.host, parsed.folder)
-        lines = [
-            f"installed {folder}",
-            f"once, with the Python of {HOSTS[parsed.host].title}:",
-            f"  python -m pip install -r {folder / 'requirements.txt'}",
-        ]
+        lines = [f"installed {folder}", "start the host again; it installs what it lacks"]
+        if not (folder / "install.py").is_file():
+            lines[1:] = [
+                f"once, with the Python of {HOSTS[parsed.host].title}:",
+                f"  python -m pip install -r {folder / 'requirements.txt'}",
+            ]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 

@@ -186,7 +186,7 @@ def test_interrupt_gives_the_canvas_so_far(server: Server) -> None:
     server.call("/sdapi/v1/interrupt", {})
     start = time.monotonic()
     thread.join()
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60  # the host decodes the tile at work, on a processor
     images, _ = answers[0]
     plain, _ = server.run(arguments(), denoising_strength=0.0)
     assert images[0].size == (320, 256)
