@@ -242,6 +242,16 @@ def test_interrupt_keeps_what_was_finished(host: types.SimpleNamespace, during: 
     assert host.shared.saved == []  # the host's setting for incomplete pictures
 
 
+def test_interrupt_keeps_the_results_before(host: types.SimpleNamespace, during: Any) -> None:
+    def interrupt(p: Any) -> None:
+        host.shared.state.interrupted = p.canvas_seed == 6
+
+    during(interrupt)
+    result = run(host, job(n_iter=3))
+    assert result.all_seeds == [5, 6]
+    assert [seed for _, seed, *_ in host.shared.saved] == [5]
+
+
 def test_interrupt_while_enlarging(host: types.SimpleNamespace) -> None:
     host.shared.state.interrupted = True
     for gan in ("Double", "realesr-animevideov3", "none"):

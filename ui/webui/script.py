@@ -86,10 +86,9 @@ class Script(modules.scripts.Script):
                 refiner = HostRefiner(job, mask)
                 image = _upscale(picture, settings.but(seed=seed), upscaler, refiner)
                 results.append(_Result.of(p, refiner.last or job, seed, image))
+                results[-1].save()
         del upscaler
         devices.torch_gc()
-        for result in results:
-            result.save()
         return processing.Processed(
             results[0].job,
             [result.image for result in results],
