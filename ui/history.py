@@ -81,14 +81,11 @@ class Entry:
 
     def pair(self) -> tuple[Path, Path]:
         """The original enlarged, and the result, as files for the browser: of one size, reduced where too large."""
-        side = max(self.size)
-        if self.size.width * self.size.height > WHOLE_PIXELS:
-            side = int(side * (WHOLE_PIXELS / (self.size.width * self.size.height)) ** 0.5)
-        return self._shown("before", side), self._shown("after", side)
+        return self._view("before"), self._view("after")
 
     def overview(self) -> Path:
         """A small copy of the result, to point at places in it."""
-        return self._shown("overview", _OVERVIEW)
+        return self._view("overview")
 
     def crops(self, point: Sequence[float] | None, folder: Path) -> tuple[Path, Path]:
         """What is around a point of the overview (default: the middle) in full size: enlarged original, and result.
@@ -111,24 +108,11 @@ class Entry:
             image.save(path, compress_level=1, icc_profile=result.icc)
         return paths
 
-    def _shown(self, name: str, side: int) -> Path:
-        """A copy for the browser, made when it is first asked for."""
+    def _view(self, name: str) -> Path:
         found = next(self.folder.glob(f"{name}.*"), None)
-        if found is not None:
-            return found
-        result = _load(self.result_path)
-        image = reduced(result, side)
-        if name == "before":
-            large = enlarged_crop(_load(self.source_path), Size(*image.size), Box(0, 0, *image.size))
-            if image.mode == "RGBA":
-                large.putalpha(image.getchannel("A"))
-            image = large
-        suffix, options = (".png", {"compress_level": 1}) if image.mode == "RGBA" else (".jpg", _JPEG)
-        path = self.folder / f"{name}{suffix}"
-        draft = self.folder / f".{secrets.token_hex(8)}{suffix}"
-        image.save(draft, icc_profile=result.icc, **options)
-        os.replace(draft, path)
-        return path
+        if found is None:
+            raise ImageError(f"{self.name}: its files are not there any more; run the picture again")
+        return found
 
 
 class History:
@@ -177,7 +161,7 @@ class History:
                 settings_json=job.settings.to_json(),
             )
             job.notices += lost
-            reduced(picture, _THUMB).save(draft / "thumb.webp", quality=85)
+            _write_views(draft, picture, load(job.source))
             entry = Entry(
                 folder=draft,
                 name=job.name,
@@ -213,6 +197,19 @@ class History:
         except (OSError, ValueError, TypeError, KeyError, AttributeError, SettingsError):
             return None
         return entry
+
+
+def _write_views(folder: Path, result: Picture, source: Picture) -> None:
+    """The small pictures of a result, and the pair that the browser compares."""
+    reduced(result, _THUMB).save(folder / "thumb.webp", quality=85)
+    pixels = result.size.width * result.size.height
+    after = reduced(result, int(max(result.size) * min((WHOLE_PIXELS / pixels) ** 0.5, 1)))
+    before = enlarged_crop(source, Size(*after.size), Box(0, 0, *after.size))
+    if after.mode == "RGBA":
+        before.putalpha(after.getchannel("A"))
+    suffix, options = (".png", {"compress_level": 1}) if after.mode == "RGBA" else (".jpg", _JPEG)
+    for name, image in (("before", before), ("after", after), ("overview", reduced(result, _OVERVIEW))):
+        image.save(folder / f"{name}{suffix}", icc_profile=result.icc, **options)
 
 
 def convert(entry: Entry, format: str, folder: Path) -> Path:
