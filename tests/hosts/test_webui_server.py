@@ -105,14 +105,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(f"http://127.0.0.1:{port}", log)
     try:
         deadline = time.monotonic() + _START
-        while True:
+        while "Startup time" not in log.read_text():  # before that, it answers with half of its scripts
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, log.read_text()[-3000:]
-            try:
-                server.call("/sdapi/v1/progress")
-                break
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(1)
+            time.sleep(1)
         yield server
     finally:
         process.terminate()
@@ -182,6 +178,7 @@ def test_interrupt_gives_the_canvas_so_far(server: Server) -> None:
     thread = threading.Thread(target=lambda: answers.append(server.run(arguments(tile="128"), steps=20)))
     thread.start()
     while "refine" not in str(server.call("/sdapi/v1/progress")["textinfo"]):
+        assert thread.is_alive()
         time.sleep(0.2)
     server.call("/sdapi/v1/interrupt", {})
     start = time.monotonic()
