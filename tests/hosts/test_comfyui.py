@@ -313,6 +313,20 @@ def test_the_hosts_errors() -> None:
         redraw(comfyui.refiner())
 
 
+def test_an_interruption_is_seen_within_an_evaluation() -> None:
+    model = comfyui.Model()
+    network = model.get_model_object("diffusion_model")
+    hook = network.register_forward_hook(lambda *_: comfyui.management().interrupt_current_processing())
+    steps: list[int] = []
+    with pytest.raises(comfyui.InterruptProcessingException):
+        comfyui.refiner(model)(
+            CROPS, boxes=BOXES, sampling=Sampling(), seed=3, on_step=lambda step, of: steps.append(step)
+        )
+    assert not steps
+    hook.remove()
+    assert not network._forward_hooks  # and nothing of it stays
+
+
 # nodes ------------------------------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -115,8 +116,29 @@ class HostRefiner:
         if sampling.strength == 0:
             return [tile.copy() for tile in tiles]
         what = f"a batch of {len(tiles)} tiles of {tiles[0].shape[1]}x{tiles[0].shape[0]} px"
-        with memory_errors(self._device, what, "use smaller tiles"):
+        with memory_errors(self._device, what, "use smaller tiles"), self._interruptible():
             return self._refine(tiles, boxes, sampling, seed, on_step)
+
+    @contextmanager
+    def _interruptible(self) -> Generator[None, None, None]:
+        """Let the host's interruption be seen at each layer of the networks, where an evaluation takes seconds."""
+        networks = [self._inputs.model.get_model_object("diffusion_model"), self._inputs.vae.first_stage_model]
+        layers = [
+            layer
+            for network in networks
+            for layer in network.modules()
+            if self._device.type == "cpu" and isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear))
+        ]
+
+        def look(layer: torch.nn.Module, inputs: Any, output: Any) -> None:
+            model_management.throw_exception_if_processing_interrupted()
+
+        hooks = [layer.register_forward_hook(look) for layer in layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     @torch.inference_mode()
     def _refine(
