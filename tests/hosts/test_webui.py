@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import runpy
 import sys
 import types
 from collections.abc import Callable
@@ -384,3 +386,44 @@ def test_extras(host: types.SimpleNamespace) -> None:
     host.shared.state.interrupted = True
     entry.process(image, enable=True, gan="Double")
     assert image.image.size == (135, 90)
+
+
+# -- what lies in the extension's folder itself
+
+ROOT = webui.ROOT / "ui" / "webui" / "root"
+
+
+def test_the_host_finds_one_class_in_each_script(host: types.SimpleNamespace) -> None:
+    """It takes every class of a script's namespace that is one of its own, an imported base class too."""
+    found = {path.name: runpy.run_path(str(path)) for path in (ROOT / "scripts").glob("*.py")}
+    kinds = (webui.Script, webui.ScriptPostprocessing)
+    classes = {
+        name: [value for value in content.values() if isinstance(value, type) and issubclass(value, kinds)]
+        for name, content in found.items()
+    }
+    assert classes == {
+        "tiled_diffusion_upscale.py": [host.script.Script],
+        "tiled_diffusion_upscale_extras.py": [host.extras.Enlarge],
+    }
+    assert not any(webui.PACK in path for path in sys.path)
+
+
+def test_only_what_is_missing_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    commands: list[str] = []
+    launch = types.ModuleType("launch")
+    launch.is_installed = lambda name: name != "pywavelets"  # type: ignore[attr-defined]
+    launch.run_pip = lambda command, desc=None: commands.append(command)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "launch", launch)
+    for name, source in (("install.py", ROOT), ("requirements.txt", webui.ROOT)):
+        (tmp_path / name).write_text((source / name).read_text("utf-8"), "utf-8")
+    runpy.run_path(str(tmp_path / "install.py"))
+    assert commands == ["install pywavelets"]
+    launch.is_installed = lambda name: False  # type: ignore[attr-defined]
+    runpy.run_path(str(tmp_path / "install.py"))
+    assert not any(name in command for command in commands for name in ("torch", "numpy", "pillow", "gradio"))
+
+
+def test_the_readme_s_request_has_the_right_arguments(host: types.SimpleNamespace) -> None:
+    (request,) = re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    values = host.form.read(host.form.script_options(), json.loads(request)["script_args"], host.instance.networks)
+    assert (values["scale"], values["gan"], values["seams"]) == (2.0, "realesrgan-x4plus", "auto")
