@@ -147,8 +147,13 @@ class HostRefiner:
         result = [tile.copy() for tile in tiles]
         masks = [self._mask_under(box) for box in boxes]
         touched = [number for number, mask in enumerate(masks) if mask is None or mask.any()]
-        groups = self._cutter.groups([boxes[number] for number in touched])
-        groups = [replace(group, tiles=[touched[number] for number in group.tiles]) for group in groups]
+        alone = self._inputs.sampler_name == "dpm_adaptive"  # its steps would be those of the whole batch
+        batches = [[number] for number in touched] if alone else [touched]
+        groups = [
+            replace(group, tiles=[batch[place] for place in group.tiles])
+            for batch in batches
+            for group in self._cutter.groups([boxes[number] for number in batch])
+        ]
         if not groups:  # nothing to do is a step too: it can be stopped there
             on_step(sampling.steps, sampling.steps)
         for number, group in enumerate(groups):
