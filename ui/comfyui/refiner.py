@@ -220,6 +220,7 @@ class HostRefiner:
     def _decode(self, latents: torch.Tensor, shape: tuple[int, ...]) -> Image:
         model_management.throw_exception_if_processing_interrupted()
         pixels = self._inputs.vae.decode(latents[None]).float().cpu()
+        pixels = torch.where(pixels.isfinite(), pixels, torch.nan).clamp(0, 1)  # clamping alone would hide infinity
         return np.ascontiguousarray(pixels.reshape(*shape[:2], -1)[..., :3].numpy())
 
     def _sampler(self, noise: CanvasNoise) -> Any:
