@@ -168,7 +168,8 @@ class _App:
                 elem_id="other",
             )
         gr.HTML("<h2>Queue and history</h2>")
-        self.strip = component("strip", {"local": self.local, "items": []}, elem_id="strip")
+        self.queue = component("strip", {"items": []}, elem_id="queue")
+        self.history = component("strip", {"items": []}, elem_id="history")
 
     @property
     def own(self) -> list[Any]:
@@ -194,7 +195,8 @@ class _App:
         self.preview.click(self.on_preview, fields, own, **_QUIET)
         self.stop.click(self.on_stop, None, own, trigger_mode="multiple", **_QUIET)
         self.timer.tick(self.on_tick, None, own, trigger_mode="once", **_QUIET)
-        self.strip.act(self.on_act, fields, everything, **_QUIET)
+        for strip in (self.queue, self.history):
+            strip.act(self.on_act, fields, everything, **_QUIET)
         self.overview.select(self.on_zoom, None, own, **_QUIET)
         self.other.input(self.on_other, self.other, own, **_OWN)
         form.cards.choose(self.on_choose, fields, everything, **_QUIET)
@@ -219,7 +221,7 @@ class _App:
     def on_files(self, request: gr.Request, paths: list[str] | None, *values: Any) -> Update:
         """Other pictures were chosen."""
         desk, page = self._of(request)
-        page.inputs = [Input.of(Path(path)) for path in paths or []]
+        page.inputs = [Input.of(Path(path), whole=index == 0) for index, path in enumerate(paths or [])]
         page.region = page.shown = None
         page.jobs = [job for job in page.jobs if not job.state.over]
         stored = page.inputs[0].settings if len(page.inputs) == 1 else None
@@ -285,7 +287,7 @@ class _App:
         return self._shown(desk, page)
 
     def on_act(self, event: gr.EventData, request: gr.Request, *values: Any) -> Update:
-        """A button of the strip."""
+        """A button of a job or of a result."""
         desk, page = self._of(request)
         action, id = (str((event._data or {}).get(key)) for key in ("action", "id"))
         job, entry = desk.job(id), desk.history.get(id)
@@ -400,16 +402,19 @@ class _App:
                 update |= {self.tabs: gr.Tabs(selected="slider")}
         entry = desk.history.get(page.shown or "")
         busy = any(not job.state.over for job in desk.jobs)
+        own = entry is None or entry.id in {job.id for job in page.jobs}
+        can_preview = own and page.region is not None and bool(page.good) and not page.busy
         values = {
             self.viewer: show.viewer(page, entry),
             self.plan: show.plan_line(page),
             self.status: show.status(page, self.desks.worker),
-            self.strip: show.strip(desk, page, self.local),
+            self.queue: show.queue(desk),
+            self.history: show.history(desk, page, self.local),
         }
         flags = {
             self.timer: (gr.Timer, {"active": busy}),
             self.stop: (gr.Button, {"interactive": page.busy}),
-            self.preview: (gr.Button, {"interactive": page.region is not None and bool(page.good) and not page.busy}),
+            self.preview: (gr.Button, {"interactive": can_preview}),
             self.result: (gr.Row, {"visible": entry is not None}),
         }
         update |= {part: value for part, value in values.items() if page.new(part.elem_id, value)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from upscaler.errors import UpscalerError
-from upscaler.files import load, read_settings, save
+from upscaler.files import load, read_settings, save, size_in_header
 from upscaler.geometry import Box, Size
 from upscaler.planning import RunPlan
 from upscaler.settings import Settings
@@ -44,10 +44,17 @@ class Input:
     error: Exception | None = None
 
     @staticmethod
-    def of(path: Path, name: str = "") -> Input:
-        """The picture in a file, by default called as the file is. What is wrong with it is in `error`."""
+    def of(path: Path, name: str = "", *, whole: bool = True) -> Input:
+        """The picture in a file, by default called as the file is. What is wrong with it is in `error`.
+
+        Args:
+            whole: False looks at no more than the size, where the head of the file tells it.
+        """
         name = name or path.stem
         try:
+            size = None if whole else size_in_header(path)
+            if size is not None:
+                return Input(path, name, size)
             picture = load(path)
             stored = read_settings(path)
             settings = None

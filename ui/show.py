@@ -91,7 +91,7 @@ def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
             for joint in joints
         ]
         hint = _seams_hint(joints, entry)
-    return {**found, "hint": hint}
+    return {**found, "region": page.region, "hint": hint}
 
 
 def _seams_hint(joints: list[dict[str, Any]], entry: Entry | None) -> str:
@@ -131,13 +131,18 @@ def status(page: Page, worker: Worker) -> str:
     return f"<b>{name}</b> {ends[job.state]} · {duration(job.elapsed)}{notes}"
 
 
-def strip(desk: Desk, page: Page, local: bool) -> dict[str, Any]:
-    """Jobs that are not over, then those that failed, then the results; newest first."""
-    waiting = [job for job in desk.jobs if not job.state.over and job.region is None]
-    failed = [job for job in reversed(desk.jobs) if job.state is State.FAILED and job.region is None]
-    items = [_job_item(job) for job in (*waiting, *failed)]
-    items += [_entry_item(entry, page) for entry in desk.history.entries()[:_ITEMS]]
-    return {"local": local, "items": items}
+def queue(desk: Desk) -> dict[str, Any]:
+    """Jobs that are not over, then those that failed, the latest first."""
+    jobs = [job for job in desk.jobs if job.region is None]
+    waiting = [job for job in jobs if not job.state.over]
+    failed = [job for job in reversed(jobs) if job.state is State.FAILED]
+    return {"items": [_job_item(job) for job in (*waiting, *failed)]}
+
+
+def history(desk: Desk, page: Page, local: bool) -> dict[str, Any]:
+    """The results, the latest first."""
+    items = [_entry_item(entry, page) for entry in desk.history.entries()[:_ITEMS]]
+    return {"local": local, "items": items, "empty": "Results will be kept here."}
 
 
 def _job_item(job: Job) -> dict[str, Any]:

@@ -47,6 +47,17 @@ def choose(page: Any, preset: str) -> None:
     page.wait_for_selector(f"[data-preset={preset}][aria-checked=true]")
 
 
+def take_long(page: Any) -> None:
+    """Choose settings with which each tile takes a second or more, but the enlargement does not."""
+    choose(page, "fast")
+    scale(page, 8)
+    page.click("#advanced .label-wrap")
+    page.locator("#advanced .label-wrap", has_text="Sampling").click()
+    field = page.locator("#steps input[type=number]")
+    field.fill("30")
+    field.blur()
+
+
 def status(page: Any) -> str:
     return page.inner_text("#status .prose, #status .html-container >> nth=0")
 
@@ -121,9 +132,8 @@ def test_a_picture_from_drop_to_download(open_page: OpenPage, small_photo: Path,
 def test_stop_in_the_middle_of_a_tile(open_page: OpenPage, small_photo: Path, tmp_path: Path) -> None:
     page = open_page()
     drop(page, small_photo)
-    choose(page, "texture")
-    scale(page, 8)
-    before = page.locator("#strip .item").count()
+    take_long(page)
+    before = page.locator("#history .item").count()
     page.click("#run")
     page.wait_for_function("/Refining · tile [2-9]/.test(document.querySelector('#status').innerText)")
     page.wait_for_function("/step/.test(document.querySelector('#status').innerText)")
@@ -133,8 +143,8 @@ def test_stop_in_the_middle_of_a_tile(open_page: OpenPage, small_photo: Path, tm
     answered = time.monotonic() - begin
     assert "was stopped" in finish(page, 10)
     assert answered < 1
-    page.wait_for_function(f"document.querySelectorAll('#strip .item').length > {before}")
-    assert page.locator("#strip .item").first.get_attribute("class") == "item partial shown"
+    page.wait_for_function(f"document.querySelectorAll('#history .item').length > {before}")
+    assert page.locator("#history .item").first.get_attribute("class") == "item partial shown"
     kept = download(page, tmp_path)
     assert "partial" in kept.name
     with Image.open(kept) as image:
@@ -262,8 +272,7 @@ def test_keys_and_paste(open_page: OpenPage, small_photo: Path) -> None:
         data,
     )
     page.wait_for_function("document.querySelector('#facts').innerText.includes('160 × 128')")
-    choose(page, "texture")
-    scale(page, 8)
+    take_long(page)
     page.keyboard.press("Control+Enter")
     page.wait_for_function("/Refining/.test(document.querySelector('#status').innerText)")
     canvas = page.get_attribute("#viewer .picture", "src")
@@ -289,20 +298,20 @@ def test_history_survives_a_restart_and_gives_settings_back(
         page.goto("about:blank")
     with running_app(tmp_path / "home") as again:
         page = open_page(again.url)
-        page.wait_for_selector("#strip .item.finished")
-        page.click("#strip .item .face")
+        page.wait_for_selector("#history .item.finished")
+        page.click("#history .item .face")
         page.wait_for_selector("#slider img")
-        page.click("#strip [data-action=restore]")
+        page.click("#history [data-action=restore]")
         page.wait_for_function("document.querySelector('#scale input[type=number]').value === '1.5'")
         scale(page, 3)
         choose(page, "photo")
         drop(page, result)  # an output of ours brings its settings along
         page.wait_for_function("document.querySelector('#scale input[type=number]').value === '1.5'")
         assert "restored" in page.inner_text("#facts")
-        page.click("#strip [data-action=input]")
+        page.click("#history [data-action=input]")
         page.wait_for_function("document.querySelector('#facts').innerText.includes('240 × 192')")
-        page.click("#strip [data-action=remove]")
-        page.wait_for_function("document.querySelectorAll('#strip .item').length === 0")
+        page.click("#history [data-action=remove]")
+        page.wait_for_function("document.querySelectorAll('#history .item').length === 0")
         page.goto("about:blank")
 
 
@@ -319,7 +328,7 @@ def test_several_pictures_in_a_row(open_page: OpenPage, small_photo: Path, tmp_p
     scale(page, 2)
     page.click("#run")
     page.wait_for_function(
-        "['row0', 'row1', 'row2'].every(name => [...document.querySelectorAll('#strip .item.finished b')].some(b => b.innerText === name))"
+        "['row0', 'row1', 'row2'].every(name => [...document.querySelectorAll('#history .item.finished b')].some(b => b.innerText === name))"
     )
 
 
@@ -360,7 +369,7 @@ def test_the_page_fits(open_page: OpenPage, small_photo: Path, width: int, schem
     page = open_page(width=width, color_scheme=scheme)
     drop(page, small_photo)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for selector in ("#input", "#presets", "#creativity", "#run", "#viewer .picture", "#strip"):
+    for selector in ("#input", "#presets", "#creativity", "#run", "#viewer .picture", "#history"):
         box = page.locator(selector).bounding_box()
         assert box is not None
         assert box["x"] >= 0

@@ -1,4 +1,4 @@
-// Queue and history: value = {local, items: [{id, title, text, state, fraction, thumb, shown}]}; buttons trigger 'act'.
+// Jobs or results: value = {local, empty, items: [{id, title, text, state, fraction, thumb, shown}]}; buttons trigger 'act'.
 const ACTIONS = {
   waiting: [["stop", "Remove from the queue", "✕"]],
   running: [["stop", "Stop", "■"]],
@@ -48,7 +48,7 @@ const draw = () => {
     card.append(face, row);
     return card;
   }));
-  element.classList.toggle("none", !value.items.length);
+  element.querySelector(".none").textContent = value.items.length ? "" : value.empty || "";
 };
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-action]");
@@ -66,9 +66,9 @@ document.addEventListener("drop", (event) => {
   if (!ours(event)) return;
   event.preventDefault();
   event.stopPropagation();
-  if (event.target.closest("#input")) {
-    trigger("act", { action: "input", id: event.dataTransfer.getData("application/x-upscaler") });
-  }
+  const id = event.dataTransfer.getData("application/x-upscaler");
+  const own = [...element.querySelectorAll(".item")].some((item) => item.dataset.id === id);
+  if (own && event.target.closest("#input")) trigger("act", { action: "input", id: id });
 }, true);
 watch("value", draw);
 draw();

@@ -1,4 +1,4 @@
-// The growing canvas: value = {src, original, boxes, grid, ratio, seams, hint}. Boxes are fractions of the picture.
+// The growing canvas: value = {src, original, boxes, grid, ratio, seams, region, hint}. Boxes are fractions of the picture.
 // Dragging marks a region and triggers 'mark'; holding space, or the button, shows the original.
 const $ = (name) => element.querySelector("." + name);
 const rectangle = (box, kind) => {
@@ -71,10 +71,8 @@ document.addEventListener("keydown", (event) => {
 });
 document.addEventListener("keyup", (event) => { if (event.code === "Space") original(false); });
 
-let last = null;
 watch("value", () => {
-  const name = (props.value || {}).name;
-  if (name !== last) { last = name; region = null; }
+  if (!start) region = (props.value || {}).region || null;
   draw();
 });
 draw();
