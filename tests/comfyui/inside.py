@@ -32,7 +32,7 @@ spec = importlib.util.spec_from_file_location("pack", ROOT / "__init__.py", subm
 sys.modules["pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["pack"])
 nodes = importlib.import_module("pack.ui.comfyui.nodes")
-refiner = importlib.import_module("pack.ui.comfyui.refiner")
+sampling = importlib.import_module("pack.ui.comfyui.sampling")
 
 UNET = {
     "image_size": 32, "in_channels": 4, "model_channels": 32, "num_res_blocks": [1, 1], "channel_mult": [1, 2],
@@ -133,7 +133,7 @@ def main() -> None:
     case("flux", **flux, positive=[prompt(20, 64, 32, **latents)], negative=[prompt(20, 64, 32)])
     sd3 = {"model": model_of(families.SD3, SD3), "vae": BlockVAE(16)}
     case("sd3", **sd3, positive=[prompt(20, 4096, 2048)], negative=[prompt(20, 4096, 2048)])
-    report["native tiles"] = [refiner.native_tile(kind["model"]) for kind in (sdxl, flux, sd3)]
+    report["native tiles"] = [sampling.native_tile(kind["model"]) for kind in (sdxl, flux, sd3)]
     print(json.dumps(report))  # noqa: T201
 
 

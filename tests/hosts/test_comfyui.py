@@ -34,7 +34,7 @@ def quiet() -> Iterator[None]:
 
 
 def node(name: str) -> Any:
-    return getattr(comfyui.part("nodes"), name)
+    return getattr(comfyui.pack().ui.comfyui, name)
 
 
 def ids(name: str) -> list[str]:
@@ -124,7 +124,7 @@ def test_tiles_fit_the_patches_of_a_transformer(patch: Any, multiple: int) -> No
 
 @pytest.mark.parametrize(("context", "side"), [(768, 512), (1024, 768), (2048, 1024), (None, 1024)])
 def test_tiles_are_what_the_model_was_trained_on(context: int | None, side: int) -> None:
-    assert comfyui.part("refiner").native_tile(comfyui.Model(context=context)) == side
+    assert comfyui.part("sampling").native_tile(comfyui.Model(context=context)) == side
 
 
 # noise ------------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,13 @@
 """ComfyUI nodes. This folder runs only inside a pack, beside a copy of the engine; see `ui/install.py`."""
 
-from .nodes import Upscaler
+from comfy_api.latest import ComfyExtension, io
 
-__all__ = ["Upscaler"]
+from .nodes import Refine, SeamFix, Upscale
+from .tools import SeamScore, TilePlan, WaveletFilter
+
+
+class Upscaler(ComfyExtension):
+    """What the host asks for its nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [Upscale, Refine, TilePlan, SeamFix, WaveletFilter, SeamScore]

@@ -27,6 +27,7 @@ HOST = {
 }
 """Settings that are not inputs of their own, and what of the host stands for them; for `output.*` it is SaveImage."""
 
+CATEGORY = "image/upscaling/tiled diffusion"
 _OFF = "None"
 
 
@@ -155,6 +156,11 @@ def widgets(option: Option, *, required: bool = False) -> list[io.Input]:
     if option.name == "seed":
         common["control_after_generate"] = True
     return [io.Int.Input(**{**common, **changes})]
+
+
+def rows(*names: str, required: bool = False) -> list[io.Input]:
+    """The inputs that stand for the options of these names."""
+    return [widget for name in names for widget in widgets(row(name), required=required)]
 
 
 def sampling_widgets() -> list[io.Input]:

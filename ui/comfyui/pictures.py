@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,16 @@ def to_tensor(picture: Picture, *, alpha: bool) -> torch.Tensor:
         return pixels
     opacity = torch.ones(pixels.shape[:2]) if picture.alpha is None else torch.from_numpy(picture.alpha)
     return torch.cat([pixels, opacity[..., None]], dim=2)
+
+
+def size_of(image: torch.Tensor) -> Size:
+    """Size of the pictures in a batch."""
+    return Size(image.shape[2], image.shape[1])
+
+
+def batch_of(pictures: Sequence[Picture], image: torch.Tensor) -> torch.Tensor:
+    """The pictures as a batch, with alpha where `image` has it."""
+    return torch.stack([to_tensor(picture, alpha=image.shape[3] == 4) for picture in pictures])
 
 
 def resized(picture: Picture, size: Size) -> Array:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import comfy.sample
-import comfy.samplers
 import numpy as np
 import torch
 from comfy import model_management
@@ -19,50 +17,13 @@ from ...upscaler.image import Image
 from ...upscaler.models.base import OnStep
 from ...upscaler.models.device import memory_errors
 from ...upscaler.settings import Sampling
-from .conditioning import Conditioning, Cutter, Group
+from .conditioning import Cutter, Group
 from .noise import CanvasNoise
 from .pictures import Array, mask_under
+from .sampling import Inputs
 
 _LARGEST_BATCH = 16
 _SPARE = 0.8  # part of the free memory that a batch may be planned for
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """What the host's sampler is called with.
-
-    Attributes:
-        custom_sampler: stands in for `sampler_name`.
-        custom_sigmas: stand in for `scheduler`, and for strength and steps where these are `whole`; seams have their own.
-        whole: strength and steps of the pass over the whole picture.
-    """
-
-    model: Any
-    positive: Conditioning
-    negative: Conditioning
-    vae: Any
-    cfg: float
-    sampler_name: str
-    scheduler: str
-    custom_sampler: Any = None
-    custom_sigmas: torch.Tensor | None = None
-    whole: tuple[float, int] = (0.0, 0)
-
-    @property
-    def cell(self) -> int:
-        """Pixels of a latent cell."""
-        return int(self.vae.spacial_compression_encode())
-
-    @property
-    def multiple(self) -> int:
-        """What the sides of a tile are multiples of: a latent cell, or the patch of cells that a transformer reads."""
-        patch = getattr(self.model.get_model_object("diffusion_model"), "patch_size", None) or 1
-        return self.cell * int(patch[-1] if isinstance(patch, (tuple, list)) else patch)
-
-
-def native_tile(model: Any) -> int:
-    """Side of the pictures that the model was trained on: 512 for SD 1.x, 768 for SD 2.x, 1024 for later ones."""
-    return {768: 512, 1024: 768}.get(model.model.model_config.unet_config.get("context_dim"), 1024)
 
 
 class HostRefiner:
@@ -122,12 +83,14 @@ class HostRefiner:
     @contextmanager
     def _interruptible(self) -> Generator[None, None, None]:
         """Let the host's interruption be seen at each layer of the networks, where an evaluation takes seconds."""
-        networks = [self._inputs.model.get_model_object("diffusion_model"), self._inputs.vae.first_stage_model]
+        inputs = self._inputs
+        networks = [inputs.model.get_model_object("diffusion_model"), getattr(inputs.vae, "first_stage_model", None)]
         layers = [
             layer
             for network in networks
+            if isinstance(network, torch.nn.Module) and self._device.type == "cpu"
             for layer in network.modules()
-            if self._device.type == "cpu" and isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear))
+            if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear))
         ]
 
         def look(layer: torch.nn.Module, inputs: Any, output: Any) -> None:
@@ -200,8 +163,8 @@ class HostRefiner:
             inputs.model,
             noise.draw().cpu(),
             inputs.cfg,
-            self._sampler(noise),
-            self._sigmas(sampling),
+            inputs.sampler(noise),
+            inputs.sigmas(sampling),
             group.positive,
             group.negative,
             latents,
@@ -222,32 +185,6 @@ class HostRefiner:
         pixels = self._inputs.vae.decode(latents[None]).float().cpu()
         pixels = torch.where(pixels.isfinite(), pixels, torch.nan).clamp(0, 1)  # clamping alone would hide infinity
         return np.ascontiguousarray(pixels.reshape(*shape[:2], -1)[..., :3].numpy())
-
-    def _sampler(self, noise: CanvasNoise) -> Any:
-        """The host's sampler, with noise of the canvas for each step where it takes noise."""
-        inputs = self._inputs
-        # the host's DDIM is Euler's method, but draws noise of its own under a noise mask, one for the whole batch
-        name = "euler" if inputs.sampler_name == "ddim" else inputs.sampler_name
-        sampler = inputs.custom_sampler or comfy.samplers.sampler_object(name)
-        function = getattr(sampler, "sampler_function", None)
-        if function is None or "noise_sampler" not in inspect.signature(function).parameters:
-            return sampler
-        options = {**sampler.extra_options, "noise_sampler": noise}
-        return comfy.samplers.KSAMPLER(function, options, sampler.inpaint_options)
-
-    def _sigmas(self, sampling: Sampling) -> torch.Tensor:
-        inputs = self._inputs
-        if inputs.custom_sigmas is not None and (sampling.strength, sampling.steps) == inputs.whole:
-            return inputs.custom_sigmas
-        return comfy.samplers.KSampler(
-            inputs.model,
-            steps=sampling.steps,
-            device=self._device,
-            sampler=inputs.sampler_name,
-            scheduler=inputs.scheduler,
-            denoise=sampling.strength,
-            model_options=inputs.model.model_options,
-        ).sigmas
 
     def _mask_under(self, box: Box) -> Array | None:
         return None if self._mask is None else mask_under(self._mask, box, self._canvas)
