@@ -31,7 +31,7 @@ class HostUpscaler:
         """
         self.scale = network.scale
         self.halo = network.halo
-        self.watcher: OnStep = lambda step, of: None
+        self.watcher: OnStep | None = None
         self.gan = network
         self._patcher = patcher
         self._placed = True
@@ -41,9 +41,9 @@ class HostUpscaler:
         need = image.shape[0] * image.shape[1] * self.scale * _BYTES_PER_PIXEL
 
         def step(done: int, of: int) -> None:
-            self.watcher(done, of)
-            if on_step is not None:
-                on_step(done, of)
+            for told in (self.watcher, on_step):
+                if told is not None:
+                    told(done, of)
 
         with torch.inference_mode():
             if self._patcher is not None:

@@ -113,6 +113,7 @@ def _upscale(given: dict[str, Any], image: torch.Tensor, upscaler: HostUpscaler 
     finally:
         if upscaler is not None:
             upscaler.release()
+            upscaler.watcher = None  # it holds the last picture, and a bundled network stays
     return batch_of(results, image)
 
 
