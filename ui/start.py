@@ -86,6 +86,7 @@ def serving(
             footer_links=["api"],
             theme=theme(),
             css=asset("app.css"),
+            head=f"<style>{asset('page.css')}</style>",
             js=f"() => {{\n{asset('keys.js')}\n}}",
         )
     except OSError as error:

@@ -78,7 +78,9 @@ class HostUpscaler:
     def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
         stop_if_asked()
         height, width = image.shape[:2]
-        padded = np.pad(image, ((0, -height % _GRID), (0, -width % _GRID), (0, 0)), mode="symmetric")
+        least = int(shared.opts.data.get("ESRGAN_tile", 0))  # the host fills up smaller pictures with black
+        below, beside = (max(-(-side // _GRID) * _GRID, least) - side for side in (height, width))
+        padded = np.pad(image, ((0, below), (0, beside), (0, 0)), mode="symmetric")
         picture = Pillow.fromarray(np.rint(padded * 255).astype(np.uint8))
         large = self._data.scaler.upscale(picture, self.scale, self._data.data_path)
         stop_if_asked()
