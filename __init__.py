@@ -7,6 +7,9 @@ WEB_DIRECTORY = "ui/comfyui/web"  # help pages of the nodes
 
 
 async def comfy_entrypoint():
-    from .ui.comfyui import Upscaler
-
+    try:
+        from .ui.comfyui import Upscaler
+    except ModuleNotFoundError as error:
+        needed = f"{__path__[0]}/requirements.txt"
+        raise ImportError(f"{error}; install what the nodes need: python -m pip install -r {needed}") from error
     return Upscaler()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -410,3 +411,20 @@ def test_the_pack_is_loaded_without_a_host_and_finds_it_only_when_asked() -> Non
     assert not [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     names = [node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)]
     assert names == ["comfy_entrypoint"]  # and nothing of the older way, which would take precedence
+    code = """import asyncio, importlib.util, sys
+spec = importlib.util.spec_from_file_location("pack", "__init__.py", submodule_search_locations=["."])
+pack = sys.modules["pack"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(pack)
+print([name for name in sys.modules if name.startswith("pack.")])
+asyncio.run(pack.comfy_entrypoint())"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=comfyui.ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
+    assert "No module named 'comfy" in done.stderr.splitlines()[-1]
+    assert "pip install -r" in done.stderr.splitlines()[-1]
+
+
+def test_the_pack_loads_nothing_that_hosts_lack() -> None:
+    code = "import sys; sys.path.insert(0, 'tests/hosts'); import comfyui; comfyui.part('nodes'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=comfyui.ROOT, capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"diffusers", "transformers", "accelerate", "gradio", "rich", "tifffile", "upscaler", "ui"}
