@@ -170,6 +170,7 @@ def test_jobs_are_counted_before_the_first_and_all_are_done(host: types.SimpleNa
 
 def test_a_tile_gets_what_the_tab_says_and_nothing_that_spoils_it(host: types.SimpleNamespace) -> None:
     tab = {"sampler_name": "Heun", "styles": ["dark"], "cfg_scale": 4.0, "negative_prompt": "fog", "steps": 3}
+    settings = dict(host.shared.opts.data)
     run(host, job(**tab, restore_faces=True, tiling=True, override_settings={"CLIP_stop_at_last_layers": 2}))
     for p in host.shared.processed:
         assert {name: getattr(p, name) for name in tab} == tab
@@ -179,7 +180,8 @@ def test_a_tile_gets_what_the_tab_says_and_nothing_that_spoils_it(host: types.Si
         assert not p.restore_faces
         assert not p.tiling
         assert p.override_settings["CLIP_stop_at_last_layers"] == 2
-    assert host.shared.opts.show_progress_every_n_steps == 10
+        assert p.override_settings["show_progress_every_n_steps"] > 1000  # no tile in the preview
+    assert host.shared.opts.data == settings
 
 
 def test_the_job_of_the_user_is_left_as_it_was(host: types.SimpleNamespace) -> None:

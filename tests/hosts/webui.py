@@ -14,7 +14,7 @@ import types
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -79,20 +79,25 @@ class State:
         self.log.append("preview")
 
 
-@dataclass
 class Options:
-    samples_save: bool = True
-    save_incomplete_images: bool = False
-    samples_format: str = "png"
-    enable_pnginfo: bool = True
-    live_previews_enable: bool = True
-    img2img_color_correction: bool = True
-    save_init_img: bool = False
-    show_progress_every_n_steps: int = 10
+    """`shared.opts`: `data` is what the user has set, everything else has its default."""
 
-    @property
-    def data(self) -> dict[str, Any]:
-        return vars(self)
+    defaults: ClassVar[dict[str, Any]] = {
+        "samples_save": True,
+        "save_incomplete_images": False,
+        "samples_format": "png",
+        "enable_pnginfo": True,
+        "live_previews_enable": True,
+        "save_init_img": False,
+        "show_progress_every_n_steps": 10,
+        "ESRGAN_tile": 96,
+    }
+
+    def __init__(self) -> None:
+        self.data: dict[str, Any] = {"img2img_color_correction": True, "CLIP_stop_at_last_layers": 1}
+
+    def __getattr__(self, name: str) -> Any:
+        return self.data[name] if name in self.data else self.defaults[name]
 
 
 class Upscaler:
@@ -101,6 +106,7 @@ class Upscaler:
     factor = 2
 
     def do_upscale(self, img, selected_model):
+        assert min(img.size) >= sys.modules["modules.shared"].opts.ESRGAN_tile, "filled up with black"
         return img.resize((img.width * self.factor, img.height * self.factor), Image.Resampling.NEAREST)
 
     def upscale(self, img, scale, selected_model=None):

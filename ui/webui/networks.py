@@ -78,7 +78,7 @@ class HostUpscaler:
     def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
         stop_if_asked()
         height, width = image.shape[:2]
-        least = int(shared.opts.data.get("ESRGAN_tile", 0))  # the host fills up smaller pictures with black
+        least = int(getattr(shared.opts, "ESRGAN_tile", 0))  # the host fills up smaller pictures with black
         below, beside = (max(-(-side // _GRID) * _GRID, least) - side for side in (height, width))
         padded = np.pad(image, ((0, below), (0, beside), (0, 0)), mode="symmetric")
         picture = Pillow.fromarray(np.rint(padded * 255).astype(np.uint8))

@@ -59,7 +59,7 @@ class TileJob(processing.StableDiffusionProcessingImg2Img):
         job.restore_faces = job.tiling = False
         job.do_not_save_samples = job.do_not_save_grid = True
         job.override_settings_restore_afterwards = True
-        job.override_settings.update({key: value for key, value in _QUIET.items() if key in shared.opts.data})
+        job.override_settings.update(_QUIET)
         return job
 
     def sample(self, *args: Any, **kwargs: Any) -> Any:
@@ -143,6 +143,7 @@ class HostRefiner:
     def _process(self, job: TileJob) -> list[Image]:
         """The job's pictures, NaN where they are broken; none where the user pressed Skip."""
         broken = np.full((job.height, job.width, 3), np.nan, np.float32)
+        unset = [key for key in _QUIET if key not in shared.opts.data]
         try:
             processed = processing.process_images(job)
         except devices.NansException:
@@ -153,6 +154,9 @@ class HostRefiner:
             raise OutOfMemory(
                 f"a batch of {job.batch_size} tiles of {job.width}x{job.height} px does not fit"
             ) from None
+        finally:
+            for key in unset:  # the host puts back only what the user has set
+                shared.opts.data.pop(key, None)
         if shared.state.interrupted:  # in mid-batch: these pictures are unfinished
             raise Cancelled("interrupted")
         if shared.state.skipped:
