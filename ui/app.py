@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from upscaler import presets
 from upscaler.api import plan
@@ -174,7 +175,7 @@ class _App:
     @property
     def own(self) -> list[Any]:
         """Every component of the page but those of the form."""
-        return [value for value in vars(self).values() if isinstance(value, gr.blocks.Block)]
+        return [value for value in vars(self).values() if isinstance(value, Block)]
 
     @property
     def all(self) -> list[Any]:
@@ -417,7 +418,7 @@ class _App:
             self.preview: (gr.Button, {"interactive": can_preview}),
             self.result: (gr.Row, {"visible": entry is not None}),
         }
-        update |= {part: value for part, value in values.items() if page.new(part.elem_id, value)}
+        update |= {part: value for part, value in values.items() if page.new(str(part.elem_id), value)}
         update |= {part: kind(**state) for part, (kind, state) in flags.items() if page.new(str(part._id), state)}
         if entry is not None and page.new("entry", entry.id):
             update |= self._result(entry, desk)

@@ -31,10 +31,11 @@ def label(option: Option) -> str:
     return _LABELS.get(option.name, words[:1].upper() + words[1:] + unit)
 
 
-def control(option: Option, value: Any = None, **more: Any) -> Any:
+def control(option: Option, value: Any = None, *, number: bool = False, **more: Any) -> Any:
     """The widget of an option, showing `value` (default: the option's default).
 
     Args:
+        number: a field to type into, also where it would be a slider.
         more: further arguments of the widget, such as `elem_id`; `choices` makes a free text a list to pick from.
     """
     value = option.default if value is None else value
@@ -47,9 +48,10 @@ def control(option: Option, value: Any = None, **more: Any) -> Any:
         return gr.Checkbox(**common)
     if option.kind is str:
         return gr.Textbox(**{**common, "value": value or ""})
-    if not option.optional and spec.step and (spec.high - spec.low) / spec.step <= _MOST_STOPS:
-        return gr.Slider(minimum=spec.low, maximum=spec.high, step=spec.step, **common)
-    return gr.Number(precision=0 if option.kind is int else None, **common)
+    low, high = spec.low or 0.0, spec.high or 0.0
+    if not (number or option.optional) and spec.step and (high - low) / spec.step <= _MOST_STOPS:
+        return gr.Slider(minimum=low, maximum=high, step=spec.step, **common)
+    return gr.Number(precision=0 if option.kind is int else None, step=spec.step or 1, **common)
 
 
 def read(option: Option, value: Any) -> Any:

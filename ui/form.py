@@ -15,13 +15,13 @@ from upscaler.presets import Preset, presets
 from upscaler.settings import Settings, options
 
 from .components import component
-from .controls import control, label, read
+from .controls import control, read
 from .pictures import file_uri
 
 LEFT_OUT = {"overwrite": "the app gives each result a name of its own"}
 """Options without a widget, and why."""
 
-_MODELS = {"gan": "gan", "model": "diffusion", "control": "control"}
+_MODELS: dict[str, weights.Kind] = {"gan": "gan", "model": "diffusion", "control": "control"}
 _GROUPS = (
     ("Models", ("control", "gan_tile")),
     ("Sampling", ("steps", "guidance", "scheduler", "seed")),
@@ -36,6 +36,8 @@ _SAMPLES = Path(__file__).parent / "samples"
 
 _TO_STRENGTH = "(c) => Math.round(c * c) / 10000"
 _TO_CREATIVITY = "(s) => Math.round(100 * Math.sqrt(s))"
+_TO_HELD = "(s) => [s / 100, s / 100]"
+_TO_STRUCTURE = "(s) => Math.min(Math.round(100 * s), 100)"
 
 
 class Form:
@@ -55,50 +57,29 @@ class Form:
     def look(self) -> None:
         """Presets, the two big sliders with the numbers behind them, prompt and models."""
         self.cards = component("cards", preset_cards(), elem_id="presets")
-        for slider, names, help in (
-            ("Creativity", ("strength",), "how much new detail is invented"),
-            ("Structure", ("consistency", "control_scale"), "how strictly the result keeps to the picture"),
-        ):
-            with gr.Row(equal_height=True, elem_classes="pair"):
-                big = gr.Slider(
-                    0,
-                    100,
-                    50 if slider == "Creativity" else 100,
-                    step=1,
-                    label=slider,
-                    info=help,
-                    scale=3,
-                    elem_id=slider.lower(),
-                )
-                setattr(self, slider.lower(), big)
-                for name in names:
-                    option = self.table[name]
-                    self.widgets[name] = gr.Number(
-                        option.default,
-                        label=label(option),
-                        minimum=option.spec.low,
-                        maximum=option.spec.high,
-                        step=0.01,
-                        min_width=96,
-                        scale=1,
-                        elem_id=name,
-                    )
-        self.creativity.input(
-            None, self.creativity, self.widgets["strength"], js=_TO_STRENGTH, api_visibility="private"
+        self.creativity = self._knob("Creativity", "how much new detail is invented", 50, ("strength",))
+        self.structure = self._knob(
+            "Structure", "how strictly the result keeps to the picture", 100, ("consistency", "control_scale")
         )
-        self.widgets["strength"].change(
-            None, self.widgets["strength"], self.creativity, js=_TO_CREATIVITY, api_visibility="private"
-        )
-        pair = [self.widgets["consistency"], self.widgets["control_scale"]]
-        self.structure.input(None, self.structure, pair, js="(s) => [s / 100, s / 100]", api_visibility="private")
-        for widget in pair:
-            widget.input(
-                None, widget, self.structure, js="(s) => Math.min(Math.round(100 * s), 100)", api_visibility="private"
-            )
+        strength, held = self.widgets["strength"], [self.widgets[name] for name in ("consistency", "control_scale")]
+        own: dict[str, Any] = {"fn": None, "api_visibility": "private"}
+        self.creativity.input(inputs=self.creativity, outputs=strength, js=_TO_STRENGTH, **own)
+        strength.change(inputs=strength, outputs=self.creativity, js=_TO_CREATIVITY, **own)
+        self.structure.input(inputs=self.structure, outputs=held, js=_TO_HELD, **own)
+        for widget in held:
+            widget.input(inputs=widget, outputs=self.structure, js=_TO_STRUCTURE, **own)
         self._add("prompt", info=None, placeholder="what the picture shows; the model pocket does not read it")
         self._add("negative", info=None, placeholder="what it must not show; needs guidance above 1")
         for name in ("gan", "model"):
             self._add(name, info=None)
+
+    def _knob(self, title: str, help: str, value: int, names: Sequence[str]) -> Any:
+        """A slider from 0 to 100, and beside it the numbers that it stands for."""
+        with gr.Row(equal_height=True):
+            knob = gr.Slider(0, 100, value, step=1, label=title, info=help, scale=3, elem_id=title.lower())
+            for name in names:
+                self._add(name, number=True, info=None, min_width=96, scale=1)
+        return knob
 
     def size(self) -> None:
         """How large, in whatever unit; and the file format."""

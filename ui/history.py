@@ -120,15 +120,21 @@ class History:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._known: dict[str, Entry | None] = {}  # an entry never changes, so each is read once
 
     def entries(self) -> list[Entry]:
         """All of them; what cannot be read is left out."""
-        found = [self._read(path) for path in self.folder.glob("*/entry.json")] if self.folder.is_dir() else []
-        return sorted((entry for entry in found if entry is not None), key=lambda entry: -entry.made)
+        names = os.listdir(self.folder) if self.folder.is_dir() else []
+        found = [entry for name in names if (entry := self.get(name)) is not None]
+        return sorted(found, key=lambda entry: -entry.made)
 
     def get(self, id: str) -> Entry | None:
         """The result of that id, which may come from anywhere."""
-        return self._read(self.folder / id / "entry.json") if _ID.fullmatch(id) else None
+        if not _ID.fullmatch(id) or not (self.folder / id).is_dir():
+            return None
+        if id not in self._known:
+            self._known[id] = _read(self.folder / id / "entry.json")
+        return self._known[id]
 
     def remove(self, id: str) -> None:
         """Delete a result and all that belongs to it."""
@@ -188,15 +194,16 @@ class History:
         assert found is not None
         return found
 
-    def _read(self, path: Path) -> Entry | None:
-        try:
-            values = json.loads(path.read_text("utf-8"))
-            sizes = {key: Size(*values.pop(key)) for key in ("source_size", "size")}
-            entry = Entry(folder=path.parent, **values, **sizes)
-            Settings.from_dict(entry.settings)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, SettingsError):
-            return None
-        return entry
+
+def _read(path: Path) -> Entry | None:
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        sizes = {key: Size(*values.pop(key)) for key in ("source_size", "size")}
+        entry = Entry(folder=path.parent, **values, **sizes)
+        Settings.from_dict(entry.settings)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, SettingsError):
+        return None
+    return entry
 
 
 def _write_views(folder: Path, result: Picture, source: Picture) -> None:

@@ -6,6 +6,7 @@ import base64
 import io
 import threading
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,9 @@ def data_uri(image: Pillow.Image, *, quality: int = 85) -> str:
     return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
+@lru_cache(maxsize=256)
 def file_uri(path: Path) -> str:
-    """A picture file inside a URI."""
+    """A picture file inside a URI; the file is taken to stay as it is."""
     kind = path.suffix.lstrip(".").replace("jpg", "jpeg")
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
