@@ -101,7 +101,8 @@ def test_only_in_img2img(host: types.SimpleNamespace) -> None:
 
 
 def test_networks_of_both_sides_are_offered(host: types.SimpleNamespace) -> None:
-    choices = [choice[0] for choice in host.widgets[host.names.index("gan")].choices]
+    choices = host.widgets[host.names.index("gan")].choices
+    choices = [choice if isinstance(choice, str) else choice[0] for choice in choices]  # Gradio 3.41, and later ones
     assert choices[:2] == ["none", "realesrgan-x4plus"]
     assert choices[-1] == "Double"
     assert "None" not in choices

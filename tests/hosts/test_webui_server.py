@@ -29,11 +29,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parent))
-import webui
+from upscaler.settings import options
 
 DIR = os.environ.get("WEBUI_DIR")
-pytestmark = pytest.mark.skipif(DIR is None, reason="WEBUI_DIR names no installation of A1111's WebUI or of Forge")
+if DIR is None:
+    pytest.skip("WEBUI_DIR names no installation of A1111's WebUI or of Forge", allow_module_level=True)
+
+sys.path.insert(0, str(Path(__file__).parent))
+import webui  # noqa: E402
 
 _ARGS = "--api --skip-torch-cuda-test --skip-install --no-half --use-cpu all --no-hashing --no-download-sd-model"
 _NAME = "tiled diffusion upscale"
@@ -138,7 +141,7 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 NAMES = [
     option.name
-    for option in __import__("upscaler.settings", fromlist=["options"]).options()
+    for option in options()
     if option.group in ("target", "gan", "tiles", "seams", "wavelet") and option.name not in ("batch", "seam_steps")
 ]
 SMALL = {"scale": 2, "gan": "Lanczos", "tile": "192", "overlap": 64, "feather": 32, "seams": "none"}
