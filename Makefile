@@ -2,13 +2,15 @@
 # make ui     set up, then open the app in the browser
 # make test   set up, then run all tests
 # make check  lint, types, tests
+# make test-comfyui   run the nodes in a real ComfyUI: COMFYUI_DIR=..., COMFYUI_PYTHON=its interpreter
+# make test-webui     run the extension in a real WebUI: WEBUI_DIR=..., WEBUI_PYTHON=its interpreter
 # make clean  remove what these made
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo ui test check lint clean
+.PHONY: demo ui test test-comfyui test-webui check lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/upscaler run examples/photo.png -o demo/photo-x4.png --compare --overwrite
@@ -18,6 +20,12 @@ ui: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+test-comfyui: $(VENV)/installed
+	$(BIN)/python -m pytest tests/comfyui
+
+test-webui: $(VENV)/installed
+	$(BIN)/python -m pytest tests/hosts/test_webui_server.py
 
 check: lint test
 

@@ -197,7 +197,7 @@ class _App:
         self.stop.click(self.on_stop, None, own, trigger_mode="multiple", **_QUIET)
         self.timer.tick(self.on_tick, None, own, trigger_mode="once", **_QUIET)
         for strip in (self.queue, self.history):
-            strip.act(self.on_act, fields, everything, **_QUIET)
+            strip.act(self.on_act, fields, everything, trigger_mode="multiple", **_QUIET)
         self.overview.select(self.on_zoom, None, own, **_QUIET)
         self.other.input(self.on_other, self.other, own, **_OWN)
         form.cards.choose(self.on_choose, fields, everything, **_QUIET)
