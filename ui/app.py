@@ -27,7 +27,7 @@ from .describe import cause_and_remedy, report
 from .desk import Desk, Desks, Input, Page
 from .endpoints import add_endpoints
 from .form import Form, own_presets, preset_cards
-from .history import convert
+from .history import Entry, check_result, convert
 from .system import PICTURES, pictures_in, reveal
 
 TICK = 0.4
@@ -37,6 +37,8 @@ _ANOTHER = "in another format…"
 _FORMATS = ("png", "jpeg", "webp", "tiff", "avif")
 _OWN: dict[str, Any] = {"api_visibility": "private"}
 _QUIET: dict[str, Any] = {**_OWN, "queue": False, "show_progress": "hidden"}
+_AS_TYPED: dict[str, Any] = {**_QUIET, "preprocess": False}
+"""For values of the form alone: what is out of range, or not typed to its end, is the form's to say."""
 
 Update = dict[Any, Any]
 """What changes on the page: new values, or components with new properties, by component."""
@@ -185,23 +187,24 @@ class _App:
     def _wire(self) -> None:
         form, fields, own, everything = self.form, self.form.fields, self.own, self.all
         # not `change`: what the program changes, it plans itself, once
-        used = [*(widget.input for widget in fields), form.creativity.release, form.structure.release]
-        gr.on(used, self.on_plan, fields, own, trigger_mode="always_last", **_QUIET)
+        sliders = [widget for widget in form.shown if isinstance(widget, gr.Slider)]
+        used = [*(widget.input for widget in fields), *(slider.release for slider in sliders)]
+        gr.on(used, self.on_plan, fields, own, trigger_mode="always_last", **_AS_TYPED)
         self.files.change(self.on_files, [self.files, *fields], everything, **{**_QUIET, "queue": True})
         self.folder.upload(pictures_in, self.folder, self.files, **_QUIET)
         self.paste.upload(lambda path: [path], self.paste, self.files, **_QUIET)
         self.overlay.change(self.on_overlay, self.overlay, own, **_QUIET)
         self.viewer.mark(self.on_mark, None, own, **_QUIET)
-        self.run.click(self.on_run, fields, own, **_QUIET)
-        self.preview.click(self.on_preview, fields, own, **_QUIET)
+        self.run.click(self.on_run, fields, own, **_AS_TYPED)
+        self.preview.click(self.on_preview, fields, own, **_AS_TYPED)
         self.stop.click(self.on_stop, None, own, trigger_mode="multiple", **_QUIET)
         self.timer.tick(self.on_tick, None, own, trigger_mode="once", **_QUIET)
-        for strip in (self.queue, self.history):
-            strip.act(self.on_act, fields, everything, trigger_mode="multiple", **_QUIET)
+        self.queue.act(self.on_job, None, own, trigger_mode="multiple", **_QUIET)
+        self.history.act(self.on_entry, fields, everything, trigger_mode="multiple", **_AS_TYPED)
         self.overview.select(self.on_zoom, None, own, **_QUIET)
         self.other.input(self.on_other, self.other, own, **_OWN)
-        form.cards.choose(self.on_choose, fields, everything, **_QUIET)
-        self.preset_save.click(self.on_save_preset, [self.preset_name, *fields], everything, **_QUIET)
+        form.cards.choose(self.on_choose, fields, everything, **_AS_TYPED)
+        self.preset_save.click(self.on_save_preset, [self.preset_name, *fields], everything, **_AS_TYPED)
         self.preset_own.change(self.on_pick_preset, self.preset_own, own, **_QUIET)
         self.preset_delete.click(self.on_delete_preset, self.preset_own, everything, **_QUIET)
         self.preset_import.upload(self.on_import_preset, self.preset_import, everything, **_QUIET)
@@ -261,10 +264,10 @@ class _App:
             if not page.good:
                 raise UpscalerError("there is no picture to enlarge; drop one on the left, paste one, or browse")
             for item in page.good:
-                plan(item.size, settings)
+                check_result(plan(item.size, settings).target, settings)
+            page.follow(desk.start(page.good, settings))
         except UpscalerError as error:
             return self._failure(error)
-        page.follow(desk.start(page.good, settings))
         return {**self._shown(desk, page), **self._no_failure(), self.tabs: gr.Tabs(selected="picture")}
 
     def on_preview(self, request: gr.Request, *values: Any) -> Update:
@@ -275,9 +278,9 @@ class _App:
         try:
             settings = self.form.settings(values)
             target = plan(page.good[0].size, settings).target
+            page.follow([desk.preview(page.good[0], settings, _in_pixels(page.region, target))])
         except UpscalerError as error:
             return self._failure(error)
-        page.follow([desk.preview(page.good[0], settings, _in_pixels(page.region, target))])
         return {**self._shown(desk, page), **self._no_failure(), self.tabs: gr.Tabs(selected="picture")}
 
     def on_stop(self, request: gr.Request) -> Update:
@@ -287,17 +290,33 @@ class _App:
             job.stop()
         return self._shown(desk, page)
 
-    def on_act(self, event: gr.EventData, request: gr.Request, *values: Any) -> Update:
-        """A button of a job or of a result."""
+    def on_job(self, event: gr.EventData, request: gr.Request) -> Update:
+        """A button of a job in the queue."""
         desk, page = self._of(request)
-        action, id = (str((event._data or {}).get(key)) for key in ("action", "id"))
-        job, entry = desk.job(id), desk.history.get(id)
+        action, id = _action(event)
+        job = desk.job(id)
         update: Update = {}
-        if job is not None and action == "stop":
+        if job is None:
+            pass
+        elif action == "stop":
             job.stop()
-        elif job is not None and job.error is not None:
+        elif action == "remove" and job.state.over:
+            desk.forget(job)
+        elif action == "show" and job.error is not None:
             update = self._failure(job.error, job.settings)
-        elif entry is None:
+        elif action == "show" and not job.state.over:
+            if job not in page.jobs:  # started by a page that was closed or loaded again
+                page.follow([job])
+            update = {self.tabs: gr.Tabs(selected="picture")}
+        return {**self._shown(desk, page), **update}
+
+    def on_entry(self, event: gr.EventData, request: gr.Request, *values: Any) -> Update:
+        """A button of a result in the history."""
+        desk, page = self._of(request)
+        action, id = _action(event)
+        entry = desk.history.get(id)
+        update: Update = {}
+        if entry is None:
             pass
         elif action == "show":
             page.shown = id
@@ -316,7 +335,7 @@ class _App:
         elif action == "rerun":
             try:
                 settings = self.form.settings(values)
-                plan(entry.source_size, settings)
+                check_result(plan(entry.source_size, settings).target, settings)
                 page.follow(desk.start([Input.of(entry.source_path, entry.name)], settings))
                 update = {self.tabs: gr.Tabs(selected="picture")}
             except UpscalerError as error:
@@ -329,7 +348,10 @@ class _App:
         entry = desk.history.get(page.shown or "")
         if entry is None:
             return self._unchanged()
-        before, after = entry.crops(event.index, desk.scratch)
+        try:
+            before, after = entry.crops(event.index, desk.scratch)
+        except UpscalerError as error:
+            return self._failure(error)
         return {self.before: str(before), self.after: str(after)}
 
     def on_other(self, format: str | None, request: gr.Request) -> Update:
@@ -392,12 +414,14 @@ class _App:
         """Whatever of the page is not as it was when it was last told."""
         ended = [job for job in page.jobs if job.state.over and job.id not in page.over]
         update = self._unchanged()
+        part: tuple[Path, ...] = ()
         for job in ended:
             page.over.add(job.id)
             if job.error is not None:
                 update |= self._failure(job.error, job.settings)
             elif job.region is not None and job.files:
-                update |= {self.slider: tuple(map(str, job.files)), self.tabs: gr.Tabs(selected="slider")}
+                part, page.shown = job.files, None
+                update |= {self.tabs: gr.Tabs(selected="slider")}
             elif desk.history.get(job.id) is not None:
                 page.shown = job.id
                 update |= {self.tabs: gr.Tabs(selected="slider")}
@@ -420,11 +444,15 @@ class _App:
         }
         update |= {part: value for part, value in values.items() if page.new(str(part.elem_id), value)}
         update |= {part: kind(**state) for part, (kind, state) in flags.items() if page.new(str(part._id), state)}
-        if entry is not None and page.new("entry", entry.id):
+        if page.new("entry", entry and entry.id):
             update |= self._result(entry, desk)
+        if part:
+            update |= {self.slider: tuple(map(str, part))}
         return update
 
-    def _result(self, entry: Any, desk: Desk) -> Update:
+    def _result(self, entry: Entry | None, desk: Desk) -> Update:
+        if entry is None:
+            return dict.fromkeys((self.slider, self.overview, self.before, self.after))
         before, after = entry.pair()
         crop_before, crop_after = entry.crops(None, desk.scratch)
         return {
@@ -460,6 +488,12 @@ class _App:
             return self._failure(error)
         own = gr.Dropdown(own_presets(), value=name)
         return {**self._no_failure(), self.form.cards: preset_cards(), self.preset_own: own}
+
+
+def _action(event: gr.EventData) -> tuple[str, str]:
+    """What is wanted, and of what: the action and the id that a strip has sent."""
+    sent = event._data if isinstance(event._data, dict) else {}
+    return str(sent.get("action")), str(sent.get("id"))
 
 
 def _in_pixels(region: tuple[float, float, float, float], size: Size) -> Box:

@@ -51,10 +51,10 @@ def plan_text(plan: RunPlan, settings: Settings, seconds: float | None) -> str:
         parts.append(f"{plan.gan_tiles} GAN {_plural('tile', plan.gan_tiles)}")
     if plan.tiles is not None and plan.tile is not None:
         columns, rows = len(plan.tiles.columns), len(plan.tiles.rows)
-        parts.append(f"{columns} × {rows} tiles of {plan.tile.width} × {plan.tile.height}")
+        parts.append(f"{columns} × {rows} {_plural('tile', columns * rows)} of {plan.tile.width} × {plan.tile.height}")
         most = "up to " if settings.seams.mode == "auto" else ""
         passes = "refine + seams" if plan.seam_tiles else "refine"
-        parts.append(f"{passes}, {most}{plan.evaluations} evaluations")
+        parts.append(f"{passes}, {most}{plan.evaluations} {_plural('evaluation', plan.evaluations)}")
     parts.append(f"{max(plan.canvas_bytes / 2**30, 0.1):.1f} GB for the pictures")
     parts.append("time not known before the first run" if seconds is None else f"about {timing.in_words(seconds)}")
     return " · ".join(parts)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -9,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from upscaler.errors import UpscalerError
+from upscaler.errors import ImageError, UpscalerError
 from upscaler.files import load, read_settings, save, size_in_header
 from upscaler.geometry import Box, Size
 from upscaler.planning import RunPlan
@@ -131,33 +134,58 @@ class Desk:
         self.scratch = scratch
         self.worker = worker
         self.jobs: list[Job] = []
+        self._lock = threading.Lock()
 
     def start(self, inputs: Sequence[Input], settings: Settings) -> list[Job]:
         """A job for each picture; the results go into the history."""
-        jobs = [Job(item.path, item.name, settings, done=self._keep) for item in inputs]
-        self._submit(jobs)
-        return jobs
+        return self._submit([Job(item.path, item.name, settings, done=self._keep) for item in inputs])
 
     def preview(self, item: Input, settings: Settings, region: Box) -> Job:
         """A job for a part of the result, which is kept for looking at only: `files_of` has it."""
-        job = Job(item.path, item.name, settings, region=region, done=self._keep_part)
-        self._submit([job])
-        return job
+        return self._submit([Job(item.path, item.name, settings, region=region, done=self._keep_part)])[0]
 
     def run(self, path: Path, settings: Settings, id: str) -> Job:
         """A job whose result is a file in the scratch folder, for a program that asks for it."""
-        job = Job(path, path.stem, settings, id=id, done=self._keep_file)
-        self._submit([job])
-        return job
+        return self._submit([Job(path, path.stem, settings, id=id, done=self._keep_file)])[0]
 
     def job(self, id: str) -> Job | None:
         return next((job for job in self.jobs if job.id == id), None)
 
-    def _submit(self, jobs: Sequence[Job]) -> None:
-        self.jobs = [job for job in self.jobs if not job.state.over or job.state is State.FAILED][-100:]
-        self.jobs += jobs
+    def forget(self, job: Job) -> None:
+        """Take a job that is over from the list."""
+        with self._lock:
+            self.jobs = [other for other in self.jobs if other is not job]
+
+    def _submit(self, jobs: list[Job]) -> list[Job]:
+        for job in jobs:
+            self._hold(job)
+        with self._lock:
+            over = [job for job in self.jobs if job.state is State.FAILED][-100:]
+            self.jobs = [*over, *(job for job in self.jobs if not job.state.over), *jobs]
         for job in jobs:
             self.worker.submit(job)
+        return jobs
+
+    def _hold(self, job: Job) -> None:
+        """Let the job have its original to itself until it is over: whoever gave it may delete it before."""
+        folder = self.scratch / "originals" / secrets.token_hex(16)
+        folder.mkdir(parents=True)
+        held, done = folder / job.source.name, job.done
+        try:
+            try:
+                os.link(job.source, held)
+            except OSError:  # another disk, or one without links
+                shutil.copyfile(job.source, held)
+        except OSError as error:
+            raise ImageError(f"{job.name}: is not there any more; choose it again") from error
+
+        def over(job: Job) -> None:
+            try:
+                done(job)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+        job.source, job.done = held, over
 
     def _keep(self, job: Job) -> None:
         if job.picture is not None:
@@ -214,6 +242,9 @@ class Desks:
             for old in list(self._pages)[:-_KEPT_PAGES]:
                 if not self._pages[old].busy:
                     del self._pages[old]
+                    if self.public:
+                        self._desks.pop(file_name(old), None)
+                        shutil.rmtree(self.folder / file_name(old), ignore_errors=True)
             return page
 
     def close(self) -> None:

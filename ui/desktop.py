@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 from multiprocessing.connection import Connection
 
 TITLE = "upscaler"
@@ -20,6 +21,7 @@ def show_window(url: str) -> str | None:
     process = spawn.Process(target=_window, args=(url, theirs))
     process.start()
     theirs.close()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the end of this process is an orderly one
     try:
         process.join()
     except KeyboardInterrupt:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +56,7 @@ def add_endpoints(form: Form, desks: Desks) -> None:
     def desk_of(request: gr.Request) -> Desk:
         return desks.desk(request.username, str(request.session_hash))
 
-    def upscale(
+    async def upscale(  # many may wait at the same time, and the page needs the threads
         image: str,
         preset: str,
         job: str,
@@ -73,7 +73,7 @@ def add_endpoints(form: Form, desks: Desks) -> None:
             work = desk_of(request).run(Path(image), settings, job or secrets.token_hex(16))
             try:
                 while not work.state.over:
-                    time.sleep(_LOOK)
+                    await asyncio.sleep(_LOOK)
                     if work.progress is not None:
                         progress(work.progress.fraction, desc=work.progress.stage.value)
             finally:

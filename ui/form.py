@@ -94,7 +94,7 @@ class Form:
         with gr.Row(visible=False) as paper:
             self.print_width = gr.Number(30, label="Width on paper (cm)", minimum=0, min_width=90)
             self.print_height = gr.Number(None, label="Height (cm)", info=None, minimum=0, min_width=90)
-            self.dpi = gr.Number(300, label="dpi", minimum=30, maximum=2400, precision=0, min_width=90)
+            self.dpi = gr.Number(300, label="dpi", min_width=90)
         panels = [factor, pixels, megapixels, paper]
         self._add("format", info=None)
         self.by.change(

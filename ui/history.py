@@ -10,14 +10,16 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from upscaler.errors import ImageError, SettingsError
-from upscaler.files import load, save
+from upscaler.files import check_output, load, save
 from upscaler.geometry import Box, Size
 from upscaler.image import Picture
 from upscaler.settings import Settings
@@ -102,6 +104,8 @@ class Entry:
         result = _load(self.result_path)
         after = crop(result, box)
         before = enlarged_crop(_load(self.source_path), self.size, box)
+        if after.mode == "RGBA":
+            before.putalpha(after.getchannel("A"))
         name = secrets.token_hex(8)
         paths = folder / f"{name}-before.png", folder / f"{name}-after.png"
         for path, image in zip(paths, (before, after)):
@@ -139,13 +143,15 @@ class History:
     def remove(self, id: str) -> None:
         """Delete a result and all that belongs to it."""
         if self.get(id) is not None:
-            shutil.rmtree(self.folder / id)
+            gone = self.folder / f".{secrets.token_hex(8)}"
+            with suppress(FileNotFoundError):  # another page was faster
+                os.replace(self.folder / id, gone)  # at once, so that nobody reads half of it
+            shutil.rmtree(gone, ignore_errors=True)
 
     def add(self, job: Job, picture: Picture) -> Entry:
         """Write the result of a job, with the settings that it was made with.
 
-        Raises:
-            ImageError: it cannot be written in the format that the settings ask for.
+        What the chosen format cannot hold is written as PNG, rather than lost.
         """
         out = job.settings.output
         draft = self.folder / f".{job.id}"
@@ -154,11 +160,17 @@ class History:
             source = draft / f"source{job.source.suffix.lower()}"
             shutil.copyfile(job.source, source)
             complete = job.finished is not None
-            result = draft / f"{file_name(job.name)}-{'large' if complete else 'partial'}{_SUFFIX[out.format]}"
-            lost = save(
+            format = out.format
+            try:
+                check_result(picture.size, job.settings)
+            except ImageError as error:
+                format = "png"
+                job.notices.append(f"saved as PNG: {error}")
+            result = draft / f"{file_name(job.name)}-{'large' if complete else 'partial'}{_SUFFIX[format]}"
+            job.notices += save(
                 picture,
                 result,
-                format=out.format,
+                format=format,
                 quality=out.quality,
                 bit_depth=out.bit_depth,
                 dither=out.dither,
@@ -166,7 +178,6 @@ class History:
                 gps=out.gps,
                 settings_json=job.settings.to_json(),
             )
-            job.notices += lost
             _write_views(draft, picture, load(job.source))
             entry = Entry(
                 folder=draft,
@@ -217,6 +228,17 @@ def _write_views(folder: Path, result: Picture, source: Picture) -> None:
     suffix, options = (".png", {"compress_level": 1}) if after.mode == "RGBA" else (".jpg", _JPEG)
     for name, image in (("before", before), ("after", after), ("overview", reduced(result, _OVERVIEW))):
         image.save(folder / f"{name}{suffix}", icc_profile=result.icc, **options)
+
+
+def check_result(size: Size, settings: Settings) -> None:
+    """Whether a result of that size can be written as the settings ask; to be asked before a long run.
+
+    Raises:
+        ImageError: it is too large for the format, or too deep.
+    """
+    out = settings.output
+    path = Path(tempfile.gettempdir(), f"result{_SUFFIX[out.format]}")
+    check_output(path, size, format=out.format, bit_depth=out.bit_depth, overwrite=True)
 
 
 def convert(entry: Entry, format: str, folder: Path) -> Path:

@@ -114,12 +114,13 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")
         self._models: dict[str, tuple[tuple[Any, ...], Any]] = {}
         self._jobs: list[Job] = []
+        self._lock = threading.Lock()
 
     def submit(self, job: Job) -> Job:
         """Let the job run when those before it are over."""
-        self._jobs = [other for other in self._jobs if not other.state.over]
-        self._jobs.append(job)
-        self._thread.submit(self._run, job)
+        with self._lock:
+            self._jobs = [*(other for other in self._jobs if not other.state.over), job]
+            self._thread.submit(self._run, job)
         return job
 
     def warm_up(self) -> None:
@@ -134,7 +135,8 @@ class Worker:
 
     def ahead(self, job: Job) -> int:
         """How many jobs come before this one."""
-        before = self._jobs[: self._jobs.index(job)] if job in self._jobs else []
+        jobs = self._jobs
+        before = jobs[: jobs.index(job)] if job in jobs else []
         return sum(not other.state.over for other in before)
 
     def close(self) -> None:
@@ -145,6 +147,7 @@ class Worker:
 
     def _run(self, job: Job) -> None:
         if job.stopping:
+            job.done(job)
             return
         job.state, job.started = State.RUNNING, time.monotonic()
         outcome = State.FAILED

@@ -133,9 +133,8 @@ def status(page: Page, worker: Worker) -> str:
 
 def queue(desk: Desk) -> dict[str, Any]:
     """Jobs that are not over, then those that failed, the latest first."""
-    jobs = [job for job in desk.jobs if job.region is None]
-    waiting = [job for job in jobs if not job.state.over]
-    failed = [job for job in reversed(jobs) if job.state is State.FAILED]
+    waiting = [job for job in desk.jobs if not job.state.over]
+    failed = [job for job in reversed(desk.jobs) if job.state is State.FAILED and job.region is None]
     return {"items": [_job_item(job) for job in (*waiting, *failed)]}
 
 
@@ -151,7 +150,7 @@ def _job_item(job: Job) -> dict[str, Any]:
     text = "failed: " + cause_and_remedy(job.error)[0] if job.error is not None else stage
     return {
         "id": job.id,
-        "title": job.name,
+        "title": job.name if job.region is None else f"{job.name}, an area",
         "text": text,
         "state": job.state.value,
         "fraction": fraction,

@@ -15,12 +15,14 @@ gradio = pytest.importorskip("gradio")
 
 from ui import app as page_module  # noqa: E402 - after it is known that Gradio is there
 from ui import describe, form, jobs  # noqa: E402
+from ui import desk as desk_module  # noqa: E402
+from ui import history as history_module  # noqa: E402
 from ui.app import build  # noqa: E402
 from ui.desk import Desks, Input, Page  # noqa: E402
-from ui.history import History, convert, file_name  # noqa: E402
+from ui.history import History, check_result, convert, file_name  # noqa: E402
 from ui.jobs import Job, State, Worker  # noqa: E402
 from ui.pictures import LiveView, enlarged_crop, fitted, reduced  # noqa: E402
-from upscaler.errors import OutOfMemory, SettingsError, UpscalerError  # noqa: E402
+from upscaler.errors import ImageError, OutOfMemory, SettingsError, UpscalerError  # noqa: E402
 from upscaler.events import Progress, Stage  # noqa: E402
 from upscaler.files import load, read_settings  # noqa: E402
 from upscaler.geometry import Box, Size  # noqa: E402
@@ -242,13 +244,115 @@ def test_a_damaged_history_is_no_reason_to_fail(tmp_path: Path) -> None:
     assert History(tmp_path).entries() == []
 
 
-def test_a_result_that_cannot_be_written_fails_and_leaves_nothing(desks: Desks, photo: Path) -> None:
+def test_what_the_format_cannot_hold_is_refused_before_the_run_and_not_lost_after_it(desks: Desks, photo: Path) -> None:
+    settings = SMALL.but(format="jpeg", bit_depth=16)
+    with pytest.raises(ImageError, match="8 bits"):
+        check_result(Size(192, 160), settings)
+    with pytest.raises(ImageError, match="too large for WEBP"):
+        check_result(Size(20000, 20), SMALL.but(format="webp"))
     desk = desks.desk(None, "page")
-    (job,) = desk.start([Input.of(photo)], SMALL.but(format="jpeg", bit_depth=16))
+    (job,) = desk.start([Input.of(photo)], settings)
+    wait(job)
+    (entry,) = desk.history.entries()
+    assert entry.result_path.suffix == ".png"
+    assert any("saved as PNG" in notice for notice in entry.notices)
+    assert load(entry.result_path).depth == 16
+
+
+def test_a_disk_that_is_full_fails_and_leaves_nothing(
+    desks: Desks, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(history_module, "save", full)
+    desk = desks.desk(None, "page")
+    (job,) = desk.start([Input.of(photo)], SMALL)
     wait(job)
     assert job.state is State.FAILED
-    assert "8 bits" in str(job.error)
+    assert "No space left" in str(job.error)
     assert list(desk.history.folder.iterdir()) == []
+
+
+def test_the_original_may_go_while_the_job_waits_or_runs(desks: Desks, photo: Path) -> None:
+    desk = desks.desk(None, "page")
+    bytes_of_it = photo.read_bytes()
+    jobs = desk.start([Input.of(photo)] * 3, SMALL)
+    photo.unlink()
+    jobs[2].stop()
+    wait(*jobs)
+    assert [job.state for job in jobs] == [State.FINISHED, State.FINISHED, State.STOPPED]
+    assert [entry.source_path.read_bytes() for entry in desk.history.entries()] == [bytes_of_it] * 2
+    desks.worker.close()
+    assert list((desks.scratch / "originals").iterdir()) == []
+    with pytest.raises(ImageError, match="not there any more"):
+        desk.start([Input(photo, "gone")], SMALL)
+
+
+def test_a_job_that_failed_leaves_the_queue_and_its_part_the_history(
+    desks: Desks, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(SlowRefiner):
+        def __call__(self, tiles: Any, **rest: Any) -> Any:
+            raise OutOfMemory("a tile does not fit; choose a smaller one")
+
+    monkeypatch.setattr(jobs, "refiner_for", lambda settings: Failing())
+    desk = desks.desk(None, "page")
+    (job,) = desk.start([Input.of(photo)], SMALL)
+    wait(job)
+    assert job.state is State.FAILED
+    (entry,) = desk.history.entries()  # what was enlarged before
+    blocks = build(desks)
+    page = next(fn for fn in blocks.fns.values() if fn.name == "on_entry").fn.__self__
+    request = gradio.Request(session_hash="page")
+    values = [field.value for field in page.form.fields]
+
+    def event(action: str) -> Any:
+        return gradio.EventData(None, {"action": action, "id": job.id})
+
+    page.on_entry(event("show"), request, *values)
+    assert desks.page("page").shown == entry.id
+    assert "does not fit" in page.on_job(event("show"), request)[page.message]
+    page.on_entry(event("remove"), request, *values)
+    assert desk.history.entries() == []
+    page.on_job(event("remove"), request)
+    assert desk.jobs == []
+    assert page.on_job(event("stop"), request) is not None
+    blocks.close()
+
+
+def test_a_result_is_shown_again_after_a_preview(desks: Desks, photo: Path) -> None:
+    desk, blocks = desks.desk(None, "page"), build(desks)
+    page = next(fn for fn in blocks.fns.values() if fn.name == "on_entry").fn.__self__
+    looks = desks.page("page")
+    looks.follow(desk.start([Input.of(photo)], SMALL))
+    wait(*looks.jobs)
+    result = page._shown(desk, looks)[page.slider]
+    looks.follow([desk.preview(Input.of(photo), SMALL, Box(0, 0, 64, 64))])
+    page._shown(desk, looks)
+    looks.shown = desk.history.entries()[0].id  # looked at in the meantime
+    wait(*looks.jobs)
+    part = page._shown(desk, looks)
+    assert part[page.slider] == tuple(str(path) for path in looks.jobs[-1].files) != result
+    assert looks.shown is None  # so that what can be downloaded is never another picture
+    looks.shown = desk.history.entries()[0].id
+    assert page._shown(desk, looks)[page.slider] == result
+    blocks.close()
+
+
+def test_the_results_of_a_page_without_a_login_go_with_it(
+    worker: Worker, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "_KEPT_PAGES", 1)
+    public = Desks(None, worker)
+    public.page("one")
+    desk = public.desk(None, "one")
+    wait(*desk.start([Input.of(photo)], SMALL))
+    assert desk.history.folder.is_dir()
+    public.page("two")
+    assert not desk.history.folder.exists()
+    assert public.desk(None, "one") is not desk
+    public.close()
 
 
 def test_each_user_has_a_desk_and_each_page_is_its_own(worker: Worker, tmp_path: Path) -> None:
