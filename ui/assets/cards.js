@@ -1,6 +1,7 @@
 // Preset cards: value = {chosen, presets: [{name, title, help, sample}]}; a click triggers 'choose' with the name.
 const draw = () => {
   const value = props.value || { presets: [] };
+  const focused = element.contains(document.activeElement) ? document.activeElement.dataset.preset : "";
   element.querySelector(".cards").replaceChildren(...value.presets.map((preset) => {
     const card = document.createElement("button");
     card.type = "button";
@@ -20,6 +21,7 @@ const draw = () => {
     card.append(title);
     return card;
   }));
+  if (focused) element.querySelector(`[data-preset="${CSS.escape(focused)}"]`)?.focus();
 };
 element.addEventListener("click", (event) => {
   const card = event.target.closest(".card");

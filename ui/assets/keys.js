@@ -2,8 +2,9 @@
 document.addEventListener("keydown", (event) => {
   const press = (id) => { const button = document.querySelector(id); if (button && !button.disabled) button.click(); };
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); press("button#run"); }
-  if (event.key === "Escape") press("button#stop");
-});
+  const listOpen = event.target.getAttribute && event.target.getAttribute("aria-expanded") === "true";
+  if (event.key === "Escape" && !listOpen && !document.fullscreenElement) press("button#stop");
+}, true); // before a list closes at Esc
 document.addEventListener("paste", (event) => {
   const files = [...(event.clipboardData ? event.clipboardData.files : [])].filter((file) => file.type.startsWith("image/"));
   if (!files.length) return;

@@ -2,52 +2,65 @@
 const ACTIONS = {
   waiting: [["stop", "Remove from the queue", "✕"]],
   running: [["stop", "Stop", "■"]],
-  failed: [],
+  failed: [["remove", "Remove from the list", "✕"]],
   stopped: [],
   finished: [["rerun", "Run again with the settings above", "↻"], ["restore", "Use its settings", "⚙"],
     ["input", "Use the result as input", "⤒"], ["reveal", "Show in its folder", "↗"], ["remove", "Delete", "✕"]],
 };
 ACTIONS.partial = ACTIONS.finished;
+const make = (item, local) => {
+  const card = document.createElement("div");
+  card.dataset.id = item.id;
+  const face = document.createElement("button");
+  face.type = "button";
+  face.className = "face";
+  face.dataset.action = "show";
+  if (item.thumb) {
+    const image = document.createElement("img");
+    image.src = item.thumb;
+    image.alt = item.title;
+    face.append(image);
+    face.draggable = true;
+  }
+  const bar = document.createElement("i");
+  const title = document.createElement("b");
+  title.textContent = item.title;
+  const text = document.createElement("span");
+  face.append(bar, title, text);
+  const row = document.createElement("div");
+  row.className = "row";
+  for (const [action, help, sign] of ACTIONS[item.state] || []) {
+    if (action === "reveal" && !local) continue;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.action = action;
+    button.title = help;
+    button.setAttribute("aria-label", help);
+    button.textContent = sign;
+    row.append(button);
+  }
+  card.append(face, row);
+  return card;
+};
+const cards = new Map(); // kept as long as they are the same, so that a click, the focus or a drag survives a tick
 const draw = () => {
   const value = props.value || { items: [] };
-  element.querySelector(".items").replaceChildren(...value.items.map((item) => {
-    const card = document.createElement("div");
+  const found = value.items.map((item) => {
+    const key = JSON.stringify([item.id, item.state, item.title, value.local]);
+    if (!cards.has(key)) cards.set(key, make(item, value.local));
+    const card = cards.get(key);
     card.className = "item " + item.state + (item.shown ? " shown" : "");
-    card.dataset.id = item.id;
-    const face = document.createElement("button");
-    face.type = "button";
-    face.className = "face";
-    face.dataset.action = "show";
-    face.title = item.text;
-    if (item.thumb) {
-      const image = document.createElement("img");
-      image.src = item.thumb;
-      image.alt = item.title;
-      face.append(image);
-      face.draggable = true;
-    }
-    const bar = document.createElement("i");
-    bar.style.width = Math.round(100 * (item.fraction || 0)) + "%";
-    const title = document.createElement("b");
-    title.textContent = item.title;
-    const text = document.createElement("span");
-    text.textContent = item.text;
-    face.append(bar, title, text);
-    const row = document.createElement("div");
-    row.className = "row";
-    for (const [action, help, sign] of ACTIONS[item.state] || []) {
-      if (action === "reveal" && !value.local) continue;
-      const button = document.createElement("button");
-      button.type = "button";
-      button.dataset.action = action;
-      button.title = help;
-      button.setAttribute("aria-label", help);
-      button.textContent = sign;
-      row.append(button);
-    }
-    card.append(face, row);
-    return card;
-  }));
+    card.querySelector(".face").title = card.querySelector("span").textContent = item.text;
+    card.querySelector("i").style.width = Math.round(100 * (item.fraction || 0)) + "%";
+    return [key, card];
+  });
+  const kept = new Map(found);
+  for (const key of [...cards.keys()]) if (!kept.has(key)) cards.delete(key);
+  const list = element.querySelector(".items");
+  for (const card of [...list.children]) if (![...kept.values()].includes(card)) card.remove();
+  [...kept.values()].forEach((card, place) => {
+    if (list.children[place] !== card) list.insertBefore(card, list.children[place] || null);
+  });
   element.querySelector(".none").textContent = value.items.length ? "" : value.empty || "";
 };
 element.addEventListener("click", (event) => {

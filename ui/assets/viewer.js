@@ -64,12 +64,14 @@ element.addEventListener("pointerup", (event) => {
   draw();
   send();
 });
+element.addEventListener("pointercancel", () => { start = null; });
 const original = (on) => { if (showing !== on) { showing = on; draw(); } };
 const typing = (event) => /^(INPUT|TEXTAREA|SELECT|BUTTON)$/.test(event.target.tagName) || event.target.isContentEditable;
 document.addEventListener("keydown", (event) => {
-  if (event.code === "Space" && !typing(event)) { event.preventDefault(); original(true); }
+  if (event.code === "Space" && !typing(event) && (props.value || {}).original) { event.preventDefault(); original(true); }
 });
 document.addEventListener("keyup", (event) => { if (event.code === "Space") original(false); });
+window.addEventListener("blur", () => original(false));
 
 watch("value", () => {
   if (!start) region = (props.value || {}).region || null;
