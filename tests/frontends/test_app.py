@@ -315,6 +315,59 @@ def test_history_survives_a_restart_and_gives_settings_back(
         page.goto("about:blank")
 
 
+def test_a_run_goes_on_without_its_page_and_can_be_followed_and_stopped_from_another(
+    open_page: OpenPage, small_photo: Path
+) -> None:
+    page = open_page()
+    drop(page, small_photo)
+    take_long(page)
+    page.click("#run")
+    page.wait_for_function("/Refining/.test(document.querySelector('#status').innerText)")
+    page.click("#format input")
+    page.wait_for_selector("[role=option]")
+    page.keyboard.press("Escape")  # closes the list, and stops nothing
+    page.wait_for_selector("[role=option]", state="hidden")
+    page.reload()
+    page.wait_for_selector("#queue .item.running")
+    assert page.is_disabled("#stop")
+    page.click("#queue .item.running .face")
+    page.wait_for_selector("#stop:enabled")
+    assert re.search("Refining", status(page))
+    page.wait_for_selector("#viewer .working", state="attached")
+    page.locator("#queue [data-action=stop]").click(
+        delay=1000
+    )  # a slow finger: the list is brought up to date meanwhile
+    assert "was stopped" in finish(page, 20)
+
+
+def test_numbers_that_are_out_of_range_or_missing_are_said_in_words(open_page: OpenPage, small_photo: Path) -> None:
+    page = open_page()
+    drop(page, small_photo)
+    field = page.locator("#scale input[type=number]")
+    field.fill("99")
+    page.wait_for_function("document.querySelector('#plan').innerText.includes('Give 0.5 to 16')")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function("document.querySelector('#message')?.innerText.includes('Give 0.5 to 16')")
+    field.fill("")
+    page.wait_for_function("document.querySelector('#plan').innerText.includes('640 × 512')")
+    page.click("text=Print")
+    page.get_by_label("dpi").press("Control+a")
+    page.get_by_label("dpi").press_sequentially("100", delay=100)
+    page.wait_for_function("document.querySelector('#plan').innerText.includes('1181 × 945')")
+
+
+def test_a_result_is_dragged_onto_the_input(open_page: OpenPage, small_photo: Path) -> None:
+    page = open_page()
+    drop(page, small_photo)
+    choose(page, "fast")
+    scale(page, 1.5)
+    page.click("#run")
+    finish(page)
+    page.wait_for_selector("#history .item.shown")
+    page.drag_and_drop("#history .item.shown img", "#input")
+    page.wait_for_function("document.querySelector('#facts').innerText.includes('240 × 192')")
+
+
 def test_several_pictures_in_a_row(open_page: OpenPage, small_photo: Path, tmp_path: Path) -> None:
     paths = []
     for number in range(3):
