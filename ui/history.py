@@ -1,6 +1,6 @@
 """What was made, kept on the disk: each result with its original, its settings and small pictures of it.
 
-FOLDER/ID/entry.json   source.EXT   RESULT   thumb.webp   before.EXT   after.EXT   overview.EXT
+FOLDER/ID/entry.json   source.EXT   RESULT   thumb.webp   before.EXT   after.EXT   overview.EXT   original.EXT
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from PIL import Image as Pillow
+
 from upscaler.errors import ImageError, SettingsError
 from upscaler.files import check_output, load, save
 from upscaler.geometry import Box, Size
@@ -25,11 +27,11 @@ from upscaler.image import Picture
 from upscaler.settings import Settings
 
 from .jobs import Job
-from .pictures import WHOLE_PIXELS, crop, enlarged_crop, fitted, reduced
+from .pictures import WHOLE_PIXELS, crop, enlarged_crop, reduced
 
 _SUFFIX = {"auto": ".png", "png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
 _THUMB = 256
-_OVERVIEW = 640
+_OVERVIEW = 1024
 _CROP = 1000
 _JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -89,14 +91,20 @@ class Entry:
         """A small copy of the result, to point at places in it."""
         return self._view("overview")
 
+    def original(self) -> Path:
+        """The original at the size of the overview."""
+        return self._view("original")
+
     def crops(self, point: Sequence[float] | None, folder: Path) -> tuple[Path, Path]:
         """What is around a point of the overview (default: the middle) in full size: enlarged original, and result.
 
         Args:
             folder: where the two new files go.
         """
-        small = fitted(self.size, _OVERVIEW)
-        x, y = (0.5, 0.5) if point is None else (point[0] / small.width, point[1] / small.height)
+        x = y = 0.5
+        if point is not None:
+            with Pillow.open(self.overview()) as small:
+                x, y = point[0] / small.width, point[1] / small.height
         width, height = (min(_CROP, length) for length in self.size)
         left = min(max(round(x * self.size.width - width / 2), 0), self.size.width - width)
         top = min(max(round(y * self.size.height - height / 2), 0), self.size.height - height)
@@ -226,7 +234,10 @@ def _write_views(folder: Path, result: Picture, source: Picture) -> None:
     if after.mode == "RGBA":
         before.putalpha(after.getchannel("A"))
     suffix, options = (".png", {"compress_level": 1}) if after.mode == "RGBA" else (".jpg", _JPEG)
-    for name, image in (("before", before), ("after", after), ("overview", reduced(result, _OVERVIEW))):
+    overview = reduced(result, _OVERVIEW)
+    original = enlarged_crop(source, Size(*overview.size), Box(0, 0, *overview.size))
+    views = {"before": before, "after": after, "overview": overview, "original": original}
+    for name, image in views.items():
         image.save(folder / f"{name}{suffix}", icc_profile=result.icc, **options)
 
 

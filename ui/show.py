@@ -19,6 +19,7 @@ from .jobs import Job, State, Worker
 from .pictures import file_uri
 
 _ITEMS = 40
+_SPACE = "Hold space to see the original."
 
 
 def facts(page: Page) -> str:
@@ -58,7 +59,7 @@ def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
     first = page.good[0] if page.good else None
     if job is not None and (not job.state.over or (entry is None and job.state is not State.FAILED)) and job.view.uri():
         width, height = job.view.target
-        hint = "Hold space to see the original." if job.state.over else ""
+        hint = _SPACE
         found = {
             "name": job.id,
             "src": job.view.uri(),
@@ -70,8 +71,9 @@ def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
         joints: list[dict[str, Any]] = []
     elif entry is not None:
         width, height = target = entry.size
-        found = {"name": entry.id, "src": file_uri(entry.overview()), "ratio": width / height}
-        hint, tiles, joints = "", None, entry.joints
+        pair = {"src": file_uri(entry.overview()), "original": file_uri(entry.original())}
+        found = {"name": entry.id, **pair, "ratio": width / height}
+        hint, tiles, joints = _SPACE, None, entry.joints
     elif first is not None:
         planned = page.planned if isinstance(page.planned, tuple) else None
         target = planned[0].target if planned else first.size
@@ -124,7 +126,7 @@ def status(page: Page, worker: Worker) -> str:
         return f'<b>{name}</b> {text}{queue}<progress max="100" value="{percent:.1f}"></progress>'
     ends = {
         State.FINISHED: "is finished",
-        State.STOPPED: "was stopped; what was finished is kept" if job.started else "was taken out of the queue",
+        State.STOPPED: "was stopped; what was finished is kept" if job.progress else "was taken out of the queue",
         State.FAILED: "failed",
     }
     notes = "".join(f'<br><span class="quiet">{html.escape(note)}</span>' for note in job.notices)
