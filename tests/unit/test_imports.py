@@ -12,6 +12,7 @@ import pytest
 import upscaler
 
 PACKAGE = Path(upscaler.__file__).parent
+UI = PACKAGE.parent / "ui"
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "spandrel", "safetensors", "accelerate"}
 PURE = {"geometry", "settings", "options", "events", "errors"}
 IMAGE = {
@@ -82,6 +83,25 @@ def test_layers(path: Path) -> None:
             )
         if root in HEAVY and not inside_models:
             assert not at_top, f"{path.name} imports {module} when it is imported"
+
+
+def test_the_commands_of_the_front_ends_load_no_front_end() -> None:
+    assert not loaded_by("import ui.commands") & (HEAVY | {"gradio", "webview", "comfy"})
+
+
+@pytest.mark.parametrize("path", sorted(UI.rglob("*.py")), ids=lambda path: str(path.relative_to(UI)))
+def test_front_ends(path: Path) -> None:
+    folder = path.relative_to(UI).parts[0]
+    for module, level, at_top in imports_of(path):
+        root = module.split(".")[0]
+        if level == 0 and root in HEAVY:
+            assert folder in ("comfyui", "webui"), f"{path} imports {module}: networks are the engine's or a host's"
+        if folder in ("comfyui", "webui") and "root" not in path.parts:
+            assert root not in ("upscaler", "ui") or level, (
+                f"{path} imports {module}: a pack finds the engine beside it"
+            )
+        if path.name == "controls.py" and root == "upscaler":
+            assert not at_top, "a pack carries this file beside an engine of another name"
 
 
 def test_the_public_surface_is_sorted_and_complete() -> None:
