@@ -141,7 +141,7 @@ class Desk:
         return self._submit([Job(item.path, item.name, settings, done=self._keep) for item in inputs])
 
     def preview(self, item: Input, settings: Settings, region: Box) -> Job:
-        """A job for a part of the result, which is kept for looking at only: `files_of` has it."""
+        """A job for a part of the result, for looking at only: `Job.files` will be the original and the result."""
         return self._submit([Job(item.path, item.name, settings, region=region, done=self._keep_part)])[0]
 
     def run(self, path: Path, settings: Settings, id: str) -> Job:

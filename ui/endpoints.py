@@ -18,10 +18,10 @@ from upscaler.errors import Cancelled, SettingsError, UpscalerError
 from upscaler.geometry import Size
 from upscaler.settings import Settings
 
-from .controls import control, read
+from .controls import control
 from .describe import cause_and_remedy
 from .desk import Desk, Desks
-from .form import Form, checked_model
+from .form import Form
 from .jobs import State
 
 _JOB = re.compile(r"[0-9a-f]{32}")
@@ -47,9 +47,7 @@ def add_endpoints(form: Form, desks: Desks) -> None:
 
     def settings_of(preset: str, values: dict[str, Any]) -> Settings:
         """The preset, and over it every value that is not the default."""
-        given = {name: read(option, values[name]) for name, option in form.table.items()}
-        for name in ("gan", "model", "control"):
-            checked_model(name, given[name])
+        given = form.given(values)
         base = presets.get(preset).over(Settings()) if preset else Settings()
         return base.but(**{name: value for name, value in given.items() if value != form.table[name].default})
 

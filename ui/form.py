@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +135,16 @@ class Form:
             SettingsError: a value is out of range, or a model is not in the list.
         """
         by, width, height, dpi, *rest = values
-        given = {name: read(option, value) for (name, option), value in zip(self.table.items(), rest)}
-        for name in _MODELS:
-            checked_model(name, given[name])
+        given = self.given(dict(zip(self.table, rest)))
         target = {name: given.pop(name) for name, option in self.table.items() if option.group == "target"}
         return Settings.of(**given, **(_target(by, target, width, height, dpi) if size else {}))
+
+    def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of options from what their widgets hold, both by option name. Raises: as `settings`."""
+        given = {name: read(option, values[name]) for name, option in self.table.items()}
+        for name in _MODELS:
+            checked_model(name, given[name])
+        return given
 
     def updates(self, settings: Settings, *, chosen: str = "", size: bool = True) -> dict[Any, Any]:
         """What the widgets show for these settings, by widget; those of the size stay as they are if `size` is false."""

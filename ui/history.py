@@ -21,7 +21,7 @@ from typing import Any
 from PIL import Image as Pillow
 
 from upscaler.errors import ImageError, SettingsError
-from upscaler.files import check_output, load, save
+from upscaler.files import SUFFIX, check_output, load, save
 from upscaler.geometry import Box, Size
 from upscaler.image import Picture
 from upscaler.settings import Settings
@@ -29,7 +29,6 @@ from upscaler.settings import Settings
 from .jobs import Job
 from .pictures import WHOLE_PIXELS, crop, enlarged_crop, reduced
 
-_SUFFIX = {"auto": ".png", "png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
 _THUMB = 256
 _OVERVIEW = 1024
 _CROP = 1000
@@ -174,7 +173,7 @@ class History:
             except ImageError as error:
                 format = "png"
                 job.notices.append(f"saved as PNG: {error}")
-            result = draft / f"{file_name(job.name)}-{'large' if complete else 'partial'}{_SUFFIX[format]}"
+            result = draft / f"{file_name(job.name)}-{'large' if complete else 'partial'}{SUFFIX[format]}"
             job.notices += save(
                 picture,
                 result,
@@ -248,7 +247,7 @@ def check_result(size: Size, settings: Settings) -> None:
         ImageError: it is too large for the format, or too deep.
     """
     out = settings.output
-    path = Path(tempfile.gettempdir(), f"result{_SUFFIX[out.format]}")
+    path = Path(tempfile.gettempdir(), f"result{SUFFIX[out.format]}")
     check_output(path, size, format=out.format, bit_depth=out.bit_depth, overwrite=True)
 
 
@@ -258,7 +257,7 @@ def convert(entry: Entry, format: str, folder: Path) -> Path:
     Raises:
         ImageError: the format cannot hold it.
     """
-    suffix = _SUFFIX[format]
+    suffix = SUFFIX[format]
     if format == "auto" or entry.result_path.suffix == suffix:
         return entry.result_path
     out = Settings.from_dict(entry.settings).output
@@ -291,6 +290,12 @@ def _joints(job: Job) -> list[dict[str, Any]]:
     if job.finished is None or job.finished.seams is None:
         return []
     return [
-        {"box": list(joint.box), "score": joint.score, "inside": joint.inside, "visible": joint.visible}
+        {
+            "box": list(joint.box),
+            "score": joint.score,
+            "inside": joint.inside,
+            "limit": joint.limit,
+            "visible": joint.visible,
+        }
         for joint in job.finished.seams.after.joints
     ]

@@ -7,9 +7,10 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
+from upscaler.files import READ
+
 from .components import component
 from .form import Form, own_presets
-from .system import PICTURES
 
 FORMATS = ("png", "jpeg", "webp", "tiff", "avif")
 """What a result can be downloaded as."""
@@ -39,7 +40,7 @@ class Layout:
         gr.HTML("<h2>1 · Picture</h2>", container=False)
         self.files = gr.File(
             file_count="multiple",
-            file_types=list(PICTURES),
+            file_types=list(READ),
             type="filepath",
             show_label=False,
             height=130,

@@ -89,7 +89,7 @@ def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
         found["grid"] = [_fractions(tile.box, target) for tile in tiles]
     elif page.overlay == "Seams":
         found["seams"] = [
-            {"box": _fractions(joint["box"], target), "score": joint["score"], "limit": max(joint["inside"], 0.75)}
+            {"box": _fractions(joint["box"], target), "score": joint["score"], "limit": joint["limit"]}
             for joint in joints
         ]
         hint = _seams_hint(joints, entry)

@@ -8,13 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp")
-"""Suffixes of the files that can be chosen."""
+from upscaler.files import READ
 
 
 def pictures_in(paths: Sequence[str] | None) -> list[str]:
     """Those of the paths that are pictures by their name, sorted."""
-    return sorted(path for path in paths or () if Path(path).suffix.lower() in PICTURES)
+    return sorted(path for path in paths or () if Path(path).suffix.lower() in READ)
 
 
 def reveal(path: Path) -> None:

@@ -29,6 +29,12 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Pillow.Image | 
 MAX_PIXELS = 256_000_000
 """Largest input by default, 16000 x 16000: above any camera, and decoded it takes 3 GB (4 GB with alpha)."""
 
+READ = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp")
+"""Suffixes by which pictures are found in folders."""
+
+SUFFIX = {"auto": ".png", "png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
+"""What the file of a result is called in each format of the settings."""
+
 _WRITTEN = {"PNG": ".png", "JPEG": ".jpg .jpeg", "WEBP": ".webp", "TIFF": ".tif .tiff", "AVIF": ".avif"}
 _DEEP = {"PNG", "TIFF"}
 _EXIF_IN_JPEG = 65533  # bytes in a segment

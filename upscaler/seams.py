@@ -36,9 +36,14 @@ class Joint:
     inside: float
 
     @property
+    def limit(self) -> float:
+        """Up to where it cannot be told: what the tiles beside it score inside, and at least three quarters of 1/255."""
+        return max(_VISIBLE, self.inside)
+
+    @property
     def visible(self) -> bool:
-        """Whether it stands out: above what the tiles beside it score inside, and above three quarters of 1/255."""
-        return self.score > max(_VISIBLE, self.inside)
+        """Whether it stands out."""
+        return self.score > self.limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,11 @@ from ..api import plan, refiner_for, run, upscaler_for
 from ..compare import comparison
 from ..errors import Cancelled, ImageError, SettingsError, UpscalerError
 from ..events import Finished, Notice, Progress
-from ..files import check_output, load, read_settings, save
+from ..files import READ, SUFFIX, check_output, load, read_settings, save
 from ..image import Picture
 from ..models.base import Refiner, Upscaler
 from ..settings import Settings, options
 from .terminal import Display
-
-_READ = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp")
-_WRITTEN = {"auto": ".png", "png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
 
 
 def run_command(parsed: argparse.Namespace) -> int:
@@ -123,7 +120,7 @@ def _compare(before: Picture, after: Picture, output: Path) -> Path:
 
 def _output(path: Path, parsed: argparse.Namespace, settings: Settings) -> Path:
     """Where the result of a picture goes."""
-    name = f"{path.stem}-large{_WRITTEN[settings.output.format]}"
+    name = f"{path.stem}-large{SUFFIX[settings.output.format]}"
     if parsed.output is None:
         return path.with_name(name)
     output = Path(parsed.output)
@@ -156,11 +153,11 @@ def inputs_from(parsed: argparse.Namespace) -> list[Path]:
     for path in map(Path, parsed.input):
         if path.is_dir():
             inside = path.rglob("*") if parsed.recursive else path.iterdir()
-            found += sorted(file for file in inside if file.suffix.lower() in _READ and file.is_file())
+            found += sorted(file for file in inside if file.suffix.lower() in READ and file.is_file())
         else:
             found.append(path)
     if not found:
         raise ImageError(
-            f"{', '.join(parsed.input)}: no pictures in there ({', '.join(_READ)}); use -r for folders inside folders"
+            f"{', '.join(parsed.input)}: no pictures in there ({', '.join(READ)}); use -r for folders inside folders"
         )
     return found
