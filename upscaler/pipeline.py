@@ -25,13 +25,12 @@ from .errors import OutOfMemory
 from .events import Event, Finished, Notice, Progress, Stage
 from .geometry import Box, Plan
 from .image import Image, Picture
-from .models.base import OnStep, Refiner, Upscaler
+from .models.base import Refiner, Upscaler
 from .planning import plan_tiles
-from .refine import fitting_tile, refine
+from .refine import fitting_tile, redrawing, refine
 from .seams import SeamReport, seam_plans, seam_score
 from .settings import Sampling, Settings
 from .strips import strips
-from .wavelet import filter_detail
 
 _SEAM_SEED = 1 << 64  # seam passes see other noise than the pass whose joints they mend
 _SMALLEST_GAN_TILE = 32
@@ -170,18 +169,8 @@ class _Run:
         self, stage: Stage, plans: Sequence[Plan], sampling: Sampling, refiner: Refiner, *, seed: int = 0
     ) -> Iterator[Event]:
         """Redraw the tiles of some plans in the canvas."""
-        wavelet = self.settings.wavelet
         seed += self.settings.diffusion.seed
-
-        def redraw(crops: list[Image], boxes: list[Box], on_step: OnStep) -> list[Image]:
-            tiles = refiner(crops, boxes=boxes, sampling=sampling, seed=seed, on_step=on_step)
-            return [
-                filter_detail(tile, crop, scale=self.factor, color=wavelet.color, denoise=wavelet.denoise)
-                if np.isfinite(tile).all()
-                else tile
-                for tile, crop in zip(tiles, crops)
-            ]
-
+        redraw = redrawing(refiner, sampling, seed=seed, wavelet=self.settings.wavelet, scale=self.factor)
         total = sum(map(len, plans))
         tiles = [tile.box.size for plan in plans for tile in plan]
         if not tiles:

@@ -15,10 +15,31 @@ from .events import Notice
 from .geometry import Box, Plan, Size, Tile
 from .image import Image
 from .models.base import OnStep, Refiner
+from .settings import Sampling, Wavelet
 from .watch import watch, worker
+from .wavelet import filter_detail
 
 Redraw = Callable[[list[Image], list[Box], OnStep], list[Image]]
 """A refiner with its sampling and seed filled in: (crops, boxes, on_step) -> tiles, already filtered."""
+
+
+def redrawing(refiner: Refiner, sampling: Sampling, *, seed: int, wavelet: Wavelet, scale: float) -> Redraw:
+    """What a refiner makes of crops, each filtered against what it was given; one with NaN or infinity as it came.
+
+    Args:
+        scale: how many times larger the canvas is than the picture that came in.
+    """
+
+    def redraw(crops: list[Image], boxes: list[Box], on_step: OnStep) -> list[Image]:
+        tiles = refiner(crops, boxes=boxes, sampling=sampling, seed=seed, on_step=on_step)
+        return [
+            filter_detail(tile, crop, scale=scale, color=wavelet.color, denoise=wavelet.denoise)
+            if np.isfinite(tile).all()
+            else tile
+            for tile, crop in zip(tiles, crops)
+        ]
+
+    return redraw
 
 
 class Refining(NamedTuple):

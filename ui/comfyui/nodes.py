@@ -14,7 +14,7 @@ from ...upscaler.settings import Settings
 from . import inputs as table
 from .gan import HostUpscaler, bundled, connected
 from .inputs import CATEGORY, rows
-from .pictures import Array, batch_of, layer_of, resized, sample_of, size_of, to_picture
+from .pictures import Array, batch_of, layer_of, pairs, sample_of, size_of, to_picture
 from .refiner import HostRefiner
 from .running import Bar, mend, run, shown, units_of
 from .sampling import Inputs, native_tile
@@ -203,10 +203,8 @@ class SeamFix(io.ComfyNode):
         host = _host_inputs(given, settings)
         bar = Bar({Stage.SEAMS: 1.0}, len(image))
         results: list[Picture] = []
-        for index, sample in enumerate(image):
+        for index, (picture, before) in enumerate(pairs(image, reference)):
             bar.start(index)
-            picture = to_picture(sample)
-            before = picture.pixels if reference is None else resized(to_picture(sample_of(reference, index)), size)
             refiner = HostRefiner(host, source=size, canvas=size, index=index, watcher=bar.step)
             shown(mend(picture, before, settings, refiner), bar)
             results.append(picture)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,15 @@ def resized(picture: Picture, size: Size) -> Array:
     if picture.size == size:
         return picture.pixels
     return np.clip(resample(picture.pixels, size), 0, 1)
+
+
+def pairs(image: torch.Tensor, reference: torch.Tensor | None) -> Iterator[tuple[Picture, Array]]:
+    """Each picture of a batch, and the pixels of its reference in the picture's size; without one, its own."""
+    size = size_of(image)
+    for index, sample in enumerate(image):
+        picture = to_picture(sample)
+        before = picture if reference is None else to_picture(sample_of(reference, index))
+        yield picture, resized(before, size)
 
 
 def preview(picture: Picture, side: int) -> NDArray[np.uint8]:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from typing import Any, cast
 
 import comfy.utils
@@ -20,12 +19,11 @@ from ...upscaler.blend import to_grid
 from ...upscaler.events import Event, Finished, Notice, Progress, Stage
 from ...upscaler.geometry import Box, Size
 from ...upscaler.image import Image, Picture
-from ...upscaler.models.base import OnStep, Refiner
+from ...upscaler.models.base import Refiner
 from ...upscaler.planning import RunPlan, plan_tiles
-from ...upscaler.refine import refine
+from ...upscaler.refine import redrawing, refine
 from ...upscaler.seams import seam_plans, seam_score
 from ...upscaler.settings import Settings
-from ...upscaler.wavelet import filter_detail
 from .gan import HostUpscaler
 from .pictures import Array, mask_under, preview
 
@@ -141,17 +139,14 @@ def mend(picture: Picture, reference: Image, settings: Settings, refiner: Refine
     """The events of redrawing the joints that a tiling as in the settings has left in a picture, in its own pixels."""
     canvas = picture.pixels
     plan = plan_tiles(picture.size, settings.tiles, multiple=refiner.multiple)
-    seams, wavelet, scale = settings.seams, settings.wavelet, settings.target.scale
+    seams = settings.seams
     score = seam_score(canvas, reference, plan) if seams.mode == "auto" else None
     plans = seam_plans(plan, seams.mode, width=seams.width, multiple=refiner.multiple, score=score)
     tiles = [tile.box.size for part in plans for tile in part]
     sampling = settings.diffusion.sampling
 
-    def redraw(crops: list[Image], boxes: list[Box], on_step: OnStep) -> list[Image]:
-        redrawn = refiner(crops, boxes=boxes, sampling=sampling, seed=settings.diffusion.seed, on_step=on_step)
-        keep = partial(filter_detail, scale=scale, color=wavelet.color, denoise=wavelet.denoise)
-        return [keep(tile, crop) if np.isfinite(tile).all() else tile for tile, crop in zip(redrawn, crops)]
-
+    seed, scale = settings.diffusion.seed, settings.target.scale
+    redraw = redrawing(refiner, sampling, seed=seed, wavelet=settings.wavelet, scale=scale)
     if tiles and sampling.strength > 0:
         to_grid(canvas)
         batch = settings.tiles.batch or max(refiner.batch_size(tiles[0]), 1)

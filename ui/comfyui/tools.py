@@ -14,7 +14,7 @@ from ...upscaler.seams import seam_score
 from ...upscaler.wavelet import filter_detail
 from .grid import draw_grid
 from .inputs import CATEGORY, rows, settings_of
-from .pictures import batch_of, resized, sample_of, size_of, to_picture
+from .pictures import batch_of, pairs, size_of, to_picture
 
 
 class TilePlan(io.ComfyNode):
@@ -92,9 +92,7 @@ class WaveletFilter(io.ComfyNode):
         size, small = size_of(image), size_of(reference)
         scale = size.width / small.width if small.width < size.width else upscale_by
         results: list[Picture] = []
-        for index, sample in enumerate(image):
-            picture = to_picture(sample)
-            before = resized(to_picture(sample_of(reference, index)), size)
+        for picture, before in pairs(image, reference):
             filtered = filter_detail(picture.pixels, before, scale=scale, color=wavelet_color, denoise=wavelet_denoise)
             results.append(Picture(np.clip(filtered, 0, 1), alpha=picture.alpha))
         return io.NodeOutput(batch_of(results, image))
@@ -128,11 +126,7 @@ class SeamScore(io.ComfyNode):
         size = size_of(image)
         settings = settings_of(given, size, scale=1.0)
         plan = plan_tiles(size, settings.tiles, multiple=8)
-        pairs = [
-            (to_picture(sample).pixels, resized(to_picture(sample_of(reference, index)), size))
-            for index, sample in enumerate(image)
-        ]
-        scores = [seam_score(picture, before, plan) for picture, before in pairs]
+        scores = [seam_score(picture.pixels, before, plan) for picture, before in pairs(image, reference)]
         lines = [
             f"{len(score.visible)} of {len(score.joints)} joints stand out; worst {score.worst:.2f}, mean {score.mean:.2f}, "
             f"lines inside tiles {score.inside:.2f} (1/255)"
