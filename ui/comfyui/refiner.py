@@ -16,6 +16,7 @@ from ...upscaler.geometry import Box, Size
 from ...upscaler.image import Image
 from ...upscaler.models.base import OnStep
 from ...upscaler.models.device import memory_errors
+from ...upscaler.models.layers import after_each, layers_with_weights
 from ...upscaler.settings import Sampling
 from .conditioning import Cutter, Group
 from .noise import CanvasNoise
@@ -85,23 +86,15 @@ class HostRefiner:
         """Let the host's interruption be seen at each layer of the networks, where an evaluation takes seconds."""
         inputs = self._inputs
         networks = [inputs.model.get_model_object("diffusion_model"), getattr(inputs.vae, "first_stage_model", None)]
+        slow = self._device.type == "cpu"
         layers = [
             layer
             for network in networks
-            if isinstance(network, torch.nn.Module) and self._device.type == "cpu"
-            for layer in network.modules()
-            if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear))
+            if isinstance(network, torch.nn.Module) and slow
+            for layer in layers_with_weights(network)
         ]
-
-        def look(layer: torch.nn.Module, inputs: Any, output: Any) -> None:
-            model_management.throw_exception_if_processing_interrupted()
-
-        hooks = [layer.register_forward_hook(look) for layer in layers]
-        try:
+        with after_each(layers, model_management.throw_exception_if_processing_interrupted):
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     @torch.inference_mode()
     def _refine(

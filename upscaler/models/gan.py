@@ -26,6 +26,7 @@ from ..errors import SettingsError, UnsupportedModel, WeightsError
 from ..image import Image
 from .base import OnStep
 from .device import memory_errors, pick_device, pick_dtype
+from .layers import after_each, layers_with_weights
 
 Network = ImageModelDescriptor[torch.nn.Module]
 StateDict = dict[str, Any]
@@ -199,19 +200,12 @@ def _steps(network: Network, on_step: OnStep | None) -> Generator[None, None, No
     if on_step is None:
         yield
         return
-    layers = [part for part in network.model.modules() if isinstance(part, (torch.nn.Conv2d, torch.nn.Linear))]
+    layers = layers_with_weights(network.model)
     total = len(layers) * (3 if network.input_channels == 1 else 1)
     done = itertools.count(1)
 
-    def report(layer: torch.nn.Module, inputs: Any, output: Any) -> None:
-        on_step(min(next(done), total), total)
-
-    hooks = [layer.register_forward_hook(report) for layer in layers]
-    try:
+    with after_each(layers, lambda: on_step(min(next(done), total), total)):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 class NotFinite(ArithmeticError):

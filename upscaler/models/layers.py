@@ -1,0 +1,29 @@
+"""The layers of a network that take time, and a look at each of them while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+def layers_with_weights(network: torch.nn.Module) -> list[torch.nn.Module]:
+    """The convolutions and matrix products, in their order."""
+    return [layer for layer in network.modules() if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear))]
+
+
+@contextmanager
+def after_each(layers: Sequence[torch.nn.Module], call: Callable[[], None]) -> Generator[None, None, None]:
+    """Call `call` after each of the layers while the block runs; what it raises ends the network's run."""
+
+    def hook(layer: torch.nn.Module, inputs: Any, output: Any) -> None:
+        call()
+
+    hooks = [layer.register_forward_hook(hook) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in hooks:
+            handle.remove()
