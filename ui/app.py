@@ -205,7 +205,10 @@ class _App(Layout):
             page.planned = self._planned(page, settings)
             update = self.form.updates(settings)
         elif action == "input":
-            update = {self.files: [str(entry.result_path)]}
+            try:
+                update = {self.files: [str(desk.held(entry.result_path))]}  # it may be removed before it is handed over
+            except UpscalerError as error:
+                update = self._failure(error)
         elif action == "reveal" and self.local:
             reveal(entry.result_path)
         elif action == "rerun":

@@ -168,24 +168,33 @@ class Desk:
 
     def _hold(self, job: Job) -> None:
         """Let the job have its original to itself until it is over: whoever gave it may delete it before."""
-        folder = self.scratch / "originals" / secrets.token_hex(16)
-        folder.mkdir(parents=True)
-        held, done = folder / job.source.name, job.done
-        try:
-            try:
-                os.link(job.source, held)
-            except OSError:  # another disk, or one without links
-                shutil.copyfile(job.source, held)
-        except OSError as error:
-            raise ImageError(f"{job.name}: is not there any more; choose it again") from error
+        held, done = self.held(job.source), job.done
 
         def over(job: Job) -> None:
             try:
                 done(job)
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(held.parent, ignore_errors=True)
 
         job.source, job.done = held, over
+
+    def held(self, path: Path) -> Path:
+        """The file under another path, in a scratch folder of its own, so that it stays when the first one goes.
+
+        Raises:
+            ImageError: it is gone already.
+        """
+        folder = self.scratch / "originals" / secrets.token_hex(16)
+        folder.mkdir(parents=True)
+        held = folder / path.name
+        try:
+            try:
+                os.link(path, held)
+            except OSError:  # another disk, or one without links
+                shutil.copyfile(path, held)
+        except OSError as error:
+            raise ImageError(f"{path.name}: is not there any more; choose it again") from error
+        return held
 
     def _keep(self, job: Job) -> None:
         if job.picture is not None:
