@@ -3,12 +3,12 @@
 Nothing is loaded before the host asks for the nodes.
 """
 
-WEB_DIRECTORY = "ui/comfyui/web"  # help pages of the nodes
+WEB_DIRECTORY = "ui/upscaler_ui/comfyui/web"  # help pages of the nodes
 
 
 async def comfy_entrypoint():
     try:
-        from .ui.comfyui import Upscaler
+        from .ui.upscaler_ui.comfyui import Upscaler
     except ModuleNotFoundError as error:
         needed = f"{__path__[0]}/requirements.txt"
         raise ImportError(f"{error}; install what the nodes need: python -m pip install -r {needed}") from error

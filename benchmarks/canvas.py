@@ -24,9 +24,9 @@ def measure(side: int, wavelets: float) -> dict[str, float]:
 
     from upscaler import pipeline
     from upscaler.events import Finished
-    from upscaler.image import Picture
-    from upscaler.planning import plan_tiles
-    from upscaler.settings import Settings
+    from upscaler.options.settings import Settings
+    from upscaler.pictures.picture import Picture
+    from upscaler.plan import plan_tiles
     from upscaler.testing import IdentityRefiner
 
     settings = Settings.of(scale=SCALE, seams="none", steps=1, wavelet_color=wavelets, wavelet_denoise=wavelets)

@@ -17,8 +17,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from upscaler.image import Image
-from upscaler.models.gan import GanUpscaler, load_upscaler
+from upscaler.arrays.types import Image
+from upscaler.models.gan.network import GanUpscaler, load_upscaler
 from upscaler.weights import bundled
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.png"

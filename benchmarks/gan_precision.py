@@ -18,7 +18,7 @@ import PIL.Image
 import torch
 
 from upscaler.models.device import cpu_has_bfloat16
-from upscaler.models.gan import load_upscaler
+from upscaler.models.gan.network import load_upscaler
 from upscaler.weights import bundled
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.png"

@@ -9,7 +9,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from upscaler.image import Image
+from upscaler.arrays.types import Image
 
 hypothesis.settings.register_profile("upscaler", deadline=None, max_examples=60, derandomize=True)
 hypothesis.settings.load_profile("upscaler")
@@ -30,7 +30,7 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def photograph() -> Image:
     """The bundled photograph, (512, 512, 3)."""
-    from upscaler.files import load
+    from upscaler.pictures.files import load
 
     return load(EXAMPLES / "photo.png").pixels
 

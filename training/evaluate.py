@@ -26,7 +26,7 @@ from torch.nn import functional
 
 import upscaler
 from training.photographs import photographs, validation_detail
-from upscaler.image import Image
+from upscaler.arrays.types import Image
 from upscaler.models import load_refiner, load_upscaler
 from upscaler.models.base import Upscaler
 

@@ -20,7 +20,7 @@ from PIL import Image, ImageFilter
 from spandrel import ModelLoader
 
 from training.photographs import photographs
-from upscaler.consistency import enforce_consistency
+from upscaler.stages.consistency import enforce_consistency
 
 ROOT = Path(__file__).parent.parent
 SCALE = 4

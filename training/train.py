@@ -21,7 +21,7 @@ import torch
 
 from training.losses import losses
 from training.optimiser import Average, Muon
-from upscaler.models.pocket import HaarCodec, PocketUNet
+from upscaler.models.diffusion.pocket import HaarCodec, PocketUNet
 
 LAST = 1000  # timesteps
 STRENGTHS = (0.05, 0.6)  # where a refinement may start

@@ -2,7 +2,7 @@
 
     import upscaler
 
-    upscaler.upscale("photo.jpg", scale=4).save("large.png")
+    upscaler.save(upscaler.upscale("photo.jpg", scale=4), "large.png")
 
 Importing this package imports neither torch nor diffusers; models load when they are needed.
 """
@@ -10,6 +10,7 @@ Importing this package imports neither torch nor diffusers; models load when the
 from __future__ import annotations
 
 from .api import plan, run, upscale
+from .arrays.types import Image
 from .errors import (
     Cancelled,
     ChecksumMismatch,
@@ -22,14 +23,14 @@ from .errors import (
     WeightsNotFound,
 )
 from .events import Event, Finished, Notice, Progress, Stage
-from .files import load
 from .geometry import Box, Size
-from .image import Image, Picture
 from .models import load_refiner, load_upscaler
 from .models.base import Refiner, Upscaler
-from .planning import RunPlan
-from .seams import SeamReport, SeamScore, seam_score
-from .settings import Settings
+from .options.settings import Settings
+from .pictures.files import load, save, to_pil
+from .pictures.picture import Picture
+from .plan import RunPlan
+from .stages.seam_score import SeamReport, SeamScore, seam_score
 
 __version__ = "0.1.0"
 
@@ -63,6 +64,8 @@ __all__ = [
     "load_upscaler",
     "plan",
     "run",
+    "save",
     "seam_score",
+    "to_pil",
     "upscale",
 ]

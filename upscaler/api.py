@@ -7,13 +7,13 @@ from typing import Any, cast
 
 from . import pipeline
 from .events import Event, Finished, Notice
-from .files import Source, load, size_in_header
 from .geometry import Box, Size
-from .image import Picture
 from .models import load_refiner, load_upscaler
 from .models.base import Refiner, Upscaler
-from .planning import RunPlan, plan_run
-from .settings import Settings
+from .options.settings import Settings
+from .pictures.files import Source, load, size_in_header
+from .pictures.picture import Picture
+from .plan import RunPlan, plan_run
 
 _USUAL_SCALE, _USUAL_HALO, _USUAL_MULTIPLE = 4, 32, 8  # of models that are not known before they are loaded
 
@@ -21,7 +21,7 @@ _USUAL_SCALE, _USUAL_HALO, _USUAL_MULTIPLE = 4, 32, 8  # of models that are not 
 def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
     """The picture enlarged, with new detail, and with its alpha, colour profile and metadata.
 
-        upscaler.upscale("photo.jpg").save("large.png")
+        upscaler.save(upscaler.upscale("photo.jpg"), "large.png")
         upscaler.upscale(array, 2, strength=0.3, seed=7, model="path/to/stable-diffusion").pixels
 
     Args:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Union
 from .geometry import Box
 
 if TYPE_CHECKING:
-    from .image import Picture
-    from .seams import SeamReport
-    from .settings import Settings
+    from .options.settings import Settings
+    from .pictures.picture import Picture
+    from .stages.seam_score import SeamReport
 
 
 class Stage(str, Enum):

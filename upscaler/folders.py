@@ -1,10 +1,13 @@
-"""Where what does not come with the package is kept, and how a small file there is written. Nothing is created by asking."""
+"""Where the user's own files are kept, and how a file is written so that it is never half there."""
 
 from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import platformdirs
 
@@ -19,6 +22,22 @@ def state_folder() -> Path:
     return Path(platformdirs.user_state_dir("upscaler", appauthor=False))
 
 
+@contextmanager
+def whole_or_absent(path: Path) -> Generator[IO[bytes], None, None]:
+    """A file to write to that takes its name when the block has ended well, and leaves nothing where it has not.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    draft = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with draft.open("x+b") as stream:
+            yield stream
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def replace_text(path: Path, text: str) -> None:
     """Write a file that is whole or absent at every moment, in a folder that is made where it is missing.
 
@@ -26,9 +45,5 @@ def replace_text(path: Path, text: str) -> None:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        draft.write_text(text, "utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with whole_or_absent(path) as stream:
+        stream.write(text.encode("utf-8"))

@@ -18,19 +18,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .blend import to_grid
-from .consistency import PLAIN_RADIUS, RADIUS, enforce_consistency
-from .enlarge import enlarge
+from .arrays.strips import strips
+from .arrays.types import Image
 from .errors import OutOfMemory
 from .events import Event, Finished, Notice, Progress, Stage
-from .geometry import Box, Plan
-from .image import Image, Picture
+from .geometry import Box
 from .models.base import Refiner, Upscaler
-from .planning import plan_tiles
-from .refine import fitting_tile, redrawing, refine
-from .seams import SeamReport, seam_plans, seam_score
-from .settings import Sampling, Settings
-from .strips import strips
+from .options.settings import Sampling, Settings
+from .pictures.picture import Picture
+from .plan import plan_tiles
+from .stages.consistency import PLAIN_RADIUS, RADIUS, enforce_consistency
+from .stages.enlarge import enlarge
+from .stages.refine import redrawing
+from .stages.seam_score import SeamReport, seam_score, where_visible
+from .tiling.canvas import to_grid
+from .tiling.loop import fitting_tile, refine
+from .tiling.seams import seam_plans
+from .tiling.tiles import Plan
 
 _SEAM_SEED = 1 << 64  # seam passes see other noise than the pass whose joints they mend
 _SMALLEST_GAN_TILE = 32
@@ -93,8 +97,7 @@ class _Needs(NamedTuple):
         if region is None:
             return cls()
         tiles = region
-        mode = "band" if settings.seams.mode == "auto" else settings.seams.mode
-        for part in reversed(seam_plans(plan, mode, width=settings.seams.width, multiple=multiple)):
+        for part in reversed(seam_plans(plan, settings.seams.mode, width=settings.seams.width, multiple=multiple)):
             tiles = part.reach(tiles)
         return cls(region, tiles, plan.reach(tiles))
 
@@ -197,7 +200,8 @@ class _Run:
         before = seam_score(self.canvas, base, plan)
         plans: list[Plan] = []
         if seams.strength > 0:
-            plans = seam_plans(plan, seams.mode, width=seams.width, multiple=refiner.multiple, score=before)
+            plans = seam_plans(plan, seams.mode, width=seams.width, multiple=refiner.multiple)
+            plans = where_visible(plans, before) if seams.mode == "auto" else plans
             plans = [part.touching(needed) for part in plans]
         redrawn = sum(map(len, plans))
         if not redrawn:
@@ -229,6 +233,5 @@ class _Run:
 
 def _finish_pixels(canvas: Image) -> None:
     """Bring a canvas back to what every stage expects: [0, 1], on the grid of exact sums; in place, strip by strip."""
-    for start, stop in strips(*canvas.shape[:2]):
-        rows = canvas[start:stop]
-        to_grid(np.clip(rows, 0, 1, out=rows))
+    for rows in strips(*canvas.shape[:2]):
+        to_grid(np.clip(canvas[rows], 0, 1, out=canvas[rows]))

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .arrays.types import Image
 from .errors import OutOfMemory
 from .geometry import Box, Size
-from .image import Image
 from .models.base import OnStep
-from .noise import field as noise_field
-from .settings import Sampling
+from .options.settings import Sampling
+from .tiling.noise import field as noise_field
 
 
 @dataclass

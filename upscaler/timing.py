@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, cast
 
 from . import folders
 from .events import Stage
-from .planning import RunPlan
-from .settings import Settings
+from .options.settings import Settings
+from .plan import RunPlan
 
 _WEIGHT = 0.4  # of the latest run in the exponential mean
 _MOST_RATES = 500
@@ -58,17 +58,6 @@ def estimate(plan: RunPlan, settings: Settings) -> float | None:
     if any(work.rate not in rates for work in works):
         return None
     return sum(rates[work.rate] * work.units for work in works)
-
-
-def in_words(seconds: float) -> str:
-    """A duration for people, as exact as an estimate is: "12 s", "1 min 20 s", "2 h 5 min"."""
-    if seconds < 59.5:
-        return f"{max(round(seconds), 1)} s"
-    if seconds < 600:
-        minutes, rest = divmod(round(seconds / 5) * 5, 60)
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours and minutes else f"{hours} h" if hours else f"{minutes} min"
 
 
 def _works(plan: RunPlan, settings: Settings) -> dict[Stage, _Work]:

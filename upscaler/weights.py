@@ -7,7 +7,6 @@ directly inside `user_folders()`. Nothing is loaded here, and torch is not neede
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from typing import Any, Literal
 
 from . import folders
 from .errors import ChecksumMismatch, WeightsNotFound
+from .text import did_you_mean
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -161,8 +161,7 @@ def find(name_or_path: str | os.PathLike[str], kind: Kind) -> Path:
 
 def _not_found(wanted: str, kind: Kind, known: list[Model]) -> str:
     names = [candidate.name for candidate in known]
-    close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names) or 'none'}"
+    hint = did_you_mean(wanted, names)
     what = {"gan": "a .safetensors file", "diffusion": "a diffusers folder", "control": "a ControlNet's folder"}[kind]
     folders = ", ".join(str(folder) for folder in [bundled_folder(), *user_folders()])
     return f"no {kind} model {wanted!r} ({hint}); looked in {folders}; put {what} into the last one or give its path"

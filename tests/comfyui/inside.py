@@ -31,8 +31,8 @@ CPU = torch.device("cpu")
 spec = importlib.util.spec_from_file_location("pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
 sys.modules["pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["pack"])
-nodes = importlib.import_module("pack.ui.comfyui.nodes")
-sampling = importlib.import_module("pack.ui.comfyui.sampling")
+nodes = importlib.import_module("pack.ui.upscaler_ui.comfyui.nodes")
+sampling = importlib.import_module("pack.ui.upscaler_ui.comfyui.sampling")
 
 UNET = {
     "image_size": 32, "in_channels": 4, "model_channels": 32, "num_res_blocks": [1, 1], "channel_mult": [1, 2],

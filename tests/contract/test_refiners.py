@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from upscaler.arrays.types import Image
 from upscaler.errors import Cancelled
 from upscaler.geometry import Box, Size
-from upscaler.image import Image
 from upscaler.models import load_refiner
 from upscaler.models.base import Refiner
-from upscaler.settings import Sampling, options
+from upscaler.options.settings import Sampling, options
 from upscaler.testing import IdentityRefiner, InvertRefiner, NoiseRefiner, ToneShiftRefiner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

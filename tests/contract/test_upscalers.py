@@ -12,9 +12,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from upscaler.arrays.types import Image
 from upscaler.errors import SettingsError
 from upscaler.geometry import Size
-from upscaler.image import Image
 from upscaler.models.base import Upscaler
 from upscaler.testing import NearestUpscaler
 
@@ -29,7 +29,7 @@ PHOTO = Path(__file__).parents[2] / "examples" / "photo.png"
 
 def bundled(name: str, precision: str) -> Callable[[Path], Upscaler]:
     def make(_: Path) -> Upscaler:
-        from upscaler.models.gan import load_upscaler
+        from upscaler.models.gan.network import load_upscaler
 
         return load_upscaler(name, device="cpu", precision=precision)
 
@@ -38,7 +38,7 @@ def bundled(name: str, precision: str) -> Callable[[Path], Upscaler]:
 
 def realesrganer(name: str) -> Callable[[Path], Upscaler]:
     def make(_: Path) -> Upscaler:
-        from upscaler.models.realesrgan import import_realesrgan, load_realesrganer
+        from upscaler.models.gan.realesrgan import import_realesrgan, load_realesrganer
 
         try:
             import_realesrgan()
@@ -66,7 +66,7 @@ def random_network(architecture: str, **options: object) -> Callable[[Path], Ups
     def make(folder: Path) -> Upscaler:
         from safetensors.torch import save_file
 
-        from upscaler.models.gan import load_upscaler
+        from upscaler.models.gan.network import load_upscaler
 
         torch.manual_seed(0)
         with warnings.catch_warnings():

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 pytest.importorskip("torch")
 pytest.importorskip("spandrel")
 
-from upscaler import planes
-from upscaler.consistency import enforce_consistency
+from upscaler.arrays import ycc as planes
+from upscaler.arrays.resample import resample
 from upscaler.geometry import Size
-from upscaler.models.gan import load_upscaler
-from upscaler.resample import resample
+from upscaler.models.gan.network import load_upscaler
+from upscaler.stages.consistency import enforce_consistency
 
 Array = NDArray[np.float32]
 DATA = Path(__file__).parents[1] / "data"

@@ -14,11 +14,11 @@ import torch
 import upscaler
 from upscaler import weights
 from upscaler.api import refiner_for
+from upscaler.arrays.types import Image
 from upscaler.errors import SettingsError, UnsupportedModel, WeightsError, WeightsNotFound
 from upscaler.geometry import Box, Size
-from upscaler.image import Image
 from upscaler.models import load_refiner
-from upscaler.settings import Sampling, Settings
+from upscaler.options.settings import Sampling, Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from checkpoints import make_control, make_sd, make_sdxl
@@ -85,8 +85,8 @@ def test_what_overflows_is_redone_in_float32_by_both_networks(model: Path, contr
 
 
 def test_it_is_counted_in_the_batch(model: Path, control: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("upscaler.models.diffusion.free_memory", lambda device: 1 << 24)
-    monkeypatch.setattr("upscaler.models.diffusion._DECODER_BYTES", 0)
+    monkeypatch.setattr("upscaler.models.diffusion.refiner.free_memory", lambda device: 1 << 24)
+    monkeypatch.setattr("upscaler.models.diffusion.refiner._DECODER_BYTES", 0)
     sizes: list[int] = []
     for refiner in (
         load_refiner(str(model), device="cpu"),

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import upscaler
+from upscaler.arrays.types import Image
 from upscaler.errors import UnsupportedModel, WeightsNotFound
 from upscaler.geometry import Box
-from upscaler.image import Image
 from upscaler.models import load_refiner
-from upscaler.settings import Sampling
+from upscaler.options.settings import Sampling
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from checkpoints import make_sd

@@ -13,8 +13,8 @@ import PIL.Image
 import pytest
 
 from upscaler import weights
+from upscaler.arrays.types import Image
 from upscaler.errors import Cancelled, OutOfMemory, SettingsError, UnsupportedModel, WeightsError
-from upscaler.image import Image
 
 torch = pytest.importorskip("torch")
 spandrel = pytest.importorskip("spandrel")
@@ -23,8 +23,8 @@ from safetensors.torch import save_file  # noqa: E402
 from spandrel.architectures.Compact import Compact  # noqa: E402
 
 from upscaler.models import device as devices  # noqa: E402
-from upscaler.models import gan  # noqa: E402
-from upscaler.models.gan import GanUpscaler, load_upscaler  # noqa: E402
+from upscaler.models.gan import network as gan  # noqa: E402
+from upscaler.models.gan.network import GanUpscaler, load_upscaler  # noqa: E402
 
 PHOTO = Path(__file__).parents[2] / "examples" / "photo.png"
 CPU = torch.device("cpu")

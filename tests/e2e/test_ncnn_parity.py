@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save
 
 from upscaler import weights
-from upscaler.image import Image
+from upscaler.arrays.types import Image
 
 ncnn = pytest.importorskip("ncnn", reason="the package ncnn is not installed (test extra)")
 pytest.importorskip("torch")
@@ -60,7 +60,7 @@ def run_ncnn(folder: Path, name: str, image: Image) -> Image:
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_converted_network_agrees_with_ncnn(name: str, folder: Path, photo: Image) -> None:
-    from upscaler.models.gan import load_upscaler
+    from upscaler.models.gan.network import load_upscaler
 
     expected = run_ncnn(folder, PAIRS[name], photo)
     result = load_upscaler(name, device="cpu", precision="float32")(photo)

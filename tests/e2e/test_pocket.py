@@ -11,7 +11,7 @@ import torch
 from PIL import Image as PillowImage
 
 import upscaler
-from upscaler.image import Image
+from upscaler.arrays.types import Image
 from upscaler.models import load_refiner, load_upscaler
 
 PHOTO = Path(__file__).parents[2] / "examples" / "photo.png"

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from upscaler.cli import main
-from upscaler.files import read_settings
+from upscaler.pictures.files import read_settings
 
 from .conftest import running_app
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from upscaler.files import read_settings
-from upscaler.settings import options
+from upscaler.options.settings import options
+from upscaler.pictures.files import read_settings
 
 from .conftest import App
 

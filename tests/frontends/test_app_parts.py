@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,24 @@ from PIL import Image
 
 gradio = pytest.importorskip("gradio")
 
-from ui import app as page_module  # noqa: E402 - after it is known that Gradio is there
-from ui import describe, form, jobs  # noqa: E402
-from ui import desk as desk_module  # noqa: E402
-from ui import history as history_module  # noqa: E402
-from ui.app import build  # noqa: E402
-from ui.desk import Desks, Input, Page  # noqa: E402
-from ui.history import History, check_result, convert, file_name  # noqa: E402
-from ui.jobs import Job, State, Worker  # noqa: E402
-from ui.pictures import LiveView, enlarged_crop, fitted, reduced  # noqa: E402
+from upscaler_ui.app import app as page_module  # noqa: E402 - after it is known that Gradio is there
+from upscaler_ui.app import describe, form, jobs  # noqa: E402
+from upscaler_ui.app import desk as desk_module  # noqa: E402
+from upscaler_ui.app import history as history_module  # noqa: E402
+from upscaler_ui.app.app import build  # noqa: E402
+from upscaler_ui.app.desk import Desks, Input, Page  # noqa: E402
+from upscaler_ui.app.history import History, check_result, convert, file_name  # noqa: E402
+from upscaler_ui.app.jobs import Job, State, Worker  # noqa: E402
+from upscaler_ui.app.pictures import LiveView, enlarged_crop, fitted, reduced  # noqa: E402
+
+from upscaler import save, to_pil  # noqa: E402
+from upscaler.arrays.resample import resample  # noqa: E402
 from upscaler.errors import ImageError, OutOfMemory, SettingsError, UpscalerError  # noqa: E402
 from upscaler.events import Progress, Stage  # noqa: E402
-from upscaler.files import load, read_settings  # noqa: E402
 from upscaler.geometry import Box, Size  # noqa: E402
-from upscaler.image import Picture  # noqa: E402
-from upscaler.resample import resample  # noqa: E402
-from upscaler.settings import Settings, options  # noqa: E402
+from upscaler.options.settings import Settings, options  # noqa: E402
+from upscaler.pictures.files import load, read_settings  # noqa: E402
+from upscaler.pictures.picture import Picture  # noqa: E402
 from upscaler.testing import IdentityRefiner, InvertRefiner, NearestUpscaler  # noqa: E402
 
 SMALL = Settings.of(scale=2, tile="64", overlap=16, feather=8, seams="none", batch=1)
@@ -376,7 +377,7 @@ def test_names_of_files(name: str, clean: str) -> None:
 
 
 def test_an_output_of_ours_brings_its_settings(photo: Path, tmp_path: Path) -> None:
-    load(photo).save(tmp_path / "made.png", settings_json=SMALL.to_json())
+    save(load(photo), tmp_path / "made.png", settings_json=SMALL.to_json())
     assert Input.of(tmp_path / "made.png").settings == SMALL
     assert Input.of(photo).settings is None
     broken = tmp_path / "broken.png"
@@ -518,7 +519,7 @@ def test_the_inverted_tile_is_what_the_history_holds(
     wait(job)
     *_, last = run(photo, settings, upscaler=NearestUpscaler(scale=2), refiner=InvertRefiner())
     assert isinstance(last, Finished)
-    expected = dataclasses.replace(last.picture).to_pil(dither=False)
+    expected = to_pil(last.picture, dither=False)
     (entry,) = desk.history.entries()
     with Image.open(entry.result_path) as made:
         assert np.array_equal(np.asarray(made), np.asarray(expected))

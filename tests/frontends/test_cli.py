@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import upscaler
-from upscaler.files import load, read_settings
-from upscaler.settings import Settings, options
+from upscaler.options.settings import Settings, options
+from upscaler.pictures.files import load, read_settings
 
 ROOT = Path(upscaler.__file__).parents[1]
 FAST = ("-n", "realesr-animevideov3", "-m", "none")
@@ -31,7 +31,7 @@ def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Completed
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pictures") / "small.png"
     photograph = load(ROOT / "examples" / "photo.png")
-    upscaler.Picture(photograph.pixels[200:248, 100:164].copy(), text={"parameters": "a hill"}).save(path)
+    upscaler.save(upscaler.Picture(photograph.pixels[200:248, 100:164].copy(), text={"parameters": "a hill"}), path)
     return path
 
 
@@ -217,5 +217,5 @@ def test_ctrl_c_stops_soon_and_keeps_what_was_finished(tmp_path: Path) -> None:
 def test_the_python_api_gives_the_bytes_of_the_command(small: Path, tmp_path: Path) -> None:
     assert run("run", small, "-o", tmp_path / "cli.png", *FAST, "-s", "3", "-q").returncode == 0
     picture = upscaler.upscale(small, 3, gan="realesr-animevideov3", model="none")
-    picture.save(tmp_path / "api.png")
+    upscaler.save(picture, tmp_path / "api.png")
     np.testing.assert_array_equal(load(tmp_path / "api.png").pixels, load(tmp_path / "cli.png").pixels)

@@ -7,8 +7,8 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from upscaler_ui.install import HOSTS, NAME, RECORD
 
-from ui.install import HOSTS, NAME, RECORD
 from upscaler.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,12 @@ def test_the_pack_is_whole_and_the_same_each_time(key: str, host: Path, capsys: 
     target = host / HOSTS[key].plugins / NAME
     assert str(target) in capsys.readouterr().out
     pack = target / HOSTS[key].pack
-    for name in ("upscaler/__init__.py", "upscaler/models/gan.py", "ui/__init__.py", "weights/manifest.toml"):
+    for name in (
+        "upscaler/__init__.py",
+        "upscaler/models/gan/network.py",
+        "ui/upscaler_ui/__init__.py",
+        "weights/manifest.toml",
+    ):
         assert (pack / name).read_bytes() == (ROOT / name).read_bytes()
     first = digests(host)
     assert not [name for name in first if name.endswith(".pyc") or "__pycache__" in name]

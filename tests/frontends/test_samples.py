@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from upscaler_ui.samples import make
 
-from ui.samples import make
-from upscaler import presets
+from upscaler.options import presets
 
 BUILTIN = [preset for preset in presets.presets() if preset.builtin]
 

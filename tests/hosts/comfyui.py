@@ -342,7 +342,7 @@ def _io() -> types.ModuleType:
 
 @cache
 def pack() -> types.ModuleType:
-    """The checkout as the host loads it, over this stand-in; `pack().ui.comfyui.nodes` and so on."""
+    """The checkout as the host loads it, over this stand-in; `pack().ui.upscaler_ui.comfyui.nodes` and so on."""
     modules = {
         "comfy": types.ModuleType("comfy"),
         "comfy.model_management": Management(),
@@ -373,7 +373,7 @@ def pack() -> types.ModuleType:
         assert spec.loader is not None
         sys.modules[PACK] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[PACK])
-        importlib.import_module(f"{PACK}.ui.comfyui")
+        importlib.import_module(f"{PACK}.ui.upscaler_ui.comfyui")
     finally:
         for name, module in known.items():
             if module is None:
@@ -384,9 +384,9 @@ def pack() -> types.ModuleType:
 
 
 def part(name: str) -> Any:
-    """A module of the pack: `part("refiner")`; of its engine: `part("...upscaler.errors")`."""
+    """A module of the pack: `part("refiner")`; of its engine: `part("....upscaler.errors")`."""
     pack()
-    return importlib.import_module("." + name if not name.startswith(".") else name, f"{PACK}.ui.comfyui")
+    return importlib.import_module("." + name if not name.startswith(".") else name, f"{PACK}.ui.upscaler_ui.comfyui")
 
 
 def management() -> Management:
@@ -395,7 +395,7 @@ def management() -> Management:
 
 def refiner(model: Model | None = None, *, sampler: str = "euler", ring: int = 0, **options: Any) -> Any:
     """A refiner of the pack over a canvas of 1000x600."""
-    module, size = part("refiner"), part("...upscaler.geometry").Size
+    module, size = part("refiner"), part("....upscaler.geometry").Size
     positive, negative = [[[torch.ones(1, 4, 8) * value, {}]] for value in (0.5, -0.5)]
     names = {"positive": positive, "negative": negative, "vae": VAE(), "cfg": 2.0, "sampler_name": sampler}
     inputs = module.Inputs(model=model or Model(), **{"scheduler": "simple", **names, **options.pop("inputs", {})})

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import comfyui
 
 from upscaler.geometry import Box, Size
-from upscaler.settings import Sampling, options
+from upscaler.options.settings import Sampling, options
 
 ANCHOR = {  # an API workflow of Ultimate SD Upscale, as its own node writes it
     "upscale_by": 2.0, "seed": 1, "steps": 20, "cfg": 8.0, "sampler_name": "euler", "scheduler": "normal",
@@ -35,7 +35,7 @@ def quiet() -> Iterator[None]:
 
 
 def node(name: str) -> Any:
-    return getattr(comfyui.pack().ui.comfyui, name)
+    return getattr(comfyui.pack().ui.upscaler_ui.comfyui, name)
 
 
 def ids(name: str) -> list[str]:
@@ -98,7 +98,7 @@ def test_its_values_mean_what_they_meant() -> None:
 
 @pytest.mark.parametrize("name", ["mode_type", "seam_fix_mode"])
 def test_an_unknown_choice_is_refused_in_one_line(name: str) -> None:
-    with pytest.raises(comfyui.part("...upscaler.errors").SettingsError, match=f"^{name}: 'Zigzag' .*None"):
+    with pytest.raises(comfyui.part("....upscaler.errors").SettingsError, match=f"^{name}: 'Zigzag' .*None"):
         comfyui.part("inputs").settings_of({name: "Zigzag"}, Size(9, 9))
 
 
@@ -307,7 +307,7 @@ def test_only_what_the_mask_reaches_is_redrawn() -> None:
 def test_the_hosts_errors() -> None:
     model = comfyui.Model()
     model.fails_above = 1
-    with pytest.raises(comfyui.part("...upscaler.errors").OutOfMemory):
+    with pytest.raises(comfyui.part("....upscaler.errors").OutOfMemory):
         redraw(comfyui.refiner(model))
     comfyui.management().interrupt_current_processing()
     with pytest.raises(comfyui.InterruptProcessingException):

@@ -19,7 +19,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 import webui
 
-from upscaler.settings import Settings, options
+from upscaler.options.settings import Settings, options
 
 gr = pytest.importorskip("gradio")
 
@@ -393,7 +393,7 @@ def test_extras(host: types.SimpleNamespace) -> None:
 
 # -- what lies in the extension's folder itself
 
-ROOT = webui.ROOT / "ui" / "webui" / "root"
+ROOT = webui.ROOT / "ui" / "upscaler_ui" / "webui" / "root"
 
 
 def test_the_host_finds_one_class_in_each_script(host: types.SimpleNamespace) -> None:

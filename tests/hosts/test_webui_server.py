@@ -29,7 +29,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from upscaler.settings import options
+from upscaler.options.settings import options
 
 DIR = os.environ.get("WEBUI_DIR")
 if DIR is None:
@@ -91,7 +91,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    from ui.install import install, uninstall
+    from upscaler_ui.install import install, uninstall
 
     folder = Path(str(DIR)).resolve()
     install("webui", folder)

@@ -389,7 +389,7 @@ def host() -> types.SimpleNamespace:
     _module("scripts_postprocessing", ScriptPostprocessing=ScriptPostprocessing)
     pack = sys.modules[PACK] = types.ModuleType(PACK)
     pack.__path__ = [str(ROOT)]
-    loaded = {name: importlib.import_module(f"{PACK}.ui.webui.{name}") for name in _EXTENSION}
+    loaded = {name: importlib.import_module(f"{PACK}.ui.upscaler_ui.webui.{name}") for name in _EXTENSION}
     return types.SimpleNamespace(shared=shared, processing=processing, **loaded)
 
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from upscaler import pipeline
+from upscaler.arrays.types import Image
 from upscaler.errors import Cancelled, OutOfMemory
 from upscaler.events import Event, Finished, Notice, Progress, Stage
 from upscaler.geometry import Box, Size
-from upscaler.image import Image, Picture
 from upscaler.models.base import OnStep, Refiner, Upscaler
-from upscaler.seams import seam_score
-from upscaler.settings import Settings
+from upscaler.options.settings import Settings
+from upscaler.pictures.picture import Picture
+from upscaler.stages.seam_score import seam_score
 from upscaler.testing import (
     FailingRefiner,
     IdentityRefiner,

@@ -7,9 +7,11 @@ import random
 import numpy as np
 import pytest
 
-from upscaler.blend import Wave, cut, to_grid
-from upscaler.geometry import Box, Plan, Tile, cover
-from upscaler.image import Image
+from upscaler.arrays.types import Image
+from upscaler.geometry import Box
+from upscaler.tiling.canvas import Wave, cut, to_grid
+from upscaler.tiling.spans import cover
+from upscaler.tiling.tiles import Plan, Tile
 
 
 @pytest.fixture

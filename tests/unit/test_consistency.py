@@ -10,11 +10,12 @@ import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
-from upscaler import jpeg, planes, strips
-from upscaler.consistency import PLAIN_RADIUS, RADIUS, enforce_consistency
-from upscaler.gate import Gate, noise_level
+from upscaler.arrays import jpeg, strips
+from upscaler.arrays import ycc as planes
+from upscaler.arrays.resample import resample
 from upscaler.geometry import Size
-from upscaler.resample import resample
+from upscaler.stages.consistency import PLAIN_RADIUS, RADIUS, enforce_consistency
+from upscaler.stages.noise_gate import Gate, noise_level
 
 Array = NDArray[np.float32]
 DATA = Path(__file__).parents[1] / "data"

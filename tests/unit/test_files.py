@@ -19,12 +19,12 @@ import tifffile
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps, PngImagePlugin
 
-from upscaler import files
 from upscaler.errors import ImageError
-from upscaler.files import check_output, load, read_settings, save
 from upscaler.geometry import Size
-from upscaler.image import Picture
-from upscaler.metadata import EXIF_IFD, GPS_IFD
+from upscaler.pictures import files
+from upscaler.pictures.files import check_output, load, read_settings, save
+from upscaler.pictures.metadata import EXIF_IFD, GPS_IFD
+from upscaler.pictures.picture import Picture
 
 Pillow.init()
 AVIF = pytest.mark.skipif("AVIF" not in Pillow.SAVE, reason="this Pillow has no AVIF")
@@ -183,7 +183,7 @@ def test_our_tiff_is_what_another_reader_expects(tmp_path: Path, channels: int, 
 
 
 def test_bigtiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("upscaler.encode._CLASSIC_TIFF", 1000)
+    monkeypatch.setattr("upscaler.pictures.encode._CLASSIC_TIFF", 1000)
     array = samples(3, 16)
     (notice,) = save(Picture.from_array(array), tmp_path / "a.tif", settings_json='{"scale": 2}')
     assert "EXIF" in notice
@@ -308,7 +308,7 @@ def test_pillow_images_of_every_mode(mode: str) -> None:
         image = grey.convert("P").convert(mode) if mode == "PA" else grey.convert(mode)
     else:
         image = image.convert(mode)
-    picture = Picture.from_pil(image)
+    picture = load(image)
     deep = mode in {"I;16", "I", "F"}
     assert picture.depth == (16 if deep else 8)
     assert picture.alpha is None
@@ -508,7 +508,7 @@ def test_orientation_is_applied_exactly_once(tmp_path: Path, orientation: int, k
         plain.load()
         plain.getexif()[0x0112] = orientation
         expected = np.asarray(ImageOps.exif_transpose(plain)).astype(np.float32) / 255
-    for source in (load(data), Picture.from_pil(Pillow.open(io.BytesIO(data)))):
+    for source in (load(data), load(Pillow.open(io.BytesIO(data)))):
         assert np.array_equal(source.pixels, expected)
         assert 0x0112 not in parsed(source)[0]
         save(source, tmp_path / "a.png", overwrite=True)

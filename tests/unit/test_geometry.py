@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upscaler.blend import window
-from upscaler.geometry import Axis, Box, Plan, Size, Span, across, cover, joints, shift_half
+from upscaler.geometry import Box, Size
+from upscaler.tiling.spans import Axis, Span, across, cover, joints, shift_half
+from upscaler.tiling.tiles import Plan
+from upscaler.tiling.window import window
 
 
 @st.composite

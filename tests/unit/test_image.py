@@ -7,9 +7,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from upscaler import image as module
+from upscaler import load, to_pil
+from upscaler.arrays import strips as module
+from upscaler.arrays.quantise import quantise
+from upscaler.arrays.transparency import spread_colours
 from upscaler.errors import ImageError
-from upscaler.image import Picture, quantise, spread_colours, strips_of
+from upscaler.pictures.picture import Picture, strips_of
 
 
 def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -70,7 +73,7 @@ def test_dither_keeps_neutral_colours_neutral_and_channels_apart() -> None:
 def test_strips_give_the_bytes_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = Picture.from_array(noise(61, 37, 4))
     whole = np.concatenate([samples for _, samples in strips_of(picture, channels=3, alpha=True)])
-    monkeypatch.setattr(module, "STRIP_PIXELS", 37 * 5)
+    monkeypatch.setattr(module, "PIXELS", 37 * 5)
     parts = list(strips_of(picture, channels=3, alpha=True))
     assert [top for top, _ in parts] == list(range(0, 61, 5))
     assert np.array_equal(np.concatenate([samples for _, samples in parts]), whole)
@@ -107,7 +110,7 @@ def test_a_grey_picture_stays_grey_whatever_tint_it_got() -> None:
 def test_hidden_colours_come_from_the_visible_ones(
     height: int, width: int, strip_pixels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STRIP_PIXELS", strip_pixels)
+    monkeypatch.setattr(module, "PIXELS", strip_pixels)
     generator = np.random.default_rng(1)
     alpha = (generator.random((height, width)) > 0.8).astype(np.float32)
     alpha[0, 0] = 0.5
@@ -121,7 +124,7 @@ def test_spreading_in_strips_gives_the_bytes_of_the_whole(monkeypatch: pytest.Mo
     alpha = (noise(101, 67, 1)[..., 0] > 0.7).astype(np.float32)
     whole, parts = noise(101, 67), noise(101, 67)
     spread_colours(whole, alpha)
-    monkeypatch.setattr(module, "STRIP_PIXELS", 67 * 3)
+    monkeypatch.setattr(module, "PIXELS", 67 * 3)
     spread_colours(parts, alpha)
     assert np.array_equal(whole, parts)
 
@@ -198,10 +201,10 @@ def test_what_is_no_picture_is_refused(array: np.ndarray) -> None:
 def test_pillow_and_back(channels: int, mode: str) -> None:
     array = np.random.default_rng(0).integers(0, 256, (9, 11, channels), dtype=np.uint8)
     picture = Picture.from_array(array)
-    image = picture.to_pil()
+    image = to_pil(picture)
     assert image.mode == mode
     assert image.size == (11, 9)
-    again = Picture.from_pil(image)
+    again = load(image)
     assert np.array_equal(again.pixels, picture.pixels)
     assert again.grey == picture.grey
     assert (again.alpha is None) == (picture.alpha is None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from upscaler.geometry import Box
-from upscaler.noise import field
+from upscaler.tiling.noise import field
 
 
 def test_any_box_is_that_part_of_the_field() -> None:

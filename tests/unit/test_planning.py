@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 import upscaler
 from upscaler.geometry import Size
-from upscaler.planning import enlarge_passes, plan_tiles
-from upscaler.settings import Settings, Tiles
+from upscaler.options.settings import Settings, Tiles
+from upscaler.plan import plan_tiles
+from upscaler.tiling.passes import enlarge_passes
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import torch
 
 pytest.importorskip("diffusers")
 
-from upscaler.models.pocket import HaarCodec, PocketUNet
-from upscaler.models.sampling import Sampler
+from upscaler.models.diffusion.pocket import HaarCodec, PocketUNet
+from upscaler.models.diffusion.sampling import Sampler
 
 
 def pixels(height: int, width: int, seed: int = 0) -> torch.Tensor:

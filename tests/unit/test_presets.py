@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from upscaler import folders, presets, weights
+from upscaler import folders, weights
 from upscaler.errors import SettingsError
-from upscaler.presets import Preset
-from upscaler.settings import Settings, options
+from upscaler.options import presets
+from upscaler.options.presets import Preset
+from upscaler.options.settings import Settings, options
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from upscaler.settings import options
+from upscaler.options.settings import options
 
 README = Path(__file__).parents[2] / "README.md"
 START, END = (

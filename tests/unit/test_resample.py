@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from upscaler.arrays.resample import Kernel, resample, to_linear, to_srgb
 from upscaler.geometry import Size
-from upscaler.resample import Kernel, resample, to_linear, to_srgb
 
 FILTERS = {"bicubic": PIL.Image.Resampling.BICUBIC, "lanczos": PIL.Image.Resampling.LANCZOS}
 SHAPES = [

@@ -6,7 +6,7 @@ import pytest
 
 from upscaler.errors import SettingsError
 from upscaler.geometry import Size
-from upscaler.settings import Settings, Target, options
+from upscaler.options.settings import Settings, Target, options
 
 
 def test_every_option_has_one_name_a_flag_and_help() -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import upscaler
-from upscaler import folders, timing
+from upscaler import folders, text, timing
 from upscaler.events import Stage
 from upscaler.geometry import Size
-from upscaler.settings import Settings
+from upscaler.options.settings import Settings
 
 SECONDS = {Stage.ENLARGE: 40.0, Stage.REFINE: 14.0, Stage.SEAMS: 3.0, Stage.FINISH: 0.5}
 SOURCE = Size(512, 512)
@@ -124,4 +124,4 @@ def test_the_file_stays_small(file: Path) -> None:
      (3600, "1 h"), (7490, "2 h 5 min")],
 )  # fmt: skip
 def test_durations_in_words(seconds: float, words: str) -> None:
-    assert timing.in_words(seconds) == words
+    assert text.duration(seconds) == words

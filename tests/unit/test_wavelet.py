@@ -10,10 +10,11 @@ import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
-from upscaler import planes, strips
+from upscaler.arrays import strips
+from upscaler.arrays import ycc as planes
+from upscaler.arrays.resample import resample
 from upscaler.geometry import Size
-from upscaler.resample import resample
-from upscaler.wavelet import filter_detail, lock_levels, lock_tone, reach, shrink_detail
+from upscaler.stages.detail import filter_detail, lock_levels, lock_tone, reach, shrink_detail
 
 Array = NDArray[np.float32]
 DATA = Path(__file__).parents[1] / "data"

@@ -7,9 +7,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from .. import presets
 from ..errors import SettingsError
-from ..presets import Preset
+from ..options import presets
+from ..options.presets import Preset
 from .run import settings_from
 
 

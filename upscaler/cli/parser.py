@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import __version__
 from ..errors import SettingsError
-from ..options import Option
-from ..settings import options
+from ..options.settings import options
+from ..options.spec import Option
 
 FRONT_ENDS = "upscaler.commands"
 """Entry points of front ends: each is a function that adds a parser to the given subparsers, with its function as `call`."""

@@ -7,15 +7,16 @@ import os
 import sys
 from pathlib import Path
 
-from .. import presets, timing
+from .. import timing
 from ..api import plan, refiner_for, run, upscaler_for
-from ..compare import comparison
 from ..errors import Cancelled, ImageError, SettingsError, UpscalerError
 from ..events import Finished, Notice, Progress
-from ..files import READ, SUFFIX, check_output, load, read_settings, save
-from ..image import Picture
 from ..models.base import Refiner, Upscaler
-from ..settings import Settings, options
+from ..options import presets
+from ..options.settings import Settings, options
+from ..pictures.compare import comparison
+from ..pictures.files import READ, SUFFIX, check_output, load, read_settings, save
+from ..pictures.picture import Picture
 from .terminal import Display
 
 

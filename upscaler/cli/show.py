@@ -10,12 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .. import __version__, timing, weights
+from .. import __version__, text, timing, weights
 from ..api import plan
 from ..errors import ImageError, SettingsError, WeightsError
-from ..files import read_settings
-from ..planning import RunPlan
-from ..settings import Settings
+from ..options.settings import Settings
+from ..pictures.files import read_settings
+from ..plan import RunPlan
 from .run import inputs_from, settings_from
 
 
@@ -32,7 +32,7 @@ def plan_command(parsed: argparse.Namespace) -> int:
             print(
                 "  time     not known yet; a first run will tell"
                 if seconds is None
-                else f"  time     about {timing.in_words(seconds)}, from past runs on this machine"
+                else f"  time     about {text.duration(seconds)}, from past runs on this machine"
             )
     return 0
 

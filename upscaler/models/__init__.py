@@ -18,7 +18,7 @@ def load_upscaler(name: str = "realesrgan-x4plus", *, device: str = "auto", prec
     Raises:
         WeightsNotFound, UnsupportedModel, SettingsError: in one line, with what to do.
     """
-    from .gan import load_upscaler as load
+    from .gan.network import load_upscaler as load
 
     return load(name, device=device, precision=precision)
 
@@ -30,6 +30,6 @@ def load_refiner(
 
     See `upscaler.models.checkpoint.load_refiner`.
     """
-    from .checkpoint import load_refiner as load
+    from .diffusion.checkpoint import load_refiner as load
 
     return load(name, control=control, device=device, precision=precision)

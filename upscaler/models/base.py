@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
+from ..arrays.types import Image
 from ..geometry import Box, Size
-from ..image import Image
-from ..settings import Sampling
+from ..options.settings import Sampling
 
 OnStep = Callable[[int, int], None]
 """Called as `on_step(k, n)` after part `k` of `n` of a tile's work; raises `Cancelled` when the run was stopped."""

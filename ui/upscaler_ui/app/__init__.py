@@ -1,0 +1,1 @@
+"""The app: a web page, and the window that shows it."""

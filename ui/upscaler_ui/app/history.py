@@ -1,0 +1,301 @@
+"""What was made, kept on the disk: each result with its original, its settings and small pictures of it.
+
+FOLDER/ID/entry.json   source.EXT   RESULT   thumb.webp   before.EXT   after.EXT   overview.EXT   original.EXT
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as Pillow
+
+from upscaler.errors import ImageError, SettingsError
+from upscaler.geometry import Box, Size
+from upscaler.options.settings import Settings
+from upscaler.pictures.files import SUFFIX, check_output, load, save
+from upscaler.pictures.picture import Picture
+
+from .jobs import Job
+from .pictures import WHOLE_PIXELS, crop, enlarged_crop, reduced
+
+_THUMB = 256
+_OVERVIEW = 1024
+_CROP = 1000
+_JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One result.
+
+    Attributes:
+        folder: where all that belongs to it lies.
+        name: what its user called the picture.
+        made: seconds since 1970.
+        complete: False for what was finished of a run that was stopped.
+        source, result: names of the original and of the result, inside the folder.
+        settings: what made it, as of `Settings.to_dict`.
+        source_size, size: width and height of both.
+        seconds: wall time of each stage, by its name.
+        joints: box, score and yardstick of each joint, after the seam pass; see `upscaler.seams.Joint`.
+        notices: what the run had to say.
+    """
+
+    folder: Path
+    name: str
+    made: float
+    complete: bool
+    source: str
+    result: str
+    settings: dict[str, dict[str, Any]]
+    source_size: Size
+    size: Size
+    seconds: dict[str, float] = field(default_factory=dict)
+    joints: list[dict[str, Any]] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def source_path(self) -> Path:
+        return self.folder / self.source
+
+    @property
+    def result_path(self) -> Path:
+        return self.folder / self.result
+
+    @property
+    def thumb_path(self) -> Path:
+        return self.folder / "thumb.webp"
+
+    def pair(self) -> tuple[Path, Path]:
+        """The original enlarged, and the result, as files for the browser: of one size, reduced where too large."""
+        return self._view("before"), self._view("after")
+
+    def overview(self) -> Path:
+        """A small copy of the result, to point at places in it."""
+        return self._view("overview")
+
+    def original(self) -> Path:
+        """The original at the size of the overview."""
+        return self._view("original")
+
+    def crops(self, point: Sequence[float] | None, folder: Path) -> tuple[Path, Path]:
+        """What is around a point of the overview (default: the middle) in full size: enlarged original, and result.
+
+        Args:
+            folder: where the two new files go.
+        """
+        x = y = 0.5
+        if point is not None:
+            with Pillow.open(self.overview()) as small:
+                x, y = point[0] / small.width, point[1] / small.height
+        width, height = (min(_CROP, length) for length in self.size)
+        left = min(max(round(x * self.size.width - width / 2), 0), self.size.width - width)
+        top = min(max(round(y * self.size.height - height / 2), 0), self.size.height - height)
+        box = Box(left, top, left + width, top + height)
+        result = _load(self.result_path)
+        after = crop(result, box)
+        before = enlarged_crop(_load(self.source_path), self.size, box)
+        if after.mode == "RGBA":
+            before.putalpha(after.getchannel("A"))
+        name = secrets.token_hex(8)
+        paths = folder / f"{name}-before.png", folder / f"{name}-after.png"
+        for path, image in zip(paths, (before, after)):
+            image.save(path, compress_level=1, icc_profile=result.icc)
+        return paths
+
+    def _view(self, name: str) -> Path:
+        found = next(self.folder.glob(f"{name}.*"), None)
+        if found is None:
+            raise ImageError(f"{self.name}: its files are not there any more; run the picture again")
+        return found
+
+
+class History:
+    """The results in a folder, newest first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[str, Entry | None] = {}  # an entry never changes, so each is read once
+
+    def entries(self) -> list[Entry]:
+        """All of them; what cannot be read is left out."""
+        names = os.listdir(self.folder) if self.folder.is_dir() else []
+        found = [entry for name in names if (entry := self.get(name)) is not None]
+        return sorted(found, key=lambda entry: -entry.made)
+
+    def get(self, id: str) -> Entry | None:
+        """The result of that id, which may come from anywhere."""
+        if not _ID.fullmatch(id) or not (self.folder / id).is_dir():
+            return None
+        if id not in self._known:
+            self._known[id] = _read(self.folder / id / "entry.json")
+        return self._known[id]
+
+    def remove(self, id: str) -> None:
+        """Delete a result and all that belongs to it."""
+        if self.get(id) is not None:
+            gone = self.folder / f".{secrets.token_hex(8)}"
+            with suppress(FileNotFoundError):  # another page was faster
+                os.replace(self.folder / id, gone)  # at once, so that nobody reads half of it
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def add(self, job: Job, picture: Picture) -> Entry:
+        """Write the result of a job, with the settings that it was made with.
+
+        What the chosen format cannot hold is written as PNG, rather than lost.
+        """
+        out = job.settings.output
+        draft = self.folder / f".{job.id}"
+        draft.mkdir(parents=True)
+        try:
+            source = draft / f"source{job.source.suffix.lower()}"
+            shutil.copyfile(job.source, source)
+            complete = job.finished is not None
+            format = out.format
+            try:
+                check_result(picture.size, job.settings)
+            except ImageError as error:
+                format = "png"
+                job.notices.append(f"saved as PNG: {error}")
+            result = draft / f"{file_name(job.name)}-{'large' if complete else 'partial'}{SUFFIX[format]}"
+            job.notices += save(
+                picture,
+                result,
+                format=format,
+                quality=out.quality,
+                bit_depth=out.bit_depth,
+                dither=out.dither,
+                metadata=out.metadata,
+                gps=out.gps,
+                settings_json=job.settings.to_json(),
+            )
+            _write_views(draft, picture, load(job.source))
+            entry = Entry(
+                folder=draft,
+                name=job.name,
+                made=time.time(),
+                complete=complete,
+                source=source.name,
+                result=result.name,
+                settings=job.settings.to_dict(),
+                source_size=job.plan.source if job.plan else picture.size,
+                size=picture.size,
+                seconds={stage.value: seconds for stage, seconds in job.finished.seconds.items()}
+                if job.finished
+                else {},
+                joints=_joints(job),
+                notices=list(job.notices),
+            )
+            values = {key: value for key, value in asdict(entry).items() if key != "folder"}
+            (draft / "entry.json").write_text(json.dumps(values), "utf-8")
+            os.replace(draft, self.folder / job.id)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        found = self.get(job.id)
+        assert found is not None
+        return found
+
+
+def _read(path: Path) -> Entry | None:
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        sizes = {key: Size(*values.pop(key)) for key in ("source_size", "size")}
+        entry = Entry(folder=path.parent, **values, **sizes)
+        Settings.from_dict(entry.settings)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, SettingsError):
+        return None
+    return entry
+
+
+def _write_views(folder: Path, result: Picture, source: Picture) -> None:
+    """The small pictures of a result, and the pair that the browser compares."""
+    reduced(result, _THUMB).save(folder / "thumb.webp", quality=85)
+    pixels = result.size.width * result.size.height
+    after = reduced(result, int(max(result.size) * min((WHOLE_PIXELS / pixels) ** 0.5, 1)))
+    before = enlarged_crop(source, Size(*after.size), Box(0, 0, *after.size))
+    if after.mode == "RGBA":
+        before.putalpha(after.getchannel("A"))
+    suffix, options = (".png", {"compress_level": 1}) if after.mode == "RGBA" else (".jpg", _JPEG)
+    overview = reduced(result, _OVERVIEW)
+    original = enlarged_crop(source, Size(*overview.size), Box(0, 0, *overview.size))
+    views = {"before": before, "after": after, "overview": overview, "original": original}
+    for name, image in views.items():
+        image.save(folder / f"{name}{suffix}", icc_profile=result.icc, **options)
+
+
+def check_result(size: Size, settings: Settings) -> None:
+    """Whether a result of that size can be written as the settings ask; to be asked before a long run.
+
+    Raises:
+        ImageError: it is too large for the format, or too deep.
+    """
+    out = settings.output
+    path = Path(tempfile.gettempdir(), f"result{SUFFIX[out.format]}")
+    check_output(path, size, format=out.format, bit_depth=out.bit_depth, overwrite=True)
+
+
+def convert(entry: Entry, format: str, folder: Path) -> Path:
+    """The result in another format, in a new file inside `folder`; the one that is there if the format is the same.
+
+    Raises:
+        ImageError: the format cannot hold it.
+    """
+    suffix = SUFFIX[format]
+    if format == "auto" or entry.result_path.suffix == suffix:
+        return entry.result_path
+    out = Settings.from_dict(entry.settings).output
+    place = folder / secrets.token_hex(8)
+    place.mkdir(parents=True)
+    path = place / f"{entry.result_path.stem}{suffix}"
+    save(
+        _load(entry.result_path),
+        path,
+        quality=out.quality,
+        metadata=out.metadata,
+        gps=out.gps,
+        settings_json=json.dumps(entry.settings),
+    )
+    return path
+
+
+def file_name(name: str) -> str:
+    """`name` as part of a file name on every system."""
+    return re.sub(r'[\x00-\x1f<>:"/\\|?*]+', "_", name).strip(" .")[:100] or "picture"
+
+
+def _load(path: Path) -> Picture:
+    if not path.is_file():
+        raise ImageError(f"{path.name}: is not there any more; run the picture again")
+    return load(path, max_pixels=1 << 40)  # ours
+
+
+def _joints(job: Job) -> list[dict[str, Any]]:
+    if job.finished is None or job.finished.seams is None:
+        return []
+    return [
+        {
+            "box": list(joint.box),
+            "score": joint.score,
+            "inside": joint.inside,
+            "limit": joint.limit,
+            "visible": joint.visible,
+        }
+        for joint in job.finished.seams.after.joints
+    ]

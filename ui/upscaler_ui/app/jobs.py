@@ -1,0 +1,208 @@
+"""Jobs: runs of the engine in a thread of their own, one at a time, whoever asked for them.
+
+A front end submits jobs and looks at them; what it sees is always the latest state, however long a step takes.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from upscaler import timing
+from upscaler.api import plan, refiner_for, run, upscaler_for
+from upscaler.errors import UpscalerError
+from upscaler.events import Event, Finished, Notice, Progress
+from upscaler.geometry import Box
+from upscaler.options.settings import Settings
+from upscaler.pictures.files import load
+from upscaler.pictures.picture import Picture
+from upscaler.plan import RunPlan
+
+from .pictures import LiveView
+
+
+class State(str, Enum):
+    """What has become of a job."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def over(self) -> bool:
+        return self in (State.FINISHED, State.STOPPED, State.FAILED)
+
+
+@dataclass(eq=False)
+class Job:
+    """One picture to enlarge.
+
+    Attributes:
+        source: the original file.
+        name: what its user calls the picture, without a folder or suffix.
+        settings: what to do with it.
+        region: only this part of the result, in its pixels.
+        done: called in the job's thread when it is over, with the job; it may take the result before it is let go.
+        picture: the result, or what was finished of it when the job was stopped; `None` before that.
+        files: what `done` wrote for the front end.
+        view: the canvas as it grows.
+    """
+
+    source: Path
+    name: str
+    settings: Settings
+    region: Box | None = None
+    done: Callable[[Job], None] = lambda job: None
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    state: State = State.WAITING
+    plan: RunPlan | None = None
+    progress: Progress | None = None
+    finished: Finished | None = None
+    picture: Picture | None = None
+    files: tuple[Path, ...] = ()
+    view: LiveView = field(default_factory=LiveView)
+    notices: list[str] = field(default_factory=list)
+    error: BaseException | None = None
+    started: float = 0.0
+    ended: float = 0.0
+    expected: float | None = None
+    stage_started: float = 0.0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def stop(self) -> None:
+        """Ask the job to stop after the step at work; what was finished is kept."""
+        self._stop.set()
+        if self.state is State.WAITING:
+            self.state = State.STOPPED
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return (self.ended or time.monotonic()) - self.started if self.started else 0.0
+
+    def take(self, event: Event) -> None:
+        """Let the job show this event."""
+        if isinstance(event, Notice):
+            self.notices.append(event.message)
+        elif isinstance(event, Progress):
+            if self.progress is None or self.progress.stage is not event.stage:
+                self.stage_started = self.elapsed
+            self.view.show(event)
+            self.progress = event
+        else:
+            self.finished, self.picture = event, event.picture
+
+
+class Worker:
+    """The one thread in which jobs run, in the order in which they came. It keeps the models of the last job loaded."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")
+        self._models: dict[str, tuple[tuple[Any, ...], Any]] = {}
+        self._jobs: list[Job] = []
+        self._lock = threading.Lock()
+
+    def submit(self, job: Job) -> Job:
+        """Let the job run when those before it are over."""
+        with self._lock:
+            self._jobs = [*(other for other in self._jobs if not other.state.over), job]
+            self._thread.submit(self._run, job)
+        return job
+
+    def warm_up(self) -> None:
+        """Load the usual models, so that the first job begins at once; what is wrong with them is its job to say."""
+
+        def load() -> None:
+            with suppress(UpscalerError):
+                self._loaded("gan", upscaler_for, Settings())
+                self._loaded("diffusion", refiner_for, Settings())
+
+        self._thread.submit(load)
+
+    def ahead(self, job: Job) -> int:
+        """How many jobs come before this one."""
+        jobs = self._jobs
+        before = jobs[: jobs.index(job)] if job in jobs else []
+        return sum(not other.state.over for other in before)
+
+    def close(self) -> None:
+        """Stop everything and wait for it."""
+        for job in self._jobs:
+            job.stop()
+        self._thread.shutdown(wait=True)
+
+    def _run(self, job: Job) -> None:
+        if job.stopping:
+            job.done(job)
+            return
+        job.state, job.started = State.RUNNING, time.monotonic()
+        outcome = State.FAILED
+        try:
+            outcome = self._events(job)
+        except Exception as error:  # whatever it is, it belongs to this job and is shown there
+            job.error = error
+        job.ended = time.monotonic()
+        if job.picture is None and job.progress is not None:
+            job.picture = job.progress.picture
+        try:
+            job.done(job)
+        except Exception as error:
+            job.error = job.error or error
+            outcome = State.FAILED
+        job.picture = job.finished = None  # large; what is wanted of them has been written
+        job.progress = None if job.progress is None else replace(job.progress, picture=None)
+        job.state = outcome
+
+    def _events(self, job: Job) -> State:
+        settings = job.settings
+        picture = load(job.source, max_pixels=settings.output.pixel_limit)
+        job.plan = plan(picture, settings)
+        job.expected = None if job.region else timing.estimate(job.plan, settings)
+        job.view.start(picture, job.plan.target)
+        events = run(
+            picture,
+            settings,
+            upscaler=self._loaded("gan", upscaler_for, settings),
+            refiner=self._loaded("diffusion", refiner_for, settings),
+            region=job.region,
+        )
+        for event in events:
+            job.take(event)
+            if job.stopping and not isinstance(event, Finished):
+                events.close()  # type: ignore[attr-defined]
+                return State.STOPPED
+        if job.finished is not None and job.region is None:
+            timing.learn(job.plan, settings, job.finished.seconds)
+        return State.FINISHED
+
+    def _loaded(self, kind: str, load: Callable[[Settings], Any], settings: Settings) -> Any:
+        """The model that the settings name, from the job before if it was the same."""
+        wanted = (settings.hardware, settings.gan.model)
+        if kind == "diffusion":
+            wanted = (
+                settings.hardware,
+                settings.diffusion.model,
+                settings.diffusion.control,
+                settings.diffusion.strength > 0,
+            )
+        key, model = self._models.get(kind, (None, None))
+        if key != wanted:
+            self._models.pop(kind, None)  # free before the next one comes
+            del model
+            model = load(settings)
+            self._models[kind] = (wanted, model)
+        return model

@@ -1,0 +1,146 @@
+"""What is on the page: every widget, by name. What happens when they are used is in `app`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from gradio.blocks import Block
+
+from upscaler.pictures.files import READ
+
+from .components import component
+from .form import Form, own_presets
+
+FORMATS = ("png", "jpeg", "webp", "tiff", "avif")
+"""What a result can be downloaded as."""
+
+_ANOTHER = "in another format…"
+_TICK = 0.4  # seconds between two looks at the jobs
+
+
+class Layout:
+    """The widgets: the form on the left; pictures, progress, queue and history on the right."""
+
+    def __init__(self, *, with_presets: bool) -> None:
+        """
+        Args:
+            with_presets: whether the user may keep presets.
+        """
+        self.form = Form()
+        with gr.Row(elem_id="columns"):
+            with gr.Column(scale=4, min_width=330, elem_id="left"):
+                self._left(with_presets)
+            with gr.Column(scale=8, min_width=330, elem_id="right"):
+                self._right()
+        self.timer = gr.Timer(_TICK, active=False)
+
+    def _left(self, with_presets: bool) -> None:
+        gr.HTML("<h1>upscaler</h1>", elem_id="title")
+        gr.HTML("<h2>1 · Picture</h2>", container=False)
+        self.files = gr.File(
+            file_count="multiple",
+            file_types=list(READ),
+            type="filepath",
+            show_label=False,
+            height=130,
+            elem_id="input",
+        )
+        with gr.Row(elem_id="more-input"):
+            self.folder = gr.UploadButton("A whole folder", file_count="directory", size="sm", elem_id="folder")
+            self.paste = gr.UploadButton("Paste", visible="hidden", file_types=["image"], elem_id="paste")
+        self.facts = gr.HTML("", elem_id="facts")
+        gr.HTML("<h2>2 · Look</h2>")
+        self.form.look()
+        gr.HTML("<h2>3 · Size</h2>")
+        self.form.size()
+        self.plan = gr.HTML("", elem_id="plan")
+        with gr.Row(elem_id="go"):
+            self.run = gr.Button("Upscale", variant="primary", elem_id="run", scale=3, min_width=120)
+            self.stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, scale=1, min_width=80)
+        with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+            self.form.advanced()
+            with gr.Accordion("My presets", open=False, visible=with_presets):
+                self._presets()
+
+    def _presets(self) -> None:
+        with gr.Row(elem_classes="ends"):
+            self.preset_name = gr.Textbox(label="Name", placeholder="my-look", min_width=120, elem_id="preset-name")
+            self.preset_save = gr.Button("Save this look", size="sm", min_width=100, elem_id="preset-save")
+        with gr.Row(elem_classes="ends"):
+            self.preset_own = gr.Dropdown(own_presets(), label="Saved", value=None, min_width=120, elem_id="preset-own")
+            self.preset_export = gr.DownloadButton(
+                "Export", size="sm", min_width=70, elem_id="preset-export", interactive=False
+            )
+            self.preset_delete = gr.Button("Delete", size="sm", min_width=70, elem_id="preset-delete")
+        self.preset_import = gr.UploadButton(
+            "Import a preset", file_types=[".json"], size="sm", elem_id="preset-import"
+        )
+
+    def _right(self) -> None:
+        with gr.Tabs(selected="picture", elem_id="views") as self.tabs:
+            with gr.Tab("Picture", id="picture"):
+                self.viewer = component("viewer", {"src": ""}, elem_id="viewer")
+                with gr.Row(elem_id="tools"):
+                    self.overlay = gr.Radio(
+                        ["Picture only", "Tiles", "Seams"],
+                        value="Picture only",
+                        show_label=False,
+                        container=False,
+                        elem_id="overlay",
+                    )
+                    self.preview = gr.Button(
+                        "Preview this area", size="sm", interactive=False, elem_id="preview", min_width=150, scale=0
+                    )
+            with gr.Tab("Before / after", id="slider"):
+                self.slider = gr.ImageSlider(
+                    type="filepath",
+                    interactive=False,
+                    show_label=False,
+                    max_height=760,
+                    buttons=["fullscreen"],
+                    elem_id="slider",
+                )
+            with gr.Tab("Side by side at 100 %", id="zoom"):
+                with gr.Row():
+                    self.before = gr.Image(
+                        label="Before", type="filepath", interactive=False, elem_id="zoom-before", buttons=[]
+                    )
+                    self.after = gr.Image(
+                        label="After", type="filepath", interactive=False, elem_id="zoom-after", buttons=[]
+                    )
+                gr.HTML("Click into the picture where you want to look.", elem_id="zoom-hint")
+                self.overview = gr.Image(
+                    type="filepath", interactive=False, height=260, elem_id="overview", buttons=[], show_label=False
+                )
+        self.status = gr.HTML("", elem_id="status")
+        with gr.Column(visible=False, elem_id="error") as self.error:
+            self.message = gr.HTML("", elem_id="message")
+            with gr.Accordion("Report", open=False):
+                self.report = gr.Textbox(
+                    show_label=False, lines=6, max_lines=12, buttons=["copy"], interactive=False, elem_id="report"
+                )
+        with gr.Row(visible=False, elem_id="result", equal_height=True) as self.result:
+            self.download = gr.DownloadButton("Download", variant="primary", elem_id="download", scale=2)
+            self.other = gr.Dropdown(
+                [(_ANOTHER, ""), *FORMATS],
+                value="",
+                show_label=False,
+                container=False,
+                min_width=150,
+                scale=1,
+                elem_id="other",
+            )
+        gr.HTML("<h2>Queue and history</h2>")
+        self.queue = component("strip", {"items": []}, elem_id="queue")
+        self.history = component("strip", {"items": []}, elem_id="history")
+
+    @property
+    def own(self) -> list[Any]:
+        """Every component of the page but those of the form."""
+        return [value for value in vars(self).values() if isinstance(value, Block)]
+
+    @property
+    def all(self) -> list[Any]:
+        """Every component that a handler may change."""
+        return [*self.own, *self.form.shown]

@@ -1,0 +1,28 @@
+"""What the app asks of the operating system."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from upscaler.pictures.files import READ
+
+
+def pictures_in(paths: Sequence[str] | None) -> list[str]:
+    """Those of the paths that are pictures by their name, sorted."""
+    return sorted(path for path in paths or () if Path(path).suffix.lower() in READ)
+
+
+def reveal(path: Path) -> None:
+    """Show a file in its folder, in whatever program the system has for that; nothing where it has none."""
+    if sys.platform == "win32":
+        command = ["explorer", "/select,", str(path)]
+    elif sys.platform == "darwin":
+        command = ["open", "-R", str(path)]
+    else:
+        command = ["xdg-open", str(path.parent)]
+    with contextlib.suppress(OSError):
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -1,0 +1,50 @@
+"""The commands that the front ends add to the command line, through the entry points of `pyproject.toml`.
+
+Nothing of a front end is imported before its command runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_ui(commands: Any) -> None:
+    """`upscaler ui`: the app."""
+    parser = commands.add_parser(
+        "ui", help="open the app", description="Open the app in the browser, or in a window of its own."
+    )
+    parser.add_argument("--desktop", action="store_true", help="in a window of its own")
+    parser.add_argument("--no-browser", action="store_true", help="only start; do not open the browser")
+    parser.add_argument("--port", type=int, metavar="N", help="default is the first free one from 7860")
+    parser.add_argument("--listen", action="store_true", help="also answer other machines; needs --auth or --no-auth")
+    login = parser.add_mutually_exclusive_group()
+    login.add_argument("--auth", metavar="USER:PASSWORD", help="ask for this login")
+    login.add_argument("--no-auth", action="store_true", help="with --listen: let everybody in")
+    parser.set_defaults(call=_ui)
+
+
+def _ui(parsed: argparse.Namespace) -> int:
+    from .app.start import start
+
+    return start(parsed)
+
+
+def add_install_plugin(commands: Any) -> None:
+    """`upscaler install-plugin`: copy a plugin into its host."""
+    parser = commands.add_parser(
+        "install-plugin",
+        help="copy the plugin into ComfyUI or a WebUI",
+        description="Copy a plugin, with all that it needs, into its host. Run it again to update.",
+    )
+    parser.add_argument("host", choices=("comfyui", "webui"), help="webui: AUTOMATIC1111 or Forge")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where the host is installed")
+    parser.add_argument("--uninstall", action="store_true", help="take the plugin out again")
+    parser.set_defaults(call=_install_plugin)
+
+
+def _install_plugin(parsed: argparse.Namespace) -> int:
+    from .install import install_command
+
+    return install_command(parsed)

@@ -1,0 +1,3 @@
+"""The img2img script; the host takes the classes that it finds here."""
+
+from tiled_diffusion_upscaler.ui.upscaler_ui.webui.script import Script  # noqa: F401

@@ -1,3 +1,0 @@
-"""The img2img script; the host takes the classes that it finds here."""
-
-from tiled_diffusion_upscaler.ui.webui.script import Script  # noqa: F401

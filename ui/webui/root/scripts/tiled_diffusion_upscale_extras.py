@@ -1,3 +1,0 @@
-"""The entry of the Extras tab; the host takes the classes that it finds here."""
-
-from tiled_diffusion_upscaler.ui.webui.extras import Enlarge  # noqa: F401

@@ -1,0 +1,1 @@
+"""Operations on arrays of pixels; nothing here knows a file, a tile or a model."""

@@ -1,0 +1,120 @@
+"""What a setting is: a field of a dataclass with its range, flags and help in its annotation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ..errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a front end needs to know of a field beside its type and default.
+
+    Attributes:
+        help: one phrase.
+        flags: its command line flags, the long one first.
+        low, high: the allowed range, both ends included; `step` is the grain of a slider.
+        unit: "px", "MP" and so on.
+        pattern: what a text value has to match as a whole.
+    """
+
+    help: str
+    flags: tuple[str, ...]
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    unit: str = ""
+    pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One row of the table of settings.
+
+    Attributes:
+        path: "tiles.overlap"; its group is the part before the dot.
+        kind: int, float, str or bool.
+        default: as in the dataclass.
+        optional: `None` is allowed.
+        choices: all values that are allowed, empty where a range or a pattern says so.
+        spec: help, flags and limits.
+    """
+
+    path: str
+    kind: type
+    default: Any
+    optional: bool
+    choices: tuple[Any, ...]
+    spec: Spec
+
+    @property
+    def name(self) -> str:
+        """The long flag as a Python name: "seam_width"."""
+        return self.spec.flags[0].lstrip("-").replace("-", "_")
+
+    @property
+    def group(self) -> str:
+        return self.path.split(".")[0]
+
+    @property
+    def allowed(self) -> str:
+        """The range in words."""
+        if self.choices:
+            return "one of " + ", ".join(map(str, self.choices))
+        if self.spec.pattern is not None:
+            return self.spec.help
+        if self.spec.low is not None:
+            return f"{self.spec.low:g} to {self.spec.high:g}{' ' + self.spec.unit if self.spec.unit else ''}"
+        return {bool: "true or false", str: "text"}.get(self.kind, self.kind.__name__)
+
+    def check(self, value: Any) -> Any:
+        """`value` in the field's type.
+
+        Raises:
+            SettingsError: it is of another type or out of range.
+        """
+        if value is None and self.optional:
+            return None
+        given: Any = value
+        if isinstance(given, int) and not isinstance(given, bool) and self.kind in (str, float):
+            given = self.kind(given)
+        fits = type(given) is self.kind
+        if fits and self.choices:
+            fits = given in self.choices
+        if fits and self.spec.low is not None and self.spec.high is not None:
+            fits = self.spec.low <= given <= self.spec.high
+        if fits and self.spec.pattern is not None:
+            fits = re.fullmatch(self.spec.pattern, str(given)) is not None
+        if not fits:
+            raise SettingsError(f"{self.path}: {value!r} is not allowed; give {self.allowed}, as in {self.default!r}")
+        return given
+
+
+class Group:
+    """A group of settings: checks each field against its spec when it is made."""
+
+    def __post_init__(self) -> None:
+        for option in options_of(type(self)):
+            key = option.path.split(".")[1]
+            object.__setattr__(self, key, option.check(getattr(self, key)))
+
+
+@cache
+def options_of(group: type) -> tuple[Option, ...]:
+    """The settings of one group, in the order of its fields."""
+    hints = get_type_hints(group, include_extras=True)
+    return tuple(
+        _option(f"{group.__name__.lower()}.{item.name}", hints[item.name], item.default) for item in fields(group)
+    )
+
+
+def _option(path: str, hint: Any, default: Any) -> Option:
+    annotated, spec = get_args(hint)
+    optional = type(None) in get_args(annotated)
+    kind = next(part for part in get_args(annotated) if part is not type(None)) if optional else annotated
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    return Option(path, type(choices[0]) if choices else kind, default, optional, choices, spec)

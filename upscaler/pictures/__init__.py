@@ -1,0 +1,1 @@
+"""Pictures, and how they are read from files and written to them."""

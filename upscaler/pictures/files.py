@@ -1,0 +1,211 @@
+"""Pictures in and out: `load`, `save`, `check_output` before a run starts, and `read_settings` of an earlier result."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from ..errors import ImageError
+from ..folders import whole_or_absent
+from ..geometry import Size
+from ..text import one_line
+from .decode import decode, decode_tiff, needs_tifffile
+from .encode import Options, pil_image, write
+from .headers import allowing, open_header, stream_of, told_apart
+from .metadata import KEY, MAX_EXIF, Exif, settings_in
+from .metadata import read as read_description
+from .picture import Picture
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Pillow.Image | NDArray[Any] | Picture"
+
+MAX_PIXELS = 256_000_000
+"""Largest input by default, 16000 x 16000: above any camera, and decoded it takes 3 GB (4 GB with alpha)."""
+
+READ = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp")
+"""Suffixes by which pictures are found in folders."""
+
+SUFFIX = {"auto": ".png", "png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
+"""What the file of a result is called in each format of the settings."""
+
+_WRITTEN = {"PNG": ".png", "JPEG": ".jpg .jpeg", "WEBP": ".webp", "TIFF": ".tif .tiff", "AVIF": ".avif"}
+_DEEP = {"PNG", "TIFF"}
+_EXIF_IN_JPEG = 65533  # bytes in a segment
+# Longest side and most pixels: libjpeg's JPEG_MAX_DIMENSION, 14 bits in VP8, libavif's default limits for readers.
+# PNG and TIFF have signed 32 bits.
+_LIMITS = {"JPEG": (65500, None), "WEBP": (16383, None), "AVIF": (32768, 1 << 28)}
+
+
+def load(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """The picture in a path, bytes, a binary file, a Pillow image or an array; a `Picture` comes back as it is.
+
+    Of animations and several pages the first. 16 bits per sample come whole out of PNG and TIFF (Pillow reads other
+    formats with 8 in colour). Orientation is applied; colours stay in the file's own space, but CMYK and Lab become
+    sRGB; `Picture.notices` says what was left out or guessed.
+
+    Args:
+        max_pixels: pictures with more pixels are refused before anything is decoded.
+
+    Raises:
+        ImageError: missing, empty, damaged, too large, or not a picture.
+    """
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, np.ndarray):
+        return Picture.from_array(source)
+    if isinstance(source, Pillow.Image):
+        _check_input("picture", source.width, source.height, max_pixels)
+        with told_apart("picture"):
+            return decode(source)
+    with stream_of(source) as (stream, name), told_apart(name):
+        origin = {"source": name if isinstance(source, (str, os.PathLike)) else None}
+        try:
+            image = open_header(stream, max_pixels)
+        except Pillow.UnidentifiedImageError:
+            stream.seek(0)
+            if stream.read(2) not in (b"II", b"MM"):
+                raise
+            image = None
+        if image is None or needs_tifffile(image):
+            return decode_tiff(stream, lambda w, h: _check_input(name, w, h, max_pixels), format="TIFF", **origin)
+        _check_input(name, image.width, image.height, max_pixels)
+        origin["format"] = "JPEG" if image.format == "MPO" else image.format
+        with allowing(image.width * image.height):
+            return decode(image, again=lambda: open_header(stream, max_pixels), **origin)
+
+
+def size_in_header(source: Source, *, max_pixels: int = MAX_PIXELS) -> Size | None:
+    """The size that `load` would give, where the head of a file tells it and that the picture is opaque; else `None`.
+
+    Raises:
+        ImageError: missing, empty, too large, or not a picture.
+    """
+    if not isinstance(source, (str, os.PathLike, bytes)):
+        return None
+    with stream_of(source) as (stream, name), told_apart(name):
+        image = open_header(stream, max_pixels)
+        if image.format == "TIFF" or image.mode not in ("L", "RGB", "CMYK") or "transparency" in image.info:
+            return None
+        _check_input(name, image.width, image.height, max_pixels)
+        with allowing(image.width * image.height):  # a PNG may hold EXIF behind the pixels, which Pillow then reads
+            turned = read_description(image, []).orientation > 4
+        return Size(image.height, image.width) if turned else Size(image.width, image.height)
+
+
+def save(
+    picture: Picture,
+    path: str | os.PathLike[str],
+    *,
+    format: str = "auto",
+    quality: int = 95,
+    bit_depth: Literal[0, 8, 16] = 0,
+    dither: bool = True,
+    metadata: bool = True,
+    gps: bool = True,
+    settings_json: str | None = None,
+    overwrite: bool = False,
+) -> tuple[str, ...]:
+    """Write the picture; what comes back is one line for each thing that the format could not hold.
+
+    The file appears under its name only when it is complete.
+
+    Args:
+        format: png, jpeg, webp, tiff or avif; auto takes it from the suffix.
+        quality: 1 to 100 for JPEG, WebP and AVIF; from 90 on JPEG and AVIF keep the full resolution of colour, and 100
+            makes WebP lossless.
+        bit_depth: 8, or 16 for PNG and TIFF; 0 keeps the source's where the format can.
+        dither: see `upscaler.image.quantise`; 8 bits only.
+        metadata: False leaves out EXIF, texts and settings. The colour profile stays: without it the colours would be
+            wrong.
+        gps: whether EXIF's place goes into the file.
+        settings_json: a JSON object; `read_settings` gives it back.
+        overwrite: replace an existing file.
+
+    Raises:
+        ImageError: as `check_output`, or the file cannot be written.
+    """
+    path = Path(path)
+    kind = check_output(path, picture.size, format=format, bit_depth=bit_depth, overwrite=overwrite)
+    depth = bit_depth or (picture.depth if kind in _DEEP else 8)
+    if not 1 <= quality <= 100:
+        raise ImageError(f"{path}: quality {quality} is not within 1 to 100")
+    text = dict(picture.text) if metadata else {}
+    settings = json.dumps(json.loads(settings_json)) if metadata and settings_json is not None else None
+    exif = Exif.parse(picture.exif if metadata else None).described(picture.size, gps=gps)
+    notices: tuple[str, ...] = ()
+    if kind == "PNG":
+        text |= {} if settings is None else {KEY: settings}
+    else:
+        exif, notices = exif.with_texts(settings, text, most=_EXIF_IN_JPEG if kind == "JPEG" else MAX_EXIF)
+    options = Options(quality=quality, depth=depth, dither=dither, icc=picture.icc, exif=exif, texts=text)
+    try:
+        with whole_or_absent(path) as stream:
+            return notices + write(picture, stream, kind, options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ImageError(f"{path}: cannot be written ({one_line(error)})") from error
+
+
+def to_pil(picture: Picture, *, dither: bool = True) -> Pillow.Image:
+    """A Pillow image of 8 bits: L, LA, RGB or RGBA, with `icc_profile` and `exif` in its `info`."""
+    return pil_image(picture, alpha=picture.alpha is not None, dither=dither)
+
+
+def check_output(
+    path: str | os.PathLike[str],
+    size: Size,
+    *,
+    format: str = "auto",
+    bit_depth: Literal[0, 8, 16] = 0,
+    overwrite: bool = False,
+) -> str:
+    """The format that a picture of `size` will be written in; to be asked before a long run.
+
+    Raises:
+        ImageError: unknown format, too large or too deep for it, an existing file, or a folder that is missing or may
+            not be written to.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower() if format == "auto" else f".{format.lower()}"
+    kind = next((kind for kind, suffixes in _WRITTEN.items() if suffix in suffixes.split()), None)
+    Pillow.init()
+    allowed = [kind for kind in _WRITTEN if kind in Pillow.SAVE]
+    if kind not in allowed:
+        wrong = f"suffix {path.suffix!r}" if format == "auto" else f"format {format!r}"
+        raise ImageError(f"{path}: {wrong} cannot be written; allowed are {', '.join(allowed)}")
+    side, pixels = _LIMITS.get(kind, ((1 << 31) - 1, None))
+    if max(size) > side or (pixels is not None and size.width * size.height > pixels):
+        most = f"{side} pixels a side" + (f" and {pixels >> 20} Mi pixels" if pixels else "")
+        raise ImageError(f"{path}: {size} is too large for {kind}, which holds {most}; write PNG or TIFF")
+    if bit_depth == 16 and kind not in _DEEP:
+        raise ImageError(f"{path}: {kind} holds 8 bits per sample, not 16; write PNG or TIFF")
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder; give the name of a file")
+    if path.exists() and not overwrite:
+        raise ImageError(f"{path}: exists already; choose another name or allow to overwrite it")
+    if not path.parent.is_dir():
+        raise ImageError(f"{path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise ImageError(f"{path}: the folder {path.parent} cannot be written to; choose another one")
+    return kind
+
+
+def read_settings(source: str | os.PathLike[str] | bytes | BinaryIO) -> dict[str, Any] | None:
+    """The settings that `save` put into this file, None if there are none; pixels are not read. Raises: ImageError."""
+    with stream_of(source) as (stream, name), told_apart(name):
+        return settings_in(open_header(stream, MAX_PIXELS))
+
+
+def _check_input(name: str, width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"{name}: has no pixels ({width}x{height})")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name}: {width}x{height} is {width * height / 1e6:.0f} megapixels, above the limit of"
+            f" {max_pixels / 1e6:g}; allow it with --max-pixels {math.ceil(width * height / 1e6)}"
+        )

@@ -1,0 +1,120 @@
+"""Opening a picture: only readers that we mean, only its header, and one line about whatever is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from PIL import Image as Pillow
+from PIL import ImageFile
+
+from ..errors import ImageError
+from ..text import one_line
+
+# Formats read: Pillow's own readers of pictures. No EPS, PDF or WMF (they run other programs), no icons, no containers.
+# HEIF is there when the host has registered a reader for it.
+_READ = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF", "HEIF", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000", "QOI")
+
+_lock = threading.Lock()
+_at_work: list[int] = []  # pixels of the files being decoded, and Pillow's limit when there are none
+_usual_limit: int | None = None
+
+
+@contextmanager
+def stream_of(source: Any) -> Generator[tuple[BinaryIO, str], None, None]:
+    """A seekable binary file, and what to call it in messages."""
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(cast("str", source))
+        try:
+            if path.is_dir():
+                raise ImageError(f"{path}: is a folder; give the name of a picture")
+            if path.exists() and not path.is_file():
+                raise ImageError(f"{path}: is not a regular file; give the name of a picture")
+            stream = path.open("rb")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ImageError(f"{path}: cannot be opened ({reason}); check the name") from error
+        with stream:
+            yield cast("BinaryIO", stream), str(path)
+    elif isinstance(source, bytes):
+        yield BytesIO(source), "picture"
+    elif hasattr(source, "read"):
+        name = str(getattr(source, "name", None) or "picture")
+        seekable = hasattr(source, "seekable") and source.seekable()
+        yield cast("BinaryIO", source if seekable else BytesIO(source.read())), name
+    else:
+        kind = type(source).__name__
+        raise ImageError(f"{kind}: not a picture; give a path, bytes, a binary file, a Pillow image or an array")
+
+
+@contextmanager
+def told_apart(name: str) -> Generator[None, None, None]:
+    """Turns whatever Pillow and its friends raise about broken data into one line."""
+    try:
+        yield
+    except ImageError as error:
+        text = str(error)
+        raise (error if text.startswith(f"{name}: ") else ImageError(f"{name}: {text}")) from error.__cause__
+    except MemoryError:
+        raise
+    except Pillow.UnidentifiedImageError as error:
+        known = str(error).startswith("damaged")
+        remedy = "save or download it again" if known else f"allowed are {', '.join(_READ)}"
+        raise ImageError(f"{name}: {error}; {remedy}") from error
+    except Exception as error:  # decoders fail in more ways than can be listed
+        raise ImageError(f"{name}: damaged or cut off ({one_line(error)}); save or download it again") from error
+
+
+def open_header(stream: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
+    """The picture in a file with only its header read.
+
+    `PIL.Image.open` compares the size with a limit that is global to the process and below what people upscale. So
+    the readers are asked directly, and the caller compares with its own limit. The few readers that ask for the global
+    limit themselves get ours.
+    """
+    Pillow.init()
+    stream.seek(0)
+    prefix = stream.read(16)
+    if not prefix:
+        raise ImageError("is empty")
+    reason = None
+    for kind in (kind for kind in _READ if kind in Pillow.OPEN):
+        factory, accepts = Pillow.OPEN[kind]
+        if accepts is not None and accepts(prefix) is not True:
+            continue
+        stream.seek(0)
+        try:
+            return factory(cast("Any", stream), "")
+        except Pillow.DecompressionBombError:
+            with allowing(max_pixels):
+                stream.seek(0)
+                return factory(cast("Any", stream), "")
+        except (SyntaxError, IndexError, TypeError, EOFError, KeyError, ValueError, OSError) as error:
+            reason = reason or (f"damaged {kind} ({one_line(error)})" if accepts is not None else None)
+    raise Pillow.UnidentifiedImageError(reason or "not a picture that can be read")
+
+
+@contextmanager
+def allowing(pixels: int) -> Generator[None, None, None]:
+    """Pillow's own limit is at least `pixels` inside; the last one out of several threads puts it back."""
+    global _usual_limit
+    with _lock:
+        if not _at_work:
+            _usual_limit = Pillow.MAX_IMAGE_PIXELS
+        _at_work.append(pixels)
+        _set_limit()
+    try:
+        yield
+    finally:
+        with _lock:
+            _at_work.remove(pixels)
+            _set_limit()
+
+
+def _set_limit() -> None:
+    Pillow.MAX_IMAGE_PIXELS = None if _usual_limit is None else max(_usual_limit, *_at_work, 0)

@@ -1,0 +1,76 @@
+"""Input consistency: the picture, scaled down, is the input again.
+
+Iterative back-projection, `y += up(input - down(y))`, in place. The corrections are held at the input's resolution;
+`down` and `up` are computed in strips, with the same bytes as on the whole picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays.resample import resample
+from ..arrays.strips import strips
+from ..geometry import Size
+from .noise_gate import REACH, Gate
+
+Array = NDArray[np.float32]
+
+_ROUNDS = 2
+
+RADIUS = _ROUNDS * (REACH + 5)
+"""How far, in pixels of the input, a result depends on its surroundings; the filters down and up reach 5 of them."""
+
+PLAIN_RADIUS = _ROUNDS * 5
+"""The same where `size` is given and nothing is gated."""
+
+
+def enforce_consistency(
+    canvas: Array,
+    source: Array,
+    *,
+    size: Size | None = None,
+    strength: float = 1.0,
+    quantisation: Sequence[Sequence[int]] | None = None,
+) -> None:
+    """Make `canvas`, scaled down, equal to what it was made from, in place.
+
+    With the input picture as source, differences that may be its noise are left alone: see `Gate`. With `size`, the
+    source is a picture of the canvas's own size whose consistency has been enforced already, and the canvas is brought
+    back to it at the resolution of `size`; a canvas that equals the source is then left as it is, bit for bit.
+
+    Args:
+        canvas: (H, W, 3) float32. Where it is not larger than the input on both axes, nothing is done.
+        source: (h, w, 3) float32, the whole input picture; or (H, W, 3) if `size` is given.
+        size: of the input picture.
+        strength: 0 (nothing) to 1.
+        quantisation: tables of the file that the input came from, see `jpeg.find_steps`; without them, traces of
+            compression are looked for in the picture itself.
+
+    Source: iterative back-projection (Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L).
+    """
+    height, width = canvas.shape[:2]
+    small = size or Size(source.shape[1], source.shape[0])
+    if strength == 0 or width <= small.width or height <= small.height:
+        return
+    target = source if size is None else _down(source, small)
+    gate = Gate.of(source, quantisation) if size is None else None
+    for _ in range(_ROUNDS):
+        residual = _down(canvas, small)
+        np.subtract(target, residual, out=residual)
+        if gate is not None:
+            gate(residual, target)
+        if strength != 1:
+            residual *= np.float32(strength)
+        for rows in strips(height, width):
+            canvas[rows] += resample(residual, Size(width, height), rows=rows)
+
+
+def _down(image: Array, size: Size) -> Array:
+    result = np.empty((size.height, size.width, image.shape[2]), np.float32)
+    # A strip of the result reads far more pixels than it has: it is cut for what it reads.
+    for rows in strips(size.height, image.shape[0] * image.shape[1] // size.height):
+        result[rows] = resample(image, size, rows=rows)
+    return result

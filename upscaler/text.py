@@ -1,0 +1,48 @@
+"""Words for people: one line of an error, the nearest known name, counts and durations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error on one line of at most 200 characters, or its kind if it has none."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What to say about a name that is not known: the nearest ones, or all there are.
+
+    >>> did_you_mean("strenght", ["strength", "steps"])
+    'did you mean strength?'
+    >>> did_you_mean("x", ["strength", "steps"])
+    'known are strength, steps'
+    """
+    names = list(known)
+    close = get_close_matches(name, names, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names) or 'none'}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> count(1, "tile"), count(12, "tile")
+    ('1 tile', '12 tiles')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A duration as exact as an estimate is.
+
+    >>> duration(12.3), duration(83), duration(7500)
+    ('12 s', '1 min 25 s', '2 h 5 min')
+    """
+    if seconds < 59.5:
+        return f"{max(round(seconds), 1)} s"
+    if seconds < 600:
+        minutes, rest = divmod(round(seconds / 5) * 5, 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours and minutes else f"{hours} h" if hours else f"{minutes} min"

@@ -1,0 +1,85 @@
+"""The one line that every pass is made of: a tile is a weighted correction of the picture it was cut from.
+
+    out = base + sum_i  window_i * (refined_i - base[box_i])
+
+Two number grids make this exact in float32. Windows are multiples of 2^-12, so the product of two is a multiple of
+2^-24 and windows that telescope sum to one without any rounding. The picture and its corrections are multiples of
+2^-22, so that sums below four are exact and do not depend on the order of the tiles.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..arrays.types import Image
+from ..geometry import Box
+from .tiles import Tile
+from .window import window
+
+_VALUE_GRID = np.float32(2**22)
+
+
+def to_grid(values: Image) -> Image:
+    """`values` rounded in place to multiples of 2^-22, on which sums of corrections are exact; the same array."""
+    np.multiply(values, _VALUE_GRID, out=values)
+    np.rint(values, out=values)
+    return np.multiply(values, 1 / _VALUE_GRID, out=values)
+
+
+def cut(canvas: Image, box: Box) -> Image:
+    """A copy of `canvas` inside `box`, (box height, box width, C); beyond the picture it is continued by reflection."""
+    height, width = canvas.shape[:2]
+    rows, columns = box.slices
+    inside = canvas[rows.start : min(rows.stop, height), columns.start : min(columns.stop, width)]
+    beyond = (0, rows.stop - rows.start - inside.shape[0]), (0, columns.stop - columns.start - inside.shape[1])
+    if beyond == ((0, 0), (0, 0)):
+        return np.ascontiguousarray(inside).copy()
+    return np.pad(inside, (*beyond, (0, 0)), mode="symmetric")
+
+
+class Wave:
+    """The tiles of one wave: all are cut from the canvas as it stood before the wave, though the canvas changes meanwhile.
+
+    A crop is cut when its turn comes, or when a correction is about to change what lies under it; so at most about
+    one row of tiles is held beside the canvas.
+    """
+
+    def __init__(self, canvas: Image, tiles: Iterable[Tile]) -> None:
+        """`tiles` row by row."""
+        self._canvas = canvas
+        self._pending = deque(tiles)
+        self._held: dict[Tile, Image] = {}
+
+    def __len__(self) -> int:
+        """Number of tiles not taken yet."""
+        return len(self._pending)
+
+    def take(self, count: int) -> list[tuple[Tile, Image]]:
+        """The next tiles, at most `count`, each with its crop."""
+        tiles = [self._pending.popleft() for _ in range(min(count, len(self._pending)))]
+        return [(tile, self._crop(tile)) for tile in tiles]
+
+    def correct(self, tile: Tile, crop: Image, refined: Image) -> None:
+        """Add `window * (refined - crop)` to the canvas under a tile that was taken.
+
+        Parts of the box beyond the picture are dropped. The cost is that of the box, whatever the canvas.
+        """
+        for other in self._pending:
+            if other.y.start >= tile.y.stop:
+                break
+            if other not in self._held and other.box.intersects(tile.box):
+                self._held[other] = cut(self._canvas, other.box)
+        rows, columns = tile.box.slices
+        target = self._canvas[rows, columns]
+        height, width = target.shape[:2]
+        weights = window(tile.y)[:height, None, None] * window(tile.x)[None, :width, None]
+        correction = np.subtract(refined[:height, :width], crop[:height, :width])
+        correction *= weights
+        target += to_grid(correction)
+
+    def _crop(self, tile: Tile) -> Image:
+        held = self._held.pop(tile, None)
+        return cut(self._canvas, tile.box) if held is None else held
