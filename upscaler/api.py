@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from . import pipeline
+from .arrays.types import Array
 from .events import Event, Finished, Notice
 from .geometry import Box, Size
-from .models import load_refiner, load_upscaler
+from .models import describe_refiner, describe_upscaler, load_refiner, load_upscaler
 from .models.base import Refiner, Upscaler
 from .options.settings import Settings
 from .pictures.files import Source, load, size_in_header
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
-
-_USUAL_SCALE, _USUAL_HALO, _USUAL_MULTIPLE = 4, 32, 8  # of models that are not known before they are loaded
 
 
 def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
@@ -28,7 +27,7 @@ def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
         image: a path, bytes, a binary file, a Pillow image, an array (H, W, C), or a `Picture`.
         scale: 0.5 to 16; or give `width`, `height` or `megapixels`.
         options: any option of the command line by its long name with underscores, `settings`, `upscaler`, `refiner` and
-            `region` as in `run`.
+            `region` and `mask` as in `run`.
 
     Raises:
         UpscalerError: see `upscaler.errors`.
@@ -48,6 +47,7 @@ def run(
     upscaler: Upscaler | None = None,
     refiner: Refiner | None = None,
     region: Box | None = None,
+    mask: Array | None = None,
     **options: Any,
 ) -> Iterator[Event]:
     """The events of enlarging a picture: `Progress` and `Notice`, and one `Finished` with the result at the end.
@@ -60,6 +60,7 @@ def run(
         settings: default is `Settings()`; `options` are laid over it.
         upscaler, refiner: models that are loaded already, for many pictures in a row; default is what the settings name.
         region: only this part of the result, in its pixels; equal to that part of the whole result.
+        mask: where the diffusion passes may change the enlarged picture, as in `upscaler.pipeline.run`.
     """
     settings = (settings or Settings()).but(**options)
     picture = load(image, max_pixels=settings.output.pixel_limit)
@@ -69,7 +70,7 @@ def run(
     refiner = refiner or refiner_for(settings)
     if refiner is not None and settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
         yield Notice(f"the diffusion model {settings.diffusion.model} takes no prompt; it is ignored")
-    yield from pipeline.run(picture, settings, upscaler=upscaler, refiner=refiner, region=region)
+    yield from pipeline.run(picture, settings, upscaler=upscaler, refiner=refiner, region=region, mask=mask)
 
 
 def upscaler_for(settings: Settings) -> Upscaler | None:
@@ -92,22 +93,22 @@ def refiner_for(settings: Settings) -> Refiner | None:
 
 
 def plan(image: Source | Size, settings: Settings | None = None, **options: Any) -> RunPlan:
-    """What a run would do to a picture, or to one of that size: sizes, tiles, evaluations, memory. Loads no model.
+    """What a run would do to a picture, or to one of that size: sizes, tiles, evaluations, memory.
+
+    Loads no model; but of a super-resolution model of the user's own the file is read, since nothing else tells its
+    scale.
 
     Raises:
         SettingsError: the settings do not fit this picture.
-        WeightsNotFound: the super-resolution model is not there.
+        WeightsNotFound: a model is not there.
     """
-    from . import weights
-
     settings = (settings or Settings()).but(**options)
     alpha = False
     size = image if isinstance(image, Size) else size_in_header(image, max_pixels=settings.output.pixel_limit)
     if size is None:
         picture = load(cast("Source", image), max_pixels=settings.output.pixel_limit)
         size, alpha = picture.size, picture.alpha is not None
-    scale, halo = 0, 0
-    if settings.gan.model != "none":
-        model = weights.get(settings.gan.model, "gan")
-        scale, halo = model.scale or _USUAL_SCALE, model.halo or _USUAL_HALO
-    return plan_run(size, settings, scale=scale, halo=halo, multiple=_USUAL_MULTIPLE, alpha=alpha)
+    settings.target.of(size)  # an impossible size is said before models are looked for
+    enlarger = None if settings.gan.model == "none" else describe_upscaler(settings.gan.model)
+    redrawer = None if settings.diffusion.model == "none" else describe_refiner(settings.diffusion.model)
+    return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 Order = Literal["independent", "chess", "linear"]
@@ -46,6 +47,12 @@ class Box(NamedTuple):
             min(self.right + margin, within.width),
             min(self.bottom + margin, within.height),
         )
+
+    @staticmethod
+    def around(boxes: Iterable[Box]) -> Box:
+        """The smallest box that holds all of these; there is at least one."""
+        lefts, tops, rights, bottoms = zip(*boxes)
+        return Box(min(lefts), min(tops), max(rights), max(bottoms))
 
     def intersects(self, other: Box) -> bool:
         return (

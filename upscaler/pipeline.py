@@ -1,4 +1,4 @@
-"""One run, from picture to picture: a generator of events over models that are known only by their protocols.
+"""One run, from picture to picture: a generator of events that executes a `RunPlan` over models known only by protocols.
 
     enlarge -> consistency -> refine tiles and blend -> seam fix -> consistency
 
@@ -9,35 +9,32 @@ right at every moment, also when the run is stopped.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
 from .arrays.strips import strips
-from .arrays.types import Image
+from .arrays.types import Array, Image
 from .errors import OutOfMemory
 from .events import Event, Finished, Notice, Progress, Stage
-from .geometry import Box
+from .geometry import Box, Size
 from .models.base import Refiner, Upscaler
 from .options.settings import Sampling, Settings
 from .pictures.picture import Picture
-from .plan import plan_tiles
-from .stages.consistency import PLAIN_RADIUS, RADIUS, enforce_consistency
+from .plan import RunPlan, plan_run
+from .stages.consistency import enforce_consistency
 from .stages.enlarge import enlarge
-from .stages.refine import redrawing
+from .stages.refine import refine
 from .stages.seam_score import SeamReport, seam_score, where_visible
 from .tiling.canvas import to_grid
-from .tiling.loop import fitting_tile, refine
-from .tiling.seams import seam_plans
+from .tiling.loop import Step
+from .tiling.mask import Mask
 from .tiling.tiles import Plan
 
 _SEAM_SEED = 1 << 64  # seam passes see other noise than the pass whose joints they mend
-_SMALLEST_GAN_TILE = 32
 
 
 def run(
@@ -47,6 +44,7 @@ def run(
     upscaler: Upscaler | None,
     refiner: Refiner | None,
     region: Box | None = None,
+    mask: Array | None = None,
     inline: bool = False,
 ) -> Iterator[Event]:
     """The events of enlarging `picture`; the last one is `Finished`.
@@ -61,69 +59,78 @@ def run(
         refiner: `None` leaves out the diffusion pass; so does a strength of 0.
         region: run only the tiles that this part of the result depends on, in pixels of the result; `Finished` then
             holds this part alone.
+        mask: where the diffusion passes may change the enlarged picture: (h, w) float32 in [0, 1], of any size, laid
+            over the whole result. Where it is 0 the enlarged picture stays, bit for bit.
         inline: run the models in the thread that iterates, for a host that allows them no other. The steps of a batch
             are then told when it is done, and a model that should stop within one raises `Cancelled` itself.
 
     Raises:
         Cancelled: an inline model was stopped; `Progress.picture` of the last event holds what was finished.
         SettingsError: the target size is out of range for this picture.
-        OutOfMemory: one tile alone does not fit; says which tile would.
+        OutOfMemory: one tile alone does not fit; says which settings would.
     """
-    job = _Run(picture, settings, inline=inline)
+    alpha = picture.alpha is not None
+    plan = plan_run(picture.size, settings, upscaler=upscaler, refiner=refiner, alpha=alpha, region=region)
+    job = _Run(picture, settings, plan, mask=mask, inline=inline)
+    yield from job.enlarge(upscaler)
     report = None
-    if refiner is None or settings.diffusion.strength == 0:
-        yield from job.enlarge(upscaler, region)
-    else:
-        plan = plan_tiles(job.target, settings.tiles, multiple=refiner.multiple)
-        needs = _Needs.of(job.around(region, PLAIN_RADIUS), plan, settings, multiple=refiner.multiple)
-        yield from job.enlarge(upscaler, needs.base)
+    if refiner is not None and plan.tiles is not None:
         base = job.canvas.copy()
-        yield from job.refine(Stage.REFINE, [plan.touching(needs.tiles)], settings.diffusion.sampling, refiner)
-        report = yield from job.mend_seams(plan, needs.seams, base, refiner)
+        yield from job.redraw(Stage.REFINE, [plan.tiles], plan.sampling, refiner)
+        report = yield from job.mend_seams(base, refiner)
         yield from job.finish(base)
         del base  # not in memory any more while the result is looked at and written
     yield Finished(picture=job.part(region), settings=settings, seconds=job.seconds, seams=report)
 
 
-class _Needs(NamedTuple):
-    """What part of the picture must be right before each stage, for a region of the result to be; `None` is all."""
+def mend(
+    picture: Picture,
+    settings: Settings,
+    *,
+    refiner: Refiner,
+    reference: Image | None = None,
+    inline: bool = False,
+) -> Iterator[Event]:
+    """The events of redrawing the joints that tiles as in the settings have left in a picture, in its own pixels.
 
-    seams: Box | None = None
-    tiles: Box | None = None
-    base: Box | None = None
+    They are redrawn as the seam pass of a run redraws them, with the same noise. The last event is `Finished`.
 
-    @classmethod
-    def of(cls, region: Box | None, plan: Plan, settings: Settings, *, multiple: int) -> _Needs:
-        if region is None:
-            return cls()
-        tiles = region
-        for part in reversed(seam_plans(plan, settings.seams.mode, width=settings.seams.width, multiple=multiple)):
-            tiles = part.reach(tiles)
-        return cls(region, tiles, plan.reach(tiles))
+    Args:
+        picture: not modified.
+        settings: `target.scale` says how many times larger than its source the picture is.
+        reference: the picture before the tiles were drawn, (H, W, 3); with it `auto` finds the joints that stand out,
+            without it redraws all of them.
+        inline: as in `run`.
+
+    Raises:
+        Cancelled, OutOfMemory: as `run`.
+    """
+    whole = settings.but(scale=1.0, width=None, height=None, megapixels=None, strength=1.0)
+    plan = plan_run(picture.size, whole, upscaler=None, refiner=refiner)
+    job = _Run(replace(picture, pixels=picture.pixels.copy()), settings, plan, inline=inline)
+    to_grid(job.canvas)
+    job.factor = settings.target.scale
+    report = yield from job.mend_seams(reference, refiner)
+    yield Finished(picture=job.result, settings=settings, seconds=job.seconds, seams=report)
 
 
 class _Run:
     """The state of one run: the result so far and the clock."""
 
-    def __init__(self, picture: Picture, settings: Settings, *, inline: bool) -> None:
+    def __init__(
+        self, picture: Picture, settings: Settings, plan: RunPlan, *, mask: Array | None = None, inline: bool
+    ) -> None:
         self.picture = self.result = picture
         self.settings = settings
+        self.plan = plan
+        self.factor = plan.factor
+        self.mask = None if mask is None else Mask(mask, plan.target)
         self.inline = inline
-        self.target = settings.target.of(picture.size)
         self.seconds: dict[Stage, float] = {}
 
     @property
     def canvas(self) -> Image:
         return self.result.pixels
-
-    @property
-    def factor(self) -> float:
-        """How many times larger the result is, on the axis where that is more."""
-        return max(new / old for new, old in zip(self.target, self.picture.size))
-
-    def around(self, region: Box | None, radius: int) -> Box | None:
-        """The region with a margin of `radius` pixels of the input."""
-        return region and region.grow(math.ceil(radius * self.factor), self.target)
 
     def part(self, region: Box | None) -> Picture:
         """The result, or what lies in the region."""
@@ -133,20 +140,26 @@ class _Run:
         alpha = None if self.result.alpha is None else self.result.alpha[rows, columns].copy()
         return replace(self.result, pixels=self.canvas[rows, columns].copy(), alpha=alpha)
 
-    def enlarge(self, upscaler: Upscaler | None, needed: Box | None) -> Iterator[Event]:
-        """Let the canvas be the enlarged picture, true to the input, and alpha be alpha enlarged the same way."""
-        needed = self.around(needed, RADIUS)
-        tile = self.settings.gan.tile
+    def enlarge(self, upscaler: Upscaler | None) -> Iterator[Event]:
+        """Let the result be the enlarged picture, true to the input, with opacity enlarged the same way."""
+        layers = [self.picture.pixels]
+        if self.picture.alpha is not None:
+            layers.append(np.repeat(self.picture.alpha[..., None], 3, axis=2))
+        each = sum(len(step.plan) for step in self.plan.passes)
         with self._clock(Stage.ENLARGE):
-            while True:
-                try:
-                    yield from self._enlarge(upscaler, needed, tile)
-                    break
-                except OutOfMemory:
-                    if tile // 2 < _SMALLEST_GAN_TILE:
-                        raise
-                    tile //= 2
-                    yield Notice(f"a network tile did not fit into memory; starting again with {tile} px")
+            for index, layer in enumerate(layers):
+                passes = self.plan.passes
+                for item in enlarge(layer, self.plan.target, passes, upscaler=upscaler, inline=self.inline):
+                    if isinstance(item, Notice):
+                        yield item
+                        continue
+                    canvas, step = item
+                    if index == 0:
+                        self.result = replace(self.picture, pixels=canvas, alpha=None)
+                    elif step.step == 0:  # alpha changes with a finished tile, not with each layer of the network
+                        self.result = replace(self.result, alpha=np.ascontiguousarray(canvas.mean(axis=2)))
+                    step = step._replace(done=step.done + index * each)
+                    yield self._progress(Stage.ENLARGE, step, each * len(layers))
             enforce_consistency(
                 self.canvas,
                 self.picture.pixels,
@@ -155,73 +168,62 @@ class _Run:
             )
             _finish_pixels(self.canvas)
 
-    def _enlarge(self, upscaler: Upscaler | None, needed: Box | None, tile: int) -> Iterator[Event]:
-        layers = [self.picture.pixels]
-        if self.picture.alpha is not None:
-            layers.append(np.repeat(self.picture.alpha[..., None], 3, axis=2))
-        for index, layer in enumerate(layers):
-            for step in enlarge(layer, self.target, upscaler=upscaler, tile=tile, region=needed, inline=self.inline):
-                if index == 0:
-                    self.result = replace(self.picture, pixels=step.canvas, alpha=None)
-                elif step.step == 0:  # alpha changes with a finished tile, not with each layer of the network
-                    self.result = replace(self.result, alpha=np.ascontiguousarray(step.canvas.mean(axis=2)))
-                done, total = step.done + index * step.total, step.total * len(layers)
-                yield self._progress(Stage.ENLARGE, done, total, boxes=(step.box,), step=step.step, steps=step.steps)
-
-    def refine(
+    def redraw(
         self, stage: Stage, plans: Sequence[Plan], sampling: Sampling, refiner: Refiner, *, seed: int = 0
     ) -> Iterator[Event]:
         """Redraw the tiles of some plans in the canvas."""
-        seed += self.settings.diffusion.seed
-        redraw = redrawing(refiner, sampling, seed=seed, wavelet=self.settings.wavelet, scale=self.factor)
         total = sum(map(len, plans))
-        tiles = [tile.box.size for plan in plans for tile in plan]
-        if not tiles:
+        if not total:
             return
-        batch = self.settings.tiles.batch or max(refiner.batch_size(tiles[0]), 1)
+        tile = next(plan.tile for plan in plans if len(plan))
+        batch = self.settings.tiles.batch or max(refiner.batch_size(tile), 1)
+        steps = refine(
+            self.canvas,
+            plans,
+            refiner,
+            sampling=sampling,
+            seed=self.settings.diffusion.seed + seed,
+            wavelet=self.settings.wavelet,
+            scale=self.factor,
+            batch=batch,
+            mask=self.mask,
+            alpha=self.result.alpha,
+            inline=self.inline,
+        )
         with self._clock(stage):
             try:
-                for item in refine(self.canvas, plans, redraw, batch=batch, inline=self.inline):
-                    if isinstance(item, Notice):
-                        yield item
-                    else:
-                        yield self._progress(
-                            stage, item.done, total, step=item.step, steps=item.steps, boxes=item.boxes
-                        )
+                for item in steps:
+                    yield item if isinstance(item, Notice) else self._progress(stage, item, total)
             except OutOfMemory as error:
-                side = fitting_tile(refiner, tiles[0])
-                raise OutOfMemory(f"{error}; set tiles.tile to {side}, which should fit") from None
+                raise OutOfMemory(f"{error}; {_advice(self.settings, refiner, tile)}") from None
 
-    def mend_seams(
-        self, plan: Plan, needed: Box | None, base: Image, refiner: Refiner
-    ) -> Generator[Event, None, SeamReport]:
-        """Redraw the joints of the plan as the settings say."""
-        seams = self.settings.seams
-        before = seam_score(self.canvas, base, plan)
-        plans: list[Plan] = []
-        if seams.strength > 0:
-            plans = seam_plans(plan, seams.mode, width=seams.width, multiple=refiner.multiple)
-            plans = where_visible(plans, before) if seams.mode == "auto" else plans
-            plans = [part.touching(needed) for part in plans]
+    def mend_seams(self, base: Image | None, refiner: Refiner) -> Generator[Event, None, SeamReport | None]:
+        """Redraw the joints as the settings say; `base` is the picture before tiles were drawn, `None` if not known."""
+        assert self.plan.tiles is not None
+        before = None if base is None else seam_score(self.canvas, base, self.plan.tiles)
+        plans = list(self.plan.seams)
+        if plans and before is not None and self.settings.seams.mode == "auto":
+            plans = where_visible(plans, before)
         redrawn = sum(map(len, plans))
-        if not redrawn:
-            return SeamReport(before, before, 0)
-        sampling = replace(self.settings.diffusion.sampling, strength=seams.strength, steps=seams.steps)
-        yield from self.refine(Stage.SEAMS, plans, sampling, refiner, seed=_SEAM_SEED)
-        return SeamReport(before, seam_score(self.canvas, base, plan), redrawn)
+        yield from self.redraw(Stage.SEAMS, plans, self.plan.seam_sampling, refiner, seed=_SEAM_SEED)
+        if base is None or before is None:
+            return None
+        after = seam_score(self.canvas, base, self.plan.tiles) if redrawn else before
+        return SeamReport(before, after, redrawn)
 
     def finish(self, base: Image) -> Iterator[Event]:
         """Bring the low resolution content of the redrawn picture back to that of the base, which is the input's."""
         with self._clock(Stage.FINISH):
-            yield self._progress(Stage.FINISH, 0, 1)
+            yield self._progress(Stage.FINISH, Step(0), 1)
             size, strength = self.picture.size, self.settings.wavelet.consistency
             enforce_consistency(self.canvas, base, size=size, strength=strength)
             _finish_pixels(self.canvas)
-            yield self._progress(Stage.FINISH, 1, 1)
+            if self.mask is not None:
+                _keep_outside(self.canvas, base, self.mask)
+            yield self._progress(Stage.FINISH, Step(1), 1)
 
-    def _progress(
-        self, stage: Stage, done: int, total: int, *, step: int = 0, steps: int = 0, boxes: tuple[Box, ...] = ()
-    ) -> Progress:
+    def _progress(self, stage: Stage, at: Step, total: int) -> Progress:
+        done, boxes, step, steps = at
         return Progress(stage=stage, done=done, total=total, step=step, steps=steps, boxes=boxes, picture=self.result)
 
     @contextmanager
@@ -229,6 +231,27 @@ class _Run:
         start = time.perf_counter()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def _advice(settings: Settings, refiner: Refiner, tile: Size) -> str:
+    """Which settings would fit into the free memory, as settings that are allowed together."""
+    for side in range((min(tile) - 1) // 64 * 64, 63, -64):
+        if refiner.batch_size(Size(side, side)) < 1:
+            continue
+        overlap = min(settings.tiles.overlap, side // 4)
+        changes = {"tile": str(side), "overlap": overlap, "feather": min(settings.tiles.feather, overlap)}
+        settings.but(**changes)  # advice that would be refused is none
+        changed = [f"{name} {value}" for name, value in changes.items() if getattr(settings.tiles, name) != value]
+        return f"{' and '.join(changed)} should fit"
+    return "no smaller tile seems to fit either; close other programs, or take a smaller model or device cpu"
+
+
+def _keep_outside(canvas: Image, base: Image, mask: Mask) -> None:
+    """Take away, in place, what the last filter did where the mask is 0."""
+    height, width = canvas.shape[:2]
+    for rows in strips(height, width):
+        open_here = mask.under(Box(0, rows.start, width, rows.stop)) > 0
+        np.copyto(canvas[rows], base[rows], where=~open_here)
 
 
 def _finish_pixels(canvas: Image) -> None:

@@ -1,98 +1,192 @@
-"""From settings to geometry: what a run will do to a picture of some size, known before anything is loaded."""
+"""From settings and sizes to a `RunPlan`: what a run does, all of it, known before anything is loaded.
+
+The pipeline executes the plan, and everything that tells how much work there is reads it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
-from .geometry import Size
-from .options.settings import Settings, Tiles
-from .tiling.passes import enlarge_passes
+from .events import Stage
+from .geometry import Box, Size
+from .models.base import Enlarges, Refines
+from .options.settings import Sampling, Settings, Tiles
+from .stages.consistency import PLAIN_RADIUS, RADIUS
+from .stages.seam_score import margin_of_score
+from .tiling.grid import Cut, TileSides, counted_grid, grid
+from .tiling.passes import EnlargePass, enlarge_passes, narrow
 from .tiling.seams import seam_plans
-from .tiling.spans import Span, cover
 from .tiling.tiles import Plan
 
 CANVAS_BYTES = 28  # float32 picture and base, 12 each, and the 8-bit result; measured by benchmarks/canvas.py
-_AUTO_TILE = 512  # what SD 1.x was trained on, and what `auto` stays at or below
+_LEAST_PART = 0.8  # of the largest side that is asked for: a tile is rather this large than smaller
+_BESIDE = 0.5  # coding and filtering a tile, in evaluations: 0.2 with pocket, more where an autoencoder works
 
 
-def plan_tiles(size: Size, tiles: Tiles, *, multiple: int) -> Plan:
-    """The tile plan of a picture, whose far sides may lie up to `multiple - 1` pixels beyond it."""
-    counts = [int(part) for part in tiles.tile.split("x")] if "x" in tiles.tile else [0, 0]
-    overlap = _align(tiles.overlap, multiple)
-
-    def axis(length: int, count: int) -> tuple[Span, ...]:
-        padded = _align(length, multiple)
-        if tiles.tile == "auto":
-            count = -(-max(padded - overlap, 1) // (_AUTO_TILE - min(overlap, _AUTO_TILE // 2)))
-        side = (
-            _align(-(-(padded + (count - 1) * overlap) // count), multiple)
-            if count
-            else _align(int(tiles.tile), multiple)
-        )
-        shared = min(overlap, side // 2 // multiple * multiple)
-        return cover(padded, side, shared, feather=min(tiles.feather, shared), multiple=multiple)
-
-    return Plan(axis(size.height, counts[1]), axis(size.width, counts[0]), tiles.order)
-
-
-def _align(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
     """What a run will do.
 
     Attributes:
         source, target: sizes of the picture that goes in and of the result.
-        gan_tiles: runs of the super-resolution network, one a tile; twice as many where there is alpha to enlarge.
-        gan_pixels: what it sees in all these runs, context included.
-        tiles: the tile plan of the diffusion pass; `None` without one.
-        seam_tiles: pieces of the seam pass at most; with `auto` only those that stand out are run.
-        evaluations: of the diffusion network, in tiles, both passes; at most, with `auto` seams.
-        canvas_bytes: memory for the pictures, beside the models.
+        region: the part of the result that is wanted; `None` is all of it. The tiles below are those that it needs.
+        passes: of the super-resolution network over the picture; none where there is none, or nothing to enlarge.
+        layers: how often they are run: twice where there is opacity, which is enlarged like a second picture.
+        tiles: of the diffusion pass; `None` without one.
+        seams: the passes along the joints. With `auto` seams only those pieces that stand out are run.
+        sampling, seam_sampling: how tiles and joints are redrawn.
     """
 
     source: Size
     target: Size
-    gan_tiles: int
-    gan_pixels: int
+    region: Box | None
+    passes: tuple[EnlargePass, ...]
+    layers: int
     tiles: Plan | None
-    seam_tiles: int
-    evaluations: int
-    canvas_bytes: int
+    seams: tuple[Plan, ...]
+    sampling: Sampling
+    seam_sampling: Sampling
+
+    @property
+    def factor(self) -> float:
+        """How many times larger the result is, on the axis where that is more."""
+        return max(new / old for new, old in zip(self.target, self.source))
 
     @property
     def tile(self) -> Size | None:
         """Size of a tile as the diffusion model sees it."""
-        return None if self.tiles is None else next(iter(self.tiles)).box.size
+        return None if self.tiles is None else self.tiles.tile
+
+    @property
+    def gan_tiles(self) -> int:
+        """Runs of the super-resolution network, one a tile."""
+        return sum(len(step.plan) for step in self.passes) * self.layers
+
+    @property
+    def seam_tiles(self) -> int:
+        """Pieces of the seam pass, at most."""
+        return sum(map(len, self.seams))
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the diffusion network, in tiles, at most; guidance takes two for each step."""
+        tiles = 0 if self.tiles is None else len(self.tiles)
+        steps = tiles * self.sampling.steps * _views(self.sampling)
+        return steps + self.seam_tiles * self.seam_sampling.steps * _views(self.seam_sampling)
+
+    @property
+    def network_pixels(self) -> int:
+        """What the diffusion network sees of the canvas in one evaluation of all tiles, in pixels."""
+        return 0 if self.tiles is None or self.tile is None else len(self.tiles) * self.tile.width * self.tile.height
+
+    @property
+    def canvas_bytes(self) -> int:
+        """Memory for the pictures, beside the models."""
+        return CANVAS_BYTES * self.target.width * self.target.height
+
+    @property
+    def work(self) -> dict[Stage, float]:
+        """What each stage has to do, in pixels that a network draws; a stage that is not needed is left out.
+
+        An evaluation of a tile counts its pixels once, and enlarging those of the result.
+        """
+        target = float(self.target.width * self.target.height)
+        works = {Stage.ENLARGE: sum(step.pixels for step in self.passes) * float(self.layers) or target}
+        if self.tiles is None or self.tile is None:
+            return works
+        area = self.tile.width * self.tile.height
+        for stage, tiles, sampling in (
+            (Stage.REFINE, len(self.tiles), self.sampling),
+            (Stage.SEAMS, self.seam_tiles, self.seam_sampling),
+        ):
+            if tiles:
+                works[stage] = tiles * area * (sampling.steps * _views(sampling) + _BESIDE)
+        works[Stage.FINISH] = target
+        return works
 
 
-def plan_run(source: Size, settings: Settings, *, scale: int, halo: int, multiple: int, alpha: bool = False) -> RunPlan:
+def plan_run(
+    source: Size,
+    settings: Settings,
+    *,
+    upscaler: Enlarges | None,
+    refiner: Refines | None,
+    alpha: bool = False,
+    region: Box | None = None,
+) -> RunPlan:
     """What a run with these settings does to a picture of size `source`.
 
     Args:
-        scale, halo: of the super-resolution network; a scale of 0 is none.
-        multiple: of the refiner.
-        alpha: whether the picture has opacity, which is enlarged like a second picture.
+        upscaler, refiner: the models, or what is known of them; `None` leaves their stage out.
+        alpha: whether the picture has opacity.
+        region: only this part of the result is wanted, in its pixels.
+
+    Raises:
+        SettingsError: the target size is out of range for this picture.
     """
     target = settings.target.of(source)
-    passes = enlarge_passes(source, target, scale=scale, halo=halo, tile=settings.gan.tile) if scale else []
-    seen = [tile.box.size for step in passes for tile in step.plan] * (2 if alpha else 1)
-    refines = settings.diffusion.model != "none" and settings.diffusion.strength > 0
-    tiles = plan_tiles(target, settings.tiles, multiple=multiple) if refines else None
-    seams = 0
-    if tiles is not None and settings.seams.strength > 0:
-        seams = sum(map(len, seam_plans(tiles, settings.seams.mode, width=settings.seams.width, multiple=multiple)))
-    each = 2 if settings.diffusion.guidance > 1 else 1
-    work = (len(tiles) * settings.diffusion.steps + seams * settings.seams.steps) * each if tiles is not None else 0
+    factor = max(new / old for new, old in zip(target, source))
+    sampling = settings.diffusion.sampling
+    seam_sampling = replace(sampling, strength=settings.seams.strength, steps=settings.seams.steps)
+    tiles, seams, needed = None, (), region
+    if refiner is not None and sampling.strength > 0:
+        tiles = plan_tiles(target, settings.tiles, refiner)
+        joints = plan_seams(tiles, settings, multiple=refiner.multiple)
+        needed = _around(region, math.ceil(PLAIN_RADIUS * factor), target)
+        seams, needed = _narrow_all(joints, needed)
+        if settings.seams.mode == "auto" and joints:  # a piece is judged by what lies around it
+            needed = _around(needed, margin_of_score(tiles), target)
+        tiles, needed = tiles.narrow(needed)
+    passes: tuple[EnlargePass, ...] = ()
+    if upscaler is not None:
+        passes = enlarge_passes(source, target, scale=upscaler.scale, halo=upscaler.halo, tile=settings.gan.tile)
+        passes = narrow(passes, _around(needed, math.ceil(RADIUS * factor), target))
     return RunPlan(
-        source,
-        target,
-        gan_tiles=len(seen),
-        gan_pixels=sum(width * height for width, height in seen),
+        source=source,
+        target=target,
+        region=region,
+        passes=passes,
+        layers=2 if alpha else 1,
         tiles=tiles,
-        seam_tiles=seams,
-        evaluations=work,
-        canvas_bytes=CANVAS_BYTES * target.width * target.height,
+        seams=seams,
+        sampling=sampling,
+        seam_sampling=seam_sampling,
     )
+
+
+def plan_tiles(size: Size, tiles: Tiles, refiner: Refines) -> Plan:
+    """The tiles of a picture: as the settings ask, and where they leave it open as the model likes them."""
+    multiple, liked = refiner.multiple, refiner.tile_sides
+    cut = Cut(tiles.overlap, tiles.feather, multiple, tiles.order)
+    if "x" in tiles.tile:
+        columns, rows = (int(part) for part in tiles.tile.split("x"))
+        return counted_grid(size, columns, rows, cut)
+    if tiles.tile != "auto":
+        largest = int(tiles.tile)
+        liked = TileSides(math.ceil(largest * _LEAST_PART), largest, liked.attention)
+    return grid(size, liked, cut)
+
+
+def plan_seams(tiles: Plan, settings: Settings, *, multiple: int) -> list[Plan]:
+    """The passes along the joints of some tiles, as the settings ask."""
+    if settings.seams.strength == 0:
+        return []
+    return seam_plans(tiles, settings.seams.mode, width=settings.seams.width, multiple=multiple)
+
+
+def _narrow_all(plans: list[Plan], box: Box | None) -> tuple[tuple[Plan, ...], Box | None]:
+    """Passes that follow one another, with the tiles that `box` needs, and what it needs before the first."""
+    narrowed: list[Plan] = []
+    for plan in reversed(plans):
+        plan, box = plan.narrow(box)
+        narrowed.insert(0, plan)
+    return tuple(narrowed), box
+
+
+def _around(box: Box | None, margin: int, size: Size) -> Box | None:
+    return None if box is None else box.grow(margin, size)
+
+
+def _views(sampling: Sampling) -> int:
+    return 2 if sampling.guidance > 1 else 1

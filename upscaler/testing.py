@@ -15,6 +15,7 @@ from .errors import OutOfMemory
 from .geometry import Box, Size
 from .models.base import OnStep
 from .options.settings import Sampling
+from .tiling.grid import DEFAULT_SIDES, TileSides
 from .tiling.noise import field as noise_field
 
 
@@ -34,6 +35,7 @@ class IdentityRefiner:
     """Gives each tile back as it is. Subclasses override `redraw`."""
 
     multiple: int = 8
+    tile_sides: TileSides = DEFAULT_SIDES
 
     def batch_size(self, tile: Size) -> int:
         return 4

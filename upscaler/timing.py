@@ -21,7 +21,6 @@ from .plan import RunPlan
 
 _WEIGHT = 0.4  # of the latest run in the exponential mean
 _MOST_RATES = 500
-_BESIDE = 0.5  # coding and filtering a tile, in evaluations: 0.2 with pocket, more where an autoencoder works
 
 
 class _Work(NamedTuple):
@@ -62,30 +61,22 @@ def estimate(plan: RunPlan, settings: Settings) -> float | None:
 
 def _works(plan: RunPlan, settings: Settings) -> dict[Stage, _Work]:
     """The stages that the plan needs."""
-    hardware, diffusion, seams = settings.hardware, settings.diffusion, settings.seams
+    return {stage: _Work(_rate(stage, plan, settings), units) for stage, units in plan.work.items()}
+
+
+def _rate(stage: Stage, plan: RunPlan, settings: Settings) -> str:
+    """The name of what a stage's speed depends on."""
+    hardware, diffusion = settings.hardware, settings.diffusion
     place = f"{platform.node()} {hardware.device} {hardware.precision}"
-    target = float(plan.target.width * plan.target.height)
-    works: dict[Stage, _Work] = {}
-    if plan.gan_pixels:
-        works[Stage.ENLARGE] = _Work(f"{place} gan {settings.gan.model}", plan.gan_pixels)
-    else:
-        works[Stage.ENLARGE] = _Work(f"{place} resampling", target)
-    if plan.tiles is None or plan.tile is None:
-        return works
-    pixels = plan.tile.width * plan.tile.height
-    views = 2 if diffusion.guidance > 1 else 1
+    if stage is Stage.ENLARGE:
+        return f"{place} gan {settings.gan.model}" if plan.passes else f"{place} resampling"
+    if stage is Stage.FINISH:
+        return f"{place} finish"
     rate = f"{place} diffusion {diffusion.model}"
     if diffusion.control != "none" and diffusion.control_scale > 0:
         rate += f" control {diffusion.control}"
-    works[Stage.REFINE] = _Work(rate, len(plan.tiles) * pixels * (diffusion.steps * views + _BESIDE))
-    if plan.seam_tiles:
-        # how many of the planned pieces `auto` redraws is part of what is learned
-        works[Stage.SEAMS] = _Work(
-            f"{rate} seams auto" if seams.mode == "auto" else rate,
-            plan.seam_tiles * pixels * (seams.steps * views + _BESIDE),
-        )
-    works[Stage.FINISH] = _Work(f"{place} finish", target)
-    return works
+    # how many of the planned pieces `auto` redraws is part of what is learned
+    return f"{rate} seams auto" if stage is Stage.SEAMS and settings.seams.mode == "auto" else rate
 
 
 def _read() -> dict[str, float]:

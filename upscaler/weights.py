@@ -136,6 +136,15 @@ def class_of(folder: Path) -> str:
         return ""
 
 
+def native_side(folder: Path) -> int | None:
+    """The side in pixels of the squares that a diffusion model in diffusers format was trained on, if it says so."""
+    try:
+        cells = int(json.loads((folder / "unet" / "config.json").read_text("utf-8"))["sample_size"])
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return None
+    return cells * 8 if 32 <= cells <= 256 else None
+
+
 def get(name_or_path: str | os.PathLike[str], kind: Kind) -> Model:
     """The model of that name, with or without its file suffix, or else the one at that path.
 

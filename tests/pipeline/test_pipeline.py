@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from upscaler import pipeline
-from upscaler.arrays.types import Image
+from upscaler import pipeline, to_pil
+from upscaler.arrays.resample import resample
+from upscaler.arrays.types import Array, Image
 from upscaler.errors import Cancelled, OutOfMemory
 from upscaler.events import Event, Finished, Notice, Progress, Stage
 from upscaler.geometry import Box, Size
 from upscaler.models.base import OnStep, Refiner, Upscaler
 from upscaler.options.settings import Settings
 from upscaler.pictures.picture import Picture
+from upscaler.plan import RunPlan, plan_run
 from upscaler.stages.seam_score import seam_score
 from upscaler.testing import (
     FailingRefiner,
@@ -36,6 +39,7 @@ def events(
     *,
     upscaler: Upscaler | None = None,
     region: Box | None = None,
+    mask: Array | None = None,
     inline: bool = False,
     **options: object,
 ) -> list[Event]:
@@ -43,9 +47,20 @@ def events(
     settings = Settings.of(**{**SMALL, **options})
     return list(
         pipeline.run(
-            picture, settings, upscaler=upscaler or NearestUpscaler(4), refiner=refiner, region=region, inline=inline
+            picture,
+            settings,
+            upscaler=upscaler or NearestUpscaler(4),
+            refiner=refiner,
+            region=region,
+            mask=mask,
+            inline=inline,
         )
     )
+
+
+def upscaler_plan(image: Image, **options: object) -> RunPlan:
+    size = Size(image.shape[1], image.shape[0])
+    return plan_run(size, Settings.of(**{**SMALL, **options}), upscaler=NearestUpscaler(4), refiner=IdentityRefiner())
 
 
 def result(image: Image | Picture, refiner: Refiner | None = None, **options: object) -> Finished:
@@ -122,14 +137,21 @@ def test_same_seed_same_bytes_another_seed_others(image: Image) -> None:
     assert first == again != other
 
 
-@pytest.mark.parametrize("seams", ["none", "band", "half-tile+intersections", "auto"])
-@pytest.mark.parametrize("region", [Box(0, 0, 40, 30), Box(130, 90, 171, 140), Box(250, 200, 300, 240)])
-def test_a_region_is_that_part_of_the_whole(image: Image, seams: str, region: Box) -> None:
-    options = {"seams": seams, "strength": 0.5, "seam_strength": 0.5}
+REGIONS = [Box(0, 0, 40, 30), Box(130, 90, 171, 140), Box(250, 200, 300, 240)]
+
+
+@pytest.mark.parametrize("filters", [True, False])
+@pytest.mark.parametrize("order", ["independent", "chess", "linear"])
+@pytest.mark.parametrize("seams", SEAMS)
+def test_a_region_is_that_part_of_the_whole(image: Image, seams: str, order: str, filters: bool) -> None:
+    options: dict[str, object] = {"seams": seams, "order": order, "strength": 0.5, "seam_strength": 0.5}
+    if not filters:
+        options |= {"wavelet_color": 0.0, "wavelet_denoise": 0.0, "consistency": 0.0}
     whole = result(image, ToneShiftRefiner(), **options).picture.pixels
-    part = result(image, ToneShiftRefiner(), region=region, **options).picture
-    assert part.size == region.size
-    assert part.pixels.tobytes() == np.ascontiguousarray(whole[region.slices]).tobytes()
+    for region in REGIONS:
+        part = result(image, ToneShiftRefiner(), region=region, **options).picture
+        assert part.size == region.size
+        assert part.pixels.tobytes() == np.ascontiguousarray(whole[region.slices]).tobytes()
 
 
 def test_a_region_runs_only_what_it_needs(rng: np.random.Generator) -> None:
@@ -228,23 +250,136 @@ def test_out_of_memory_with_one_tile_says_which_tile_fits(image: Image) -> None:
         def batch_size(self, tile: Size) -> int:
             return 1 if tile.width <= 64 else 0
 
-    with pytest.raises(OutOfMemory, match=r"tiles\.tile to 64"):
+    with pytest.raises(OutOfMemory, match="tile 64 and overlap 16 should fit$"):
         events(image, Tight(limit=0))
 
 
-def test_a_network_tile_that_does_not_fit_is_halved(image: Image) -> None:
+def test_advice_about_memory_is_a_setting_that_is_allowed(image: Image) -> None:
+    class Tight(FailingRefiner):
+        def batch_size(self, tile: Size) -> int:
+            return 1 if tile.width <= 64 else 0
+
+    with pytest.raises(OutOfMemory) as failed:
+        events(image, Tight(limit=0), tile="128", overlap=64, feather=32)
+    advice = re.findall(r"(tile|overlap|feather) (\d+)", str(failed.value).split(";")[-1])
+    assert ("tile", "64") in advice
+    changes = {name: value if name == "tile" else int(value) for name, value in advice}
+    assert Settings.of(**{**SMALL, "overlap": 64, "feather": 32, **changes})
+    with pytest.raises(OutOfMemory, match="no smaller tile seems to fit"):
+        events(image, Tight(limit=0), tile="64", overlap=16)
+
+
+def test_a_piece_that_does_not_fit_is_drawn_in_halves_and_the_rest_is_kept(image: Image) -> None:
+    sizes: list[tuple[int, int]] = []
+
     class Small(NearestUpscaler):
         def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
-            if image.shape[0] > 48:
+            sizes.append(image.shape[:2])
+            if image.size // 3 > 60 * 75:
                 raise OutOfMemory("too large")
             return super().__call__(image)
 
-    happened = events(image, upscaler=Small(4))
-    assert [event.message for event in happened if isinstance(event, Notice)] == [
-        "a network tile did not fit into memory; starting again with 32 px"
-    ]
+    large = image.repeat(3, axis=1)
+    happened = events(large, upscaler=Small(4), gan_tile=128)
+    notices = [event.message for event in happened if isinstance(event, Notice)]
+    assert notices == [f"a piece of {sizes[0][1]}x{sizes[0][0]} px did not fit into memory; going on with smaller ones"]
     assert isinstance(happened[-1], Finished)
-    np.testing.assert_allclose(happened[-1].picture.pixels, result(image).picture.pixels, atol=1e-5)
+    np.testing.assert_array_equal(happened[-1].picture.pixels, result(large, gan_tile=128).picture.pixels)
+    done = [event.done for event in happened if isinstance(event, Progress) and event.stage is Stage.ENLARGE]
+    assert done == sorted(done), "nothing is done again"
+
+
+def test_unequal_factors_lose_nothing_on_the_axis_that_stays(rng: np.random.Generator) -> None:
+    """Stripes of two pixels keep their contrast, and the result scaled down is the input."""
+    image = np.full((48, 40, 3), 0.25, np.float32)
+    image[np.arange(48) // 2 % 2 == 1] = 0.75
+    tall = result(image, width=200, height=48, consistency=0.0).picture.pixels
+    assert tall.shape == (48, 200, 3)
+    assert (
+        tall[8:-8, 20:-20].std() > 0.75 * image.std()
+    )  # the network's own loss; a height reduced to a quarter has 0.2
+    true = result(image, width=200, height=48).picture.pixels
+    assert true[8:-8, 20:-20].std() > 0.85 * image.std()
+    noisy = np.clip(image + rng.normal(0, 0.1, image.shape), 0, 1).astype(np.float32)
+    drifts = []
+    for consistency in (0.0, 1.0):
+        large = result(noisy, width=200, height=50, consistency=consistency, upscaler=Fading(4)).picture.pixels
+        drifts.append(np.abs(resample(large, Size(40, 48)) - noisy).mean())
+    assert drifts[1] < drifts[0] / 3
+
+
+class Fading(NearestUpscaler):
+    """A network that loses contrast."""
+
+    def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
+        return super().__call__(image) * np.float32(0.8) + np.float32(0.1)
+
+
+@pytest.mark.parametrize("seams", SEAMS)
+def test_outside_of_a_mask_the_enlarged_picture_stays_bit_for_bit(image: Image, seams: str) -> None:
+    base = result(image).picture.pixels
+    mask = np.zeros((60, 75), np.float32)
+    mask[20:40, 25:60] = 1
+    options = {"seams": seams, "strength": 0.8, "seam_strength": 0.8}
+    picture = result(image, InvertRefiner(), mask=mask, **options).picture.pixels
+    outside = mask.repeat(4, 0).repeat(4, 1) == 0
+    outside[72:168, 92:248] = False  # a mask that is smaller than the canvas is soft where it ends
+    assert (picture[outside] == base[outside]).all()
+    assert np.abs(picture - base)[100:140, 120:220].mean() > 0.01
+    nothing = result(image, InvertRefiner(), mask=np.zeros((3, 3), np.float32), **options).picture.pixels
+    assert nothing.tobytes() == base.tobytes()
+
+
+def test_tiles_without_anything_to_redraw_are_skipped_and_told(rng: np.random.Generator) -> None:
+    image = np.full((150, 200, 3), 0.5, np.float32)
+    image[:60, :80] = rng.random((60, 80, 3))
+    seen: list[Box] = []
+
+    class Noting(ToneShiftRefiner):
+        def redraw(self, tile, box, sampling, seed):  # type: ignore[no-untyped-def]
+            seen.append(box)
+            return super().redraw(tile, box, sampling, seed)
+
+    happened = events(image, Noting(), seams="none", consistency=0.0)
+    (*_, finished) = happened
+    assert isinstance(finished, Finished)
+    planned = upscaler_plan(image, seams="none").tiles
+    assert planned is not None
+    assert 0 < len(seen) < len(planned) / 2
+    told = [event.message for event in happened if isinstance(event, Notice)]
+    assert told == [f"{len(planned) - len(seen)} tiles skipped: there is nothing to redraw"]
+    last = [event for event in happened if isinstance(event, Progress) and event.stage is Stage.REFINE][-1]
+    assert last.fraction == 1
+    every = result(image, ToneShiftRefiner(), seams="none", consistency=0.0, wavelet_denoise=0.4999)
+    assert to_pil(finished.picture).tobytes() == to_pil(every.picture).tobytes()
+    assert finished.seams is not None
+    assert every.seams is not None
+    assert finished.seams.after.worst <= every.seams.after.worst + 0.05
+
+
+def test_invisible_tiles_are_skipped(rng: np.random.Generator) -> None:
+    alpha = np.zeros((150, 200), np.float32)
+    alpha[:40, :40] = 1
+    picture = replace(Picture.from_array(rng.random((150, 200, 3)).astype(np.float32)), alpha=alpha)
+    happened = events(picture, InvertRefiner(), seams="none")
+    assert any("skipped" in event.message for event in happened if isinstance(event, Notice))
+    opaque = result(replace(picture, alpha=None), InvertRefiner(), seams="none", consistency=0.0).picture.pixels
+    (*_, last) = events(picture, InvertRefiner(), seams="none", consistency=0.0)
+    assert isinstance(last, Finished)
+    np.testing.assert_array_equal(last.picture.pixels[:80, :80], opaque[:80, :80])
+
+
+def test_the_joints_of_a_result_are_mended_as_in_the_run(image: Image) -> None:
+    options = {"seams": "band", "strength": 0.5, "seam_strength": 0.5, "consistency": 0.0, "scale": 1}
+    image = image / 2 + np.float32(0.25)  # nothing is clipped between the passes
+    drawn = result(image.repeat(4, 0).repeat(4, 1), NoiseRefiner(), **{**options, "seams": "none"}).picture
+    whole = result(image.repeat(4, 0).repeat(4, 1), NoiseRefiner(), **options).picture
+    before = drawn.pixels.copy()
+    (*_, last) = pipeline.mend(drawn, Settings.of(**{**SMALL, **options}), refiner=NoiseRefiner())
+    assert isinstance(last, Finished)
+    np.testing.assert_allclose(last.picture.pixels, whole.pixels, atol=1e-6)
+    assert (drawn.pixels == before).all()
+    assert (last.picture.pixels != before).any()
 
 
 def test_a_broken_tile_keeps_the_enlarged_picture(image: Image) -> None:

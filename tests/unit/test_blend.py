@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from upscaler.arrays.types import Image
-from upscaler.geometry import Box
-from upscaler.tiling.canvas import Wave, cut, to_grid
+from upscaler.geometry import Box, Size
+from upscaler.tiling.canvas import Wave, cut, to_grid, weigh
 from upscaler.tiling.spans import cover
 from upscaler.tiling.tiles import Plan, Tile
 
@@ -29,8 +29,12 @@ def blend(canvas: Image, tiles: list[Tile], refine, batch: int = 1) -> Image:  #
     wave = Wave(out, tiles)
     while wave:
         for tile, crop in wave.take(batch):
-            wave.correct(tile, crop, refine(crop))
+            wave.correct(tile, correction(canvas, tile, crop, refine(crop)))
     return out
+
+
+def correction(canvas: Image, tile: Tile, crop: Image, drawn: Image) -> Image:
+    return weigh(tile, crop, drawn, Size(canvas.shape[1], canvas.shape[0]))
 
 
 def test_identity_gives_the_same_bytes(canvas: Image) -> None:
@@ -54,7 +58,7 @@ def test_the_order_of_independent_tiles_does_not_matter(canvas: Image) -> None:
     out = canvas.copy()
     crops = [cut(canvas, tile.box) for tile in tiles]
     for index in random.Random(3).sample(range(len(tiles)), len(tiles)):
-        Wave(out, []).correct(tiles[index], crops[index], np.sqrt(crops[index]))
+        Wave(out, []).correct(tiles[index], correction(canvas, tiles[index], crops[index], np.sqrt(crops[index])))
     assert out.tobytes() == expected.tobytes()
 
 
@@ -64,7 +68,7 @@ def test_crops_are_cut_before_the_wave_changes_them(canvas: Image) -> None:
     while wave:
         ((tile, crop),) = wave.take(1)
         np.testing.assert_array_equal(crop, cut(canvas, tile.box))
-        wave.correct(tile, crop, np.zeros_like(crop))
+        wave.correct(tile, correction(canvas, tile, crop, np.zeros_like(crop)))
 
 
 def test_beyond_the_picture_a_crop_is_reflected(canvas: Image) -> None:

@@ -65,7 +65,7 @@ def test_strength_scales_the_correction() -> None:
     assert canvas.tobytes() == before.tobytes()
 
 
-@pytest.mark.parametrize("target", [Size(16, 12), Size(9, 30), Size(20, 12), Size(7, 5)])
+@pytest.mark.parametrize("target", [Size(16, 12), Size(9, 12), Size(16, 11), Size(7, 5)])
 def test_nothing_is_done_where_the_canvas_is_no_larger(target: Size) -> None:
     canvas = noise(target.height, target.width)
     before = canvas.copy()

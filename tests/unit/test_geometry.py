@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upscaler.geometry import Box, Size
+from upscaler.geometry import Box, Order, Size
 from upscaler.tiling.spans import Axis, Span, across, cover, joints, shift_half
 from upscaler.tiling.tiles import Plan
 from upscaler.tiling.window import window
@@ -103,14 +103,20 @@ def test_tiles_of_a_chess_wave_never_touch() -> None:
     assert len(plan.waves()) == 4
 
 
-def test_reach_is_what_a_region_depends_on() -> None:
-    plan = Plan(cover(1024, 256, 64, feather=32), cover(1024, 256, 64, feather=32))
-    region = Box(500, 500, 510, 520)
-    inside = plan.touching(region)
-    assert 0 < len(inside) < len(plan)
-    assert plan.touching(None) is plan
-    reach = plan.reach(region)
-    assert all(tile.box.left >= reach.left and tile.box.bottom <= reach.bottom for tile in inside)
+@pytest.mark.parametrize("order", ["independent", "chess", "linear"])
+def test_a_narrowed_plan_has_all_that_a_region_depends_on(order: Order) -> None:
+    plan = Plan(cover(1024, 256, 64, feather=32), cover(1024, 256, 64, feather=32), order)
+    assert plan.narrow(None) == (plan, None)
+    needed, reach = plan.narrow(Box(700, 300, 710, 320))
+    assert reach is not None
+    chosen = {(tile.row, tile.column) for tile in needed}
+    assert 0 < len(chosen) < len(plan)
+    waves = plan.waves()
+    for index, wave in enumerate(waves):
+        for tile in (tile for tile in wave if (tile.row, tile.column) in chosen):
+            assert Box.around([reach, tile.box]) == reach
+            earlier = [other for before in waves[:index] for other in before if other.box.intersects(tile.box)]
+            assert {(other.row, other.column) for other in earlier} <= chosen, "a tile is cut from what they have drawn"
 
 
 def test_a_span_without_switches_is_one_everywhere() -> None:

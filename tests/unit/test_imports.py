@@ -25,11 +25,11 @@ LAW = {
     "options": VALUES | {"folders"},
     "arrays": VALUES,
     "pictures": VALUES | {"folders", "arrays"},
-    "tiling": VALUES | {"events", "arrays", "models.base"},
+    "tiling": VALUES | {"events", "arrays"},
     "stages": VALUES | {"events", "options", "arrays", "tiling", "models.base"},
-    "models.base": VALUES | {"options", "arrays"},
+    "models.base": VALUES | {"options", "arrays", "tiling"},
     "models": VALUES | {"folders", "options", "arrays", "tiling", "weights", "models.base"},
-    "plan": VALUES | {"options", "tiling"},
+    "plan": VALUES | {"events", "options", "tiling", "stages", "models.base"},
     "pipeline": VALUES | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "models.base"},
     "weights": VALUES | {"folders"},
     "timing": VALUES | {"events", "folders", "options", "plan"},
@@ -37,8 +37,8 @@ LAW = {
 }
 """Which parts of the engine a part may import; a part is a folder or a module of the package. `api` and `cli` may import all."""
 LIBRARIES = {
-    "stdlib": {"errors", "geometry", "text", "events", "options", "plan", "timing"},
-    "numpy": {"arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
+    "stdlib": {"errors", "geometry", "text", "events", "options", "timing"},
+    "numpy": {"plan", "arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
 }
 IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile"}
 

@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 from upscaler.arrays.types import Image
+from upscaler.geometry import Size
+from upscaler.models.base import Redrawer
+from upscaler.options.settings import Settings
+from upscaler.plan import plan_tiles
 from upscaler.stages.seam_score import seam_score, where_visible
 from upscaler.tiling.seams import seam_plans
 from upscaler.tiling.spans import cover
@@ -54,9 +58,7 @@ def test_independent_texture_is_no_seam(texture: Image, rng: np.random.Generator
 def test_the_default_plan_is_that_of_the_default_settings() -> None:
     assert (
         seam_score(gradient(), gradient()).joints
-        == seam_score(
-            gradient(), gradient(), Plan(cover(1024, 512, 64, feather=32), cover(1536, 512, 64, feather=32))
-        ).joints
+        == seam_score(gradient(), gradient(), plan_tiles(Size(1536, 1024), Settings().tiles, Redrawer())).joints
     )
 
 

@@ -65,7 +65,8 @@ def test_the_share_of_joints_that_auto_redraws_is_learned() -> None:
     assert estimate() == pytest.approx(54.5)
     every = estimate(seams="band")
     assert every is not None
-    assert every == pytest.approx(54.5 + 14 / 25 * upscaler.plan(SOURCE).seam_tiles), (
+    plan = upscaler.plan(SOURCE)
+    assert every == pytest.approx(54.5 + 14 / len(plan.tiles or ()) * plan.seam_tiles), (
         "each piece costs what a tile does"
     )
     for _ in range(30):
@@ -87,7 +88,7 @@ def test_alpha_is_enlarged_too() -> None:
     clear = opaque.copy()
     clear[:9, :, 3] = 0
     plain, double = (upscaler.plan(upscaler.Picture.from_array(array)) for array in (opaque, clear))
-    assert double.gan_pixels == 2 * plain.gan_pixels > 0
+    assert double.work[Stage.ENLARGE] == 2 * plain.work[Stage.ENLARGE] > 0
     assert double.gan_tiles == 2 * plain.gan_tiles
 
 

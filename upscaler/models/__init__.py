@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .. import weights
+from ..errors import WeightsNotFound
+from .base import Enlarger, Redrawer, tile_sides
+
 if TYPE_CHECKING:
     from .base import Refiner, Upscaler
 
@@ -33,3 +37,27 @@ def load_refiner(
     from .diffusion.checkpoint import load_refiner as load
 
     return load(name, control=control, device=device, precision=precision)
+
+
+def describe_upscaler(name: str) -> Enlarger:
+    """What a plan needs to know of the super-resolution network of that name or file, which is not loaded to run.
+
+    Raises: as `load_upscaler`.
+    """
+    model = weights.get(name, "gan")
+    if model.scale is not None and model.halo is not None:
+        return Enlarger(model.scale, model.halo)
+    from .gan.network import describe
+
+    return describe(model)
+
+
+def describe_refiner(name: str) -> Redrawer:
+    """What a plan needs to know of the diffusion model of that name or folder; of one on the hub, the usual values."""
+    try:
+        native = weights.native_side(weights.find(name, "diffusion"))
+    except WeightsNotFound:
+        if not weights.HUB_ID.fullmatch(name):
+            raise
+        native = None
+    return Redrawer(tile_sides=tile_sides(native))

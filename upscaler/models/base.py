@@ -6,15 +6,17 @@ host's own models, `upscaler.testing` implements them without any.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ..arrays.types import Image
 from ..geometry import Box, Size
 from ..options.settings import Sampling
+from ..tiling.grid import DEFAULT_SIDES, TileSides
+from ..tiling.worker import OnStep as OnStep
 
-OnStep = Callable[[int, int], None]
-"""Called as `on_step(k, n)` after part `k` of `n` of a tile's work; raises `Cancelled` when the run was stopped."""
+_ATTENTION = 0.17  # of SD 1.5 at 512 px: products of queries, keys and values, counted, over all other operations
 
 
 @runtime_checkable
@@ -52,9 +54,14 @@ class Refiner(Protocol):
 
     Attributes:
         multiple: the sides of a tile are multiples of this.
+        tile_sides: which sides of a tile it likes, where the settings leave that open.
     """
 
-    multiple: int
+    @property
+    def multiple(self) -> int: ...
+
+    @property
+    def tile_sides(self) -> TileSides: ...
 
     def batch_size(self, tile: Size) -> int:
         """How many tiles of that size fit into the free memory at once; 0 if not even one seems to."""
@@ -78,3 +85,42 @@ class Refiner(Protocol):
             OutOfMemory: the batch does not fit; the caller tries a smaller one.
         """
         ...
+
+
+class Enlarges(Protocol):
+    """What a plan needs to know of an `Upscaler`."""
+
+    @property
+    def scale(self) -> int: ...
+    @property
+    def halo(self) -> int: ...
+
+
+class Refines(Protocol):
+    """What a plan needs to know of a `Refiner`."""
+
+    @property
+    def multiple(self) -> int: ...
+    @property
+    def tile_sides(self) -> TileSides: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Enlarger:
+    """An upscaler that is known and not loaded."""
+
+    scale: int
+    halo: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redrawer:
+    """A refiner that is known and not loaded."""
+
+    multiple: int = 8
+    tile_sides: TileSides = DEFAULT_SIDES
+
+
+def tile_sides(native: int | None) -> TileSides:
+    """The sides that a Stable Diffusion model likes which was trained on squares of that side; `None` is not known."""
+    return DEFAULT_SIDES if native is None else TileSides(native, native + 128, _ATTENTION)

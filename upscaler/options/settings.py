@@ -148,9 +148,12 @@ class Tiles(Group):
     tile: Annotated[
         str,
         _spec(
-            "side of a tile in px, COLUMNSxROWS, or auto", "--tile", "-t", pattern=r"auto|[1-9]\d*|[1-9]\d*x[1-9]\d*"
+            "largest side of a tile in px, COLUMNSxROWS, or auto: what the model likes",
+            "--tile",
+            "-t",
+            pattern=r"auto|[1-9]\d*|[1-9]\d*x[1-9]\d*",
         ),
-    ] = "512"
+    ] = "auto"
     overlap: Annotated[
         int, _spec("context that neighbouring tiles share", "--overlap", low=0, high=2048, step=8, unit="px")
     ] = 64

@@ -42,7 +42,8 @@ def enforce_consistency(
     back to it at the resolution of `size`; a canvas that equals the source is then left as it is, bit for bit.
 
     Args:
-        canvas: (H, W, 3) float32. Where it is not larger than the input on both axes, nothing is done.
+        canvas: (H, W, 3) float32. Where it is not larger than the input on either axis, nothing is done; an axis that has
+            become smaller is compared at what it has become.
         source: (h, w, 3) float32, the whole input picture; or (H, W, 3) if `size` is given.
         size: of the input picture.
         strength: 0 (nothing) to 1.
@@ -52,11 +53,12 @@ def enforce_consistency(
     Source: iterative back-projection (Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L).
     """
     height, width = canvas.shape[:2]
-    small = size or Size(source.shape[1], source.shape[0])
-    if strength == 0 or width <= small.width or height <= small.height:
+    whole = size or Size(source.shape[1], source.shape[0])
+    small = Size(min(whole.width, width), min(whole.height, height))
+    if strength == 0 or small == (width, height):
         return
-    target = source if size is None else _down(source, small)
-    gate = Gate.of(source, quantisation) if size is None else None
+    target = source if size is None and small == whole else _down(source, small)
+    gate = Gate.of(target, quantisation if small == whole else None) if size is None else None
     for _ in range(_ROUNDS):
         residual = _down(canvas, small)
         np.subtract(target, residual, out=residual)

@@ -47,6 +47,11 @@ def filter_detail(refined: Array, reference: Array, *, scale: float, color: floa
     return shrink_detail(refined, reference, levels=max(levels - 1, 1), strength=denoise)
 
 
+def has_nothing_to_refine(reference: Array, *, color: float = 1.0, denoise: float = 0.5) -> bool:
+    """Whether `filter_detail` would take away whatever a refiner adds, so that less than half of 1/255 is left."""
+    return color == 1 and denoise >= 0.5 and bool((reference == reference[:1, :1]).all())
+
+
 def lock_levels(scale: float) -> int:
     """The level below which a picture enlarged `scale` times is locked: three octaves below the input's finest."""
     return max(round(math.log2(scale)), 0) + 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -12,69 +11,62 @@ import numpy as np
 from ..arrays.resample import resample, to_linear, to_srgb
 from ..arrays.strips import strips
 from ..arrays.types import Image
+from ..errors import OutOfMemory
+from ..events import Notice
 from ..geometry import Box, Size
 from ..models.base import OnStep, Upscaler
-from ..tiling.canvas import Wave, to_grid
-from ..tiling.passes import EnlargePass, enlarge_passes, scale_span
+from ..tiling.canvas import to_grid
+from ..tiling.loop import Step, redraw
+from ..tiling.passes import EnlargePass
 from ..tiling.tiles import Tile
-from ..tiling.worker import watch, worker
+
+_SMALLEST = 32  # side in input pixels, beside the context, below which a piece is not halved any more
 
 
 class Enlarging(NamedTuple):
-    """Where an enlargement stands: the canvas so far, finished and all tiles, the box at work or just drawn, and steps."""
+    """Where an enlargement stands: the canvas so far, and the step of all its tiles."""
 
     canvas: Image
-    done: int
-    total: int
-    box: Box
-    step: int = 0
-    steps: int = 0
+    step: Step
 
 
 def enlarge(
     image: Image,
     target: Size,
+    passes: Sequence[EnlargePass],
     *,
     upscaler: Upscaler | None,
-    tile: int,
-    region: Box | None = None,
     inline: bool = False,
-) -> Iterator[Enlarging]:
+) -> Iterator[Enlarging | Notice]:
     """`image` enlarged to `target`, step by step; the canvas of the last item is the result, float32 in [0, 1].
 
     The canvas starts as a bicubic enlargement, which the network's tiles then replace. Where the network's scale is
-    more than what is asked for, its tiles are reduced to the exact ratio by a Lanczos filter in linear light.
+    more than what is asked for, its tiles are reduced to the exact ratio by a Lanczos filter in linear light. A piece
+    that does not fit into memory is drawn in two halves, with a `Notice`.
 
     Args:
         image: (H, W, 3).
-        upscaler: `None` resamples only; so does a target no larger than the picture.
-        tile: side of a network tile in input pixels, beside its halo.
-        region: only the tiles that this part of the result depends on are run; the rest stays a bicubic enlargement.
+        passes: of the upscaler, as they were planned; their tiles are run, the rest stays a bicubic enlargement.
+        upscaler: `None` resamples only; so do no passes.
         inline: run the network in the calling thread.
+
+    Raises:
+        OutOfMemory: not even a small piece fits.
     """
-    source = Size(image.shape[1], image.shape[0])
-    passes: Sequence[EnlargePass] = []
-    if upscaler is not None:
-        passes = enlarge_passes(source, target, scale=upscaler.scale, halo=upscaler.halo, tile=tile)
     if upscaler is None or not passes:
-        yield Enlarging(_resampled(image, target, linear=True), 0, 0, Box(0, 0, *target))
+        yield Enlarging(_resampled(image, target, linear=True), Step(0, (Box(0, 0, *target),)))
         return
-    plans = [step.plan.touching(box) for step, box in zip(passes, _needed(passes, region))]
-    done, total = 0, sum(map(len, plans))
-    with worker("upscaler", inline=inline) as thread:
-        for step, plan in zip(passes, plans):
-            x, y = step.ratio
-            canvas = _resampled(image, step.size, ratio=(1 / x, 1 / y))
-            yield Enlarging(canvas, done, total, Box(0, 0, *step.size))
-            wave = Wave(canvas, (_larger(tile, step) for tile in plan))
-            for part in plan:
-                ((piece, crop),) = wave.take(1)
-                call = partial(_redraw, image, part.box, piece.box, step, upscaler)
-                redrawn = yield from watch(thread, call, partial(Enlarging, canvas, done, total, piece.box))
-                wave.correct(piece, crop, redrawn)
-                done += 1
-                yield Enlarging(canvas, done, total, piece.box)
-            image = canvas
+    done = 0
+    for step in passes:
+        x, y = step.ratio
+        canvas = _resampled(image, step.size, ratio=(1 / x, 1 / y))
+        yield Enlarging(canvas, Step(done, (Box(0, 0, *step.size),)))
+        network = _Network(image, step, upscaler)
+        for item in redraw(canvas, [step.target], network.draw, batch=1, inline=inline):
+            yield from network.take_notices()
+            yield item if isinstance(item, Notice) else Enlarging(canvas, item._replace(done=done + item.done))
+        done += len(step.plan)
+        image = canvas
 
 
 def _resampled(image: Image, size: Size, *, ratio: tuple[float, float] | None = None, linear: bool = False) -> Image:
@@ -88,38 +80,66 @@ def _resampled(image: Image, size: Size, *, ratio: tuple[float, float] | None = 
     return canvas
 
 
-def _larger(tile: Tile, step: EnlargePass) -> Tile:
-    """The tile in the pixels of the pass's result."""
-    x, y = step.ratio
-    return Tile(tile.row, tile.column, scale_span(tile.y, y, step.size.height), scale_span(tile.x, x, step.size.width))
+class _Network:
+    """An upscaler over the pieces of one pass that fit into memory."""
+
+    def __init__(self, image: Image, step: EnlargePass, upscaler: Upscaler) -> None:
+        self._image, self._step, self._upscaler = image, step, upscaler
+        self._sources = {(tile.row, tile.column): tile.box for tile in step.plan}
+        self._most: int | None = None  # pixels of a piece that did not fit
+        self._notices: list[Notice] = []
+
+    def take_notices(self) -> list[Notice]:
+        """What is to be told since the last call."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def draw(self, tiles: Sequence[Tile], crops: Sequence[Image], on_step: OnStep) -> list[Image]:
+        """The tiles, in pixels of the pass's result; the crops are only what lies there now."""
+        return [self._draw(self._sources[tile.row, tile.column], tile.box, on_step) for tile in tiles]
+
+    def _draw(self, source: Box, target: Box, on_step: OnStep) -> Image:
+        """What the network makes of `source`, on the pixels of `target`."""
+        x, y = self._step.ratio
+        scale = self._upscaler.scale
+        large = self._enlarged(source, on_step)
+        # in pixels of `large`, which is `scale` times as fine as the source and begins where the source box does
+        left, top = target.left / x - source.left, target.top / y - source.top
+        if x == y == scale:
+            column, row = round(left * scale), round(top * scale)
+            return large[row : row + target.size.height, column : column + target.size.width]
+        finer, offset = (scale / x, scale / y), (left * scale, top * scale)
+        reduced = resample(to_linear(large), target.size, kernel="lanczos", ratio=finer, offset=offset)
+        return np.clip(to_srgb(reduced), 0, 1)
+
+    def _enlarged(self, box: Box, on_step: OnStep) -> Image:
+        """What the network makes of a piece, in halves where it does not fit as a whole."""
+        width, height = box.size
+        if self._most is None or width * height < self._most:
+            try:
+                return self._upscaler(np.ascontiguousarray(self._image[box.slices]), on_step=on_step)
+            except OutOfMemory:
+                if max(width, height) // 2 < _SMALLEST + self._upscaler.halo:
+                    raise
+                self._most = width * height
+                told = f"a piece of {box.size} px did not fit into memory; going on with smaller ones"
+                self._notices.append(Notice(told))
+        return self._halves(box, on_step)
+
+    def _halves(self, box: Box, on_step: OnStep) -> Image:
+        """The two halves of a piece, each drawn with its context from the other."""
+        scale, halo = self._upscaler.scale, self._upscaler.halo
+        steps = (partial(_half_step, on_step, half) for half in (0, 1))
+        if box.size.width >= box.size.height:
+            middle = box.size.width // 2
+            left = self._enlarged(box._replace(right=box.left + middle + halo), next(steps))
+            right = self._enlarged(box._replace(left=box.left + middle - halo), next(steps))
+            return np.concatenate([left[:, : middle * scale], right[:, halo * scale :]], axis=1)
+        middle = box.size.height // 2
+        top = self._enlarged(box._replace(bottom=box.top + middle + halo), next(steps))
+        bottom = self._enlarged(box._replace(top=box.top + middle - halo), next(steps))
+        return np.concatenate([top[: middle * scale], bottom[halo * scale :]], axis=0)
 
 
-def _redraw(image: Image, source: Box, target: Box, step: EnlargePass, upscaler: Upscaler, on_step: OnStep) -> Image:
-    """What the network makes of `source`, on the pixels of `target`."""
-    x, y = step.ratio
-    large = upscaler(np.ascontiguousarray(image[source.slices]), on_step=on_step)
-    # in pixels of `large`, which is `scale` times as fine as the source and begins where the source box does
-    left, top = target.left / x - source.left, target.top / y - source.top
-    if x == y == upscaler.scale:
-        column, row = round(left * upscaler.scale), round(top * upscaler.scale)
-        return large[row : row + target.size.height, column : column + target.size.width]
-    finer = upscaler.scale / x, upscaler.scale / y
-    offset = left * upscaler.scale, top * upscaler.scale
-    reduced = resample(to_linear(large), target.size, kernel="lanczos", ratio=finer, offset=offset)
-    return np.clip(to_srgb(reduced), 0, 1)
-
-
-def _needed(passes: Sequence[EnlargePass], region: Box | None) -> list[Box | None]:
-    """For each pass, the part of its input that `region` of the last pass's result depends on."""
-    boxes: list[Box | None] = []
-    for step in reversed(passes):
-        if region is not None:
-            x, y = step.ratio
-            left, top = math.floor(region.left / x), math.floor(region.top / y)
-            region = Box(left, top, math.ceil(region.right / x), math.ceil(region.bottom / y))
-        boxes.insert(0, region)
-        if region is not None:  # every tile that reaches into it is run, and sees this much of what is before it
-            span = step.plan.rows[0], step.plan.columns[0]
-            margin = max(side.stop - side.start for side in span)
-            region = Box(region.left - margin, region.top - margin, region.right + margin, region.bottom + margin)
-    return boxes
+def _half_step(on_step: OnStep, half: int, step: int, of: int) -> None:
+    on_step(half * of + step, 2 * of)

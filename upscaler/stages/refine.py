@@ -1,35 +1,66 @@
-"""The second stage: what a refiner makes of tiles, true to what they were cut from."""
+"""The second stage: tiles redrawn by a refiner, true to what they were cut from, in the canvas."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays.types import Image
-from ..geometry import Box
+from ..events import Notice
 from ..models.base import OnStep, Refiner
 from ..options.settings import Sampling, Wavelet
-from .detail import filter_detail
+from ..tiling.loop import Step, redraw
+from ..tiling.mask import Mask
+from ..tiling.tiles import Plan, Tile
+from .detail import filter_detail, has_nothing_to_refine
 
-Redraw = Callable[[list[Image], list[Box], OnStep], list[Image]]
-"""A refiner with its sampling and seed filled in: (crops, boxes, on_step) -> tiles, already filtered."""
 
+def refine(
+    canvas: Image,
+    plans: Sequence[Plan],
+    refiner: Refiner,
+    *,
+    sampling: Sampling,
+    seed: int,
+    wavelet: Wavelet,
+    scale: float,
+    batch: int,
+    mask: Mask | None = None,
+    alpha: NDArray[np.float32] | None = None,
+    inline: bool = False,
+) -> Iterator[Step | Notice]:
+    """Let `refiner` redraw the tiles of some plans in `canvas`, each filtered against what it was cut from.
 
-def redrawing(refiner: Refiner, sampling: Sampling, *, seed: int, wavelet: Wavelet, scale: float) -> Redraw:
-    """What a refiner makes of crops, each filtered against what it was given; one with NaN or infinity as it came.
+    Tiles in which nothing would be left of what it draws are skipped: flat ones, and those that nobody sees.
 
     Args:
+        canvas: (H, W, 3) on the grid of exact sums, changed in place.
+        seed: of the pass.
         scale: how many times larger the canvas is than the picture that came in.
+        batch: tiles at once, at most.
+        mask: where the canvas may change.
+        alpha: opacity of the canvas, (H, W); `None` is opaque.
+        inline: run the refiner in the calling thread.
+
+    Raises:
+        OutOfMemory: one tile alone does not fit.
     """
 
-    def redraw(crops: list[Image], boxes: list[Box], on_step: OnStep) -> list[Image]:
-        tiles = refiner(crops, boxes=boxes, sampling=sampling, seed=seed, on_step=on_step)
-        return [
-            filter_detail(tile, crop, scale=scale, color=wavelet.color, denoise=wavelet.denoise)
-            if np.isfinite(tile).all()
-            else tile
-            for tile, crop in zip(tiles, crops)
-        ]
+    def draw(tiles: Sequence[Tile], crops: Sequence[Image], on_step: OnStep) -> Sequence[Image]:
+        boxes = [tile.box for tile in tiles]
+        return refiner(crops, boxes=boxes, sampling=sampling, seed=seed, on_step=on_step)
 
-    return redraw
+    def skip(tile: Tile, crop: Image) -> bool:
+        if alpha is not None and not alpha[tile.box.slices].any():
+            return True
+        return has_nothing_to_refine(crop, color=wavelet.color, denoise=wavelet.denoise)
+
+    finish = partial(_filter, wavelet=wavelet, scale=scale)
+    yield from redraw(canvas, plans, draw, batch=batch, finish=finish, skip=skip, mask=mask, inline=inline)
+
+
+def _filter(crop: Image, drawn: Image, *, wavelet: Wavelet, scale: float) -> Image:
+    return filter_detail(drawn, crop, scale=scale, color=wavelet.color, denoise=wavelet.denoise)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.types import Image
-from ..geometry import Box
-from ..tiling.spans import Span, cover, joints, shift_half
+from ..geometry import Box, Size
+from ..tiling.grid import DEFAULT_SIDES, Cut, grid
+from ..tiling.spans import Span, joints, shift_half
 from ..tiling.tiles import Plan
 
 _SIDE = 16  # pixels on either side of a joint whose mean is the tone there
@@ -106,11 +108,11 @@ def seam_score(image: Image, reference: Image, plan: Plan | None = None) -> Seam
 
     Args:
         image, reference: (H, W, 3) float32; the reference is the picture before the tiles were redrawn.
-        plan: of the pass that drew the tiles; default is the one of the default settings.
+        plan: of the pass that drew the tiles; default is that of the default settings for a model that likes 512 px.
     """
     height, width = image.shape[:2]
     if plan is None:
-        plan = Plan(cover(height, 512, 64, feather=32), cover(width, 512, 64, feather=32))
+        plan = grid(Size(width, height), DEFAULT_SIDES, Cut(64, 32, multiple=8))
     pieces: list[Joint] = []
     for vertical in (True, False):
         pictures = (image, reference) if vertical else (image.swapaxes(0, 1), reference.swapaxes(0, 1))
@@ -128,6 +130,12 @@ def seam_score(image: Image, reference: Image, plan: Plan | None = None) -> Seam
                     turned = Box(box.top, box.left, box.bottom, box.right)
                     pieces.append(Joint(turned, False, line, place, score, yardstick))
     return SeamScore(tuple(pieces))
+
+
+def margin_of_score(plan: Plan) -> int:
+    """How far beyond the piece that would redraw a joint its score depends on the picture, in pixels."""
+    feather = max(span.feather for axis in (plan.rows, plan.columns) for span in axis)
+    return math.ceil(feather / 2) + 2 * _SIDE
 
 
 def _measure(image: Image, reference: Image, joint: float, span: Span, gap: int) -> tuple[Box, float]:

@@ -15,7 +15,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..arrays.types import Image
-from ..geometry import Box
+from ..geometry import Box, Size
+from .mask import Mask
 from .tiles import Tile
 from .window import window
 
@@ -40,6 +41,16 @@ def cut(canvas: Image, box: Box) -> Image:
     return np.pad(inside, (*beyond, (0, 0)), mode="symmetric")
 
 
+def weigh(tile: Tile, crop: Image, drawn: Image, canvas: Size, mask: Mask | None = None) -> Image:
+    """`window * mask * (drawn - crop)` on the grid of exact sums, for the part of the tile that lies in the canvas."""
+    rows, columns = slice(canvas.height - tile.y.start), slice(canvas.width - tile.x.start)
+    correction = np.subtract(drawn[rows, columns], crop[rows, columns])
+    correction *= window(tile.y)[rows, None, None] * window(tile.x)[None, columns, None]
+    if mask is not None:
+        correction *= mask.under(tile.box)
+    return to_grid(correction)
+
+
 class Wave:
     """The tiles of one wave: all are cut from the canvas as it stood before the wave, though the canvas changes meanwhile.
 
@@ -62,23 +73,14 @@ class Wave:
         tiles = [self._pending.popleft() for _ in range(min(count, len(self._pending)))]
         return [(tile, self._crop(tile)) for tile in tiles]
 
-    def correct(self, tile: Tile, crop: Image, refined: Image) -> None:
-        """Add `window * (refined - crop)` to the canvas under a tile that was taken.
-
-        Parts of the box beyond the picture are dropped. The cost is that of the box, whatever the canvas.
-        """
+    def correct(self, tile: Tile, correction: Image) -> None:
+        """Add what `weigh` gave to the canvas under a tile that was taken; the cost is that of the box, whatever the canvas."""
         for other in self._pending:
             if other.y.start >= tile.y.stop:
                 break
             if other not in self._held and other.box.intersects(tile.box):
                 self._held[other] = cut(self._canvas, other.box)
-        rows, columns = tile.box.slices
-        target = self._canvas[rows, columns]
-        height, width = target.shape[:2]
-        weights = window(tile.y)[:height, None, None] * window(tile.x)[None, :width, None]
-        correction = np.subtract(refined[:height, :width], crop[:height, :width])
-        correction *= weights
-        target += to_grid(correction)
+        self._canvas[tile.box.slices] += correction
 
     def _crop(self, tile: Tile) -> Image:
         held = self._held.pop(tile, None)

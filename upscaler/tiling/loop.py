@@ -1,9 +1,15 @@
-"""The second stage: tiles redrawn by a refiner, in batches, and blended into the canvas."""
+"""The one loop over tiles that every stage with a network runs in.
+
+Tiles are cut, drawn in batches by a network in a thread of its own, finished and blended into the canvas. While the
+network works on one batch, the one before is finished and blended and the next one is cut, so that the network is never
+the one that waits.
+"""
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -13,72 +19,201 @@ from ..arrays.types import Image
 from ..errors import OutOfMemory
 from ..events import Notice
 from ..geometry import Box, Size
-from ..models.base import Refiner
-from ..stages.refine import Redraw
-from .canvas import Wave
+from ..text import count
+from .canvas import Wave, weigh
+from .mask import Mask
 from .tiles import Plan, Tile
-from .worker import watch, worker
+from .worker import OnStep, Task, make_worker
+
+Draw = Callable[[Sequence[Tile], Sequence[Image], OnStep], Sequence[Image]]
+"""What a network makes of some tiles, from the tiles and their crops: images of the crops' size."""
+
+_AHEAD = 3  # batches that are cut before they are needed: one at work and two that wait for it
+_MOST_HELPERS = 8
 
 
-class Refining(NamedTuple):
-    """Where a refinement stands: finished tiles, boxes of the batch at work, its finished and all its evaluations."""
+class Step(NamedTuple):
+    """Where the loop stands: finished tiles, boxes of the batch at work, its finished and all its evaluations."""
 
     done: int
-    boxes: tuple[Box, ...]
+    boxes: tuple[Box, ...] = ()
     step: int = 0
     steps: int = 0
 
 
-def refine(
-    canvas: Image, plans: Sequence[Plan], redraw: Redraw, *, batch: int, inline: bool = False
-) -> Iterator[Refining | Notice]:
+class _Taken(NamedTuple):
+    """A tile that was cut from the canvas."""
+
+    tile: Tile
+    crop: Image
+
+
+class _Batch(NamedTuple):
+    """Tiles that the network draws at once."""
+
+    taken: Sequence[_Taken]
+    task: Task[Sequence[Image]]
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        return tuple(tile.box for tile, _ in self.taken)
+
+
+def redraw(
+    canvas: Image,
+    plans: Sequence[Plan],
+    draw: Draw,
+    *,
+    batch: int,
+    finish: Callable[[Image, Image], Image] | None = None,
+    skip: Callable[[Tile, Image], bool] | None = None,
+    mask: Mask | None = None,
+    inline: bool = False,
+) -> Iterator[Step | Notice]:
     """Redraw the tiles of some plans, one plan after the other, in `canvas`, step by step.
 
-    A batch that does not fit into memory is tried again in halves. A tile that comes out with NaN or infinity is left
-    as it was, with a `Notice`. The refiner runs in a thread of its own, so that closing this generator stops it after
-    the evaluation at work; the canvas then holds all finished tiles.
+    A batch that does not fit into memory is tried again in halves. A tile that comes out with NaN or infinity is left as
+    it was, with a `Notice`. When this generator is closed, the network stops after the evaluation at work; the canvas
+    then holds all finished tiles.
 
     Args:
-        canvas: (H, W, 3), changed in place.
+        canvas: (H, W, 3) on the grid of exact sums, changed in place.
+        draw: runs in one thread.
         batch: how many tiles at once, at most.
-        inline: run the refiner in the calling thread; closing the generator then finds no evaluation at work.
+        finish: makes of a crop and what was drawn from it what is blended in; runs in several threads.
+        skip: says of a tile and its crop that nothing is to be drawn there.
+        mask: where the canvas may change; tiles outside of it are skipped.
+        inline: run everything in the calling thread, one batch after the other.
 
     Raises:
         OutOfMemory: one tile alone does not fit.
     """
-    done = 0
-    with worker("refiner", inline=inline) as thread:
-        for wave in (Wave(canvas, tiles) for plan in plans for tiles in plan.waves()):
-            retry: deque[tuple[Tile, Image]] = deque()
-            while wave or retry:
-                taken = [retry.popleft() for _ in range(min(batch, len(retry)))] or wave.take(batch)
-                boxes = [tile.box for tile, _ in taken]
-                yield Refining(done, tuple(boxes))
-                call = partial(redraw, [crop for _, crop in taken], boxes)
-                try:
-                    redrawn = yield from watch(thread, call, partial(Refining, done, tuple(boxes)))
-                except OutOfMemory:
-                    if len(taken) == 1:
-                        raise
-                    batch = len(taken) // 2
-                    yield Notice(f"a batch of {len(taken)} tiles did not fit into memory; going on with {batch}")
-                    retry.extendleft(reversed(taken))
-                    continue
-                for (tile, crop), image in zip(taken, redrawn):
-                    if np.isfinite(image).all():
-                        wave.correct(tile, crop, image)
-                    else:
-                        at = f"{tile.box.left},{tile.box.top}"
-                        yield Notice(
-                            f"the tile at {at} came out with NaN or infinity; the enlarged picture is kept there"
-                        )
-                done += len(taken)
-                yield Refining(done, tuple(boxes))
+    loop = _Loop(canvas, draw, batch, finish, skip, mask, inline)
+    try:
+        for plan in plans:
+            for tiles in plan.waves():
+                yield from loop.run(tiles)
+        yield from loop.tell_skipped()
+    finally:
+        loop.close()
 
 
-def fitting_tile(refiner: Refiner, tile: Size) -> int:
-    """The largest square tile side below `tile`, in steps of 64 px, that fits into the free memory; 64 at the least."""
-    side = (min(tile) - 1) // 64 * 64
-    while side > 64 and refiner.batch_size(Size(side, side)) < 1:
-        side -= 64
-    return max(side, 64)
+class _Loop:
+    """The state of a loop: how far it has come, and the batches under way."""
+
+    def __init__(
+        self,
+        canvas: Image,
+        draw: Draw,
+        batch: int,
+        finish: Callable[[Image, Image], Image] | None,
+        skip: Callable[[Tile, Image], bool] | None,
+        mask: Mask | None,
+        inline: bool,
+    ) -> None:
+        self._canvas, self._draw, self._batch = canvas, draw, batch
+        self._finish, self._skip, self._mask = finish, skip, mask
+        self._network = make_worker("network", inline=inline)
+        self._helpers = make_worker("helper", inline=inline, threads=min(os.cpu_count() or 1, _MOST_HELPERS))
+        self._inline = inline
+        self._proven = False  # whether a batch of this size has fitted: until then nothing is started behind it
+        self._under_way: deque[_Batch] = deque()
+        self._done = self._skipped = 0
+
+    def run(self, tiles: list[Tile]) -> Iterator[Step | Notice]:
+        """Redraw the tiles of one wave."""
+        wave = Wave(self._canvas, tiles)
+        again: deque[_Taken] = deque()
+        while self._start(wave, again):
+            batch = self._under_way[0]
+            yield Step(self._done, batch.boxes)
+            try:
+                for step, steps in batch.task.steps():
+                    yield Step(self._done, batch.boxes, step, steps)
+                drawn = batch.task.result()
+            except OutOfMemory:
+                if len(batch.taken) == 1:
+                    raise
+                again.extend(self._give_back())
+                self._batch = len(batch.taken) // 2
+                yield Notice(
+                    f"a batch of {count(len(batch.taken), 'tile')} did not fit into memory; going on with {self._batch}"
+                )
+                continue
+            self._proven = True
+            self._under_way.popleft()
+            self._start(wave, again)  # the network goes on while this batch is blended
+            yield from self._blend(wave, batch, drawn)
+        yield Step(self._done)
+
+    def tell_skipped(self) -> Iterator[Notice]:
+        """How many tiles were left out, if any were."""
+        if self._skipped:
+            yield Notice(f"{count(self._skipped, 'tile')} skipped: there is nothing to redraw")
+
+    def close(self) -> None:
+        """Stop what is under way."""
+        for batch in reversed(self._under_way):  # the one at work last, so that none starts behind it
+            batch.task.stop()
+        for worker in (self._network, self._helpers):
+            worker.shutdown()
+
+    def _start(self, wave: Wave, again: deque[_Taken]) -> bool:
+        """Hand batches to the network as far ahead as is wanted; whether any is under way."""
+        while len(self._under_way) < (_AHEAD if self._proven and not self._inline else 1):
+            taken = self._take(wave, again)
+            if not taken:
+                break
+            call = partial(self._draw, [tile for tile, _ in taken], [crop for _, crop in taken])
+            self._under_way.append(_Batch(taken, Task(self._network, call)))
+            if not self._inline:  # an inline call begins when its steps are asked for, after its boxes were told
+                self._under_way[-1].task.start()
+        return bool(self._under_way)
+
+    def _take(self, wave: Wave, again: deque[_Taken]) -> list[_Taken]:
+        """The next tiles with something to redraw."""
+        taken: list[_Taken] = []
+        while len(taken) < self._batch and (again or wave):
+            if again:
+                taken.append(again.popleft())
+                continue
+            fresh = [_Taken(*item) for item in wave.take(self._batch - len(taken))]
+            wanted = list(self._helpers.map(self._wants, fresh))
+            taken += [item for item, wants in zip(fresh, wanted) if wants]
+            self._skipped += wanted.count(False)
+            self._done += wanted.count(False)
+        return taken
+
+    def _wants(self, item: _Taken) -> bool:
+        if self._mask is not None and not self._mask.touches(item.tile.box):
+            return False
+        return self._skip is None or not self._skip(*item)
+
+    def _give_back(self) -> list[_Taken]:
+        """Stop all batches; their tiles, in order."""
+        batches = list(self._under_way)
+        for batch in reversed(batches):
+            batch.task.stop()
+        self._under_way.clear()
+        self._proven = False
+        return [item for batch in batches for item in batch.taken]
+
+    def _blend(self, wave: Wave, batch: _Batch, drawn: Sequence[Image]) -> Iterator[Step | Notice]:
+        corrections = self._helpers.map(self._correction, batch.taken, drawn)
+        for (tile, _), correction in zip(batch.taken, corrections):
+            if correction is not None:
+                wave.correct(tile, correction)
+            else:
+                at = f"{tile.box.left},{tile.box.top}"
+                yield Notice(f"the tile at {at} came out with NaN or infinity; the enlarged picture is kept there")
+        self._done += len(batch.taken)
+        yield Step(self._done, batch.boxes)
+
+    def _correction(self, item: _Taken, drawn: Image) -> Image | None:
+        tile, crop = item
+        if not np.isfinite(drawn).all():
+            return None
+        if self._finish is not None:
+            drawn = self._finish(crop, drawn)
+        height, width = self._canvas.shape[:2]
+        return weigh(tile, crop, drawn, Size(width, height), self._mask)

@@ -38,7 +38,17 @@ def cover(length: int, tile: int, overlap: int, *, feather: float, multiple: int
     if length <= tile:
         return (Span(0, length),)
     cells, size, shared = length // multiple, tile // multiple, -(-overlap // multiple)
-    count = -(-(cells - shared) // (size - shared))
+    return spread(length, -(-(cells - shared) // (size - shared)), tile, feather=feather, multiple=multiple)
+
+
+def spread(length: int, count: int, tile: int, *, feather: float, multiple: int = 1) -> Axis:
+    """`count` spans of one side, evenly spread over `[0, length)`; they hand over in the middle of what they share.
+
+    `length` and `tile` are multiples of `multiple`, in pixels, and so is every start; `count * tile >= length`.
+    """
+    if count == 1:
+        return (Span(0, length),)
+    cells, size = length // multiple, tile // multiple
     starts = [i * (cells - size) // (count - 1) * multiple for i in range(count)]
     return _spans(starts, tile, [(left + tile + right) / 2 for left, right in zip(starts, starts[1:])], feather)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from ..geometry import Box, Order
+from ..geometry import Box, Order, Size
 from .spans import Axis, Span
 
 
@@ -38,6 +38,12 @@ class Plan:
     order: Order = "independent"
     where: frozenset[tuple[int, int]] | None = None
 
+    @property
+    def tile(self) -> Size:
+        """Width and height of every tile."""
+        row, column = self.rows[0], self.columns[0]
+        return Size(column.stop - column.start, row.stop - row.start)
+
     def __len__(self) -> int:
         return len(self.rows) * len(self.columns) if self.where is None else len(self.where)
 
@@ -51,15 +57,19 @@ class Plan:
         """The same plan with the tiles for which `keep` is true; all else stays where it is."""
         return replace(self, where=frozenset((tile.row, tile.column) for tile in self if keep(tile)))
 
-    def touching(self, box: Box | None) -> Plan:
-        """The same plan with the tiles that reach into `box`; all of them if it is `None`."""
-        return self if box is None else self.only(lambda tile: tile.box.intersects(box))
+    def narrow(self, box: Box | None) -> tuple[Plan, Box | None]:
+        """The tiles that `box` of the result depends on, and what of the canvas must be right before they are drawn.
 
-    def reach(self, box: Box) -> Box:
-        """What `box` of the result depends on: itself and every tile that reaches into it."""
-        boxes = [box, *(tile.box for tile in self.touching(box))]
-        lefts, tops, rights, bottoms = zip(*boxes)
-        return Box(min(lefts), min(tops), max(rights), max(bottoms))
+        A wave is cut from what the waves before it have drawn, so every wave reaches further. `None` is all.
+        """
+        if box is None:
+            return self, None
+        chosen: set[tuple[int, int]] = set()
+        for wave in reversed(self.waves()):
+            reached = [tile for tile in wave if tile.box.intersects(box)]
+            chosen.update((tile.row, tile.column) for tile in reached)
+            box = Box.around([box, *(tile.box for tile in reached)])
+        return replace(self, where=frozenset(chosen)), box
 
     def waves(self) -> list[list[Tile]]:
         """Tiles grouped so that a wave depends only on the waves before it.

@@ -1,18 +1,19 @@
-"""Work in a worker, with its steps as a stream that can be closed; and the workers: another thread, or the caller's own."""
+"""Calls that run beside the one who waits for them, tell their steps, and can be stopped; and where they run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 from threading import Event as Flag
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..errors import Cancelled
-from ..models.base import OnStep
+
+OnStep = Callable[[int, int], None]
+"""Called as `on_step(k, n)` after part `k` of `n` of a tile's work; raises `Cancelled` when the run was stopped."""
 
 T = TypeVar("T")
-Item = TypeVar("Item")
 
 
 class Inline(Executor):
@@ -27,31 +28,44 @@ class Inline(Executor):
         return future
 
 
-def worker(name: str, *, inline: bool) -> Executor:
-    """Where a model runs: a thread of that name, or the caller's own."""
-    return Inline() if inline else ThreadPoolExecutor(1, thread_name_prefix=name)
+def make_worker(name: str, *, inline: bool, threads: int = 1) -> Executor:
+    """Where calls run: in threads of that name, or in the caller's own."""
+    return Inline() if inline else ThreadPoolExecutor(threads, thread_name_prefix=name)
 
 
-def watch(worker: Executor, call: Callable[[OnStep], T], item: Callable[[int, int], Item]) -> Generator[Item, None, T]:
-    """The result of `call(on_step)`, which runs in `worker`, with `item(k, n)` for each of its steps.
+class Task(Generic[T]):
+    """A call `call(on_step)` for a worker, which has it from `start` on."""
 
-    When this generator is closed, the next `on_step` raises `Cancelled` in the thread, and the close returns when the
-    call has ended. An inline worker's steps come when its call has ended.
-    """
-    steps: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
-    stopped = Flag()
+    def __init__(self, worker: Executor, call: Callable[[OnStep], T]) -> None:
+        self._worker, self._call = worker, call
+        self._steps: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
+        self._stopped = Flag()
+        self._future: Future[T] | None = None
 
-    def on_step(step: int, of: int) -> None:
-        if stopped.is_set():
+    def start(self) -> Future[T]:
+        """Hand the call to the worker, if it has it not yet."""
+        if self._future is None:
+            self._future = self._worker.submit(self._call, self._on_step)
+            self._future.add_done_callback(lambda _: self._steps.put(None))
+        return self._future
+
+    def _on_step(self, step: int, of: int) -> None:
+        if self._stopped.is_set():
             raise Cancelled("the run was stopped")
-        steps.put((step, of))
+        self._steps.put((step, of))
 
-    future = worker.submit(call, on_step)
-    future.add_done_callback(lambda _: steps.put(None))
-    try:
-        while (step := steps.get()) is not None:
-            yield item(*step)
-        return future.result()
-    finally:
-        stopped.set()
-        wait([future])
+    def steps(self) -> Iterator[tuple[int, int]]:
+        """Each step and their number, as they are done, until the call has ended; all at once from an inline worker."""
+        self.start()
+        while (step := self._steps.get()) is not None:
+            yield step
+
+    def result(self) -> T:
+        """What the call has returned. Raises: what it has raised."""
+        return self.start().result()
+
+    def stop(self) -> None:
+        """End the call: it never starts, or its next step raises `Cancelled` in it; comes back when it has ended."""
+        self._stopped.set()
+        if self._future is not None and not self._future.cancel():
+            wait([self._future])

@@ -76,9 +76,8 @@ _RENAMED = {
             "default": 32,
             "min": 0,
             "max": 8192,
-            "tooltip": "context on each side of a tile (px); neighbours share twice as much",
+            "tooltip": "what a tile has beyond its width and height, and what neighbours share at least (px)",
         },
-        lambda padding: 2 * padding,
     ),
     "feather": Renamed(
         "mask_blur",
@@ -196,15 +195,17 @@ def settings_of(inputs: Mapping[str, Any], source: Size, *, native_tile: int = 5
     if {"width", "height", "megapixels"} & values.keys():
         values.pop("scale", None)
     values |= fixed
+    # as users of Ultimate SD Upscale mean it: what the model sees is a tile and its padding once, and neighbours share the padding
+    padding = values["overlap"]
     width = inputs.get("tile_width") or inputs.get("tile_height") or native_tile
-    height = inputs.get("tile_height") or width
-    values["overlap"] = min(values["overlap"], min(width, height) // 2)
+    sides = Size(width, inputs.get("tile_height") or width)
+    values["overlap"] = min(padding, min(sides) // 2)
     values["feather"] = min(values["feather"], values["overlap"])
-    tile = str(width)
-    if width != height:  # as many tiles as this size needs
-        sides = zip(Settings.of(**values).target.of(source), (width, height))
-        counts = [max(-(-(side - values["overlap"]) // (tile - values["overlap"])), 1) for side, tile in sides]
-        tile = f"{counts[0]}x{counts[1]}"
+    tile = str(width + values["overlap"])
+    if sides.width != sides.height:  # as many tiles as these sides need
+        target = Settings.of(**values).target.of(source)
+        columns, rows = (max(-(-(length - values["overlap"]) // side), 1) for length, side in zip(target, sides))
+        tile = f"{columns}x{rows}"
     return Settings.of(**values, tile=tile)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ....upscaler import pipeline
 from ....upscaler.events import Stage
 from ....upscaler.options.settings import Settings
 from ....upscaler.pictures.picture import Picture
@@ -16,7 +17,7 @@ from .gan import HostUpscaler, bundled, connected
 from .inputs import CATEGORY, rows
 from .pictures import Array, batch_of, layer_of, pairs, sample_of, size_of, to_picture
 from .refiner import HostRefiner
-from .running import Bar, mend, run, shown, units_of
+from .running import Bar, show
 from .sampling import Inputs, native_tile
 
 _GAN = table.row("gan").default
@@ -89,9 +90,9 @@ def _upscale(given: dict[str, Any], image: torch.Tensor, upscaler: HostUpscaler 
     size = size_of(image)
     settings = table.settings_of(given, size, native_tile=native_tile(given["model"]), **fixed)
     host = _host_inputs(given, settings)
-    scale, halo = (upscaler.scale, upscaler.halo) if upscaler else (0, 0)
-    plan = plan_run(size, settings, scale=scale, halo=halo, multiple=host.multiple)
-    bar = Bar(units_of(plan, settings), len(image))
+    plan = plan_run(size, settings, upscaler=upscaler, refiner=host)
+    bar = Bar(plan.work, len(image))
+    release = (lambda: None) if upscaler is None else upscaler.release
     if upscaler is not None:
         upscaler.watcher = bar.step
     results: list[Picture] = []
@@ -108,11 +109,14 @@ def _upscale(given: dict[str, Any], image: torch.Tensor, upscaler: HostUpscaler 
                 mask=mask,
                 watcher=bar.step,
             )
-            picture = to_picture(sample)
-            results.append(run(picture, settings, upscaler=upscaler, refiner=refiner, mask=mask, bar=bar))
+            area = None if mask is None else mask[..., 0]
+            events = pipeline.run(
+                to_picture(sample), settings, upscaler=upscaler, refiner=refiner, mask=area, inline=True
+            )
+            results.append(show(events, bar, after_enlarging=release))
     finally:
+        release()
         if upscaler is not None:
-            upscaler.release()
             upscaler.watcher = None  # it holds the last picture, and a bundled network stays
     return batch_of(results, image)
 
@@ -197,15 +201,16 @@ class SeamFix(io.ComfyNode):
     @classmethod
     def execute(cls, image: torch.Tensor, reference: torch.Tensor | None = None, **given: Any) -> io.NodeOutput:
         size = size_of(image)
-        if reference is None and given.get("seam_fix_mode", "Auto") == "Auto":
-            given["seam_fix_mode"] = "Band Pass"  # all joints: nothing says which of them stand out
         settings = table.settings_of(given, size, native_tile=native_tile(given["model"]), scale=1.0)
+        drawn = settings.diffusion
+        settings = settings.but(seam_strength=drawn.strength, seam_steps=drawn.steps)
         host = _host_inputs(given, settings)
         bar = Bar({Stage.SEAMS: 1.0}, len(image))
         results: list[Picture] = []
         for index, (picture, before) in enumerate(pairs(image, reference)):
             bar.start(index)
             refiner = HostRefiner(host, source=size, canvas=size, index=index, watcher=bar.step)
-            shown(mend(picture, before, settings, refiner), bar)
-            results.append(picture)
+            before = None if reference is None else before
+            events = pipeline.mend(picture, settings, refiner=refiner, reference=before, inline=True)
+            results.append(show(events, bar))
         return io.NodeOutput(batch_of(results, image))

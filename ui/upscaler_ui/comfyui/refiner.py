@@ -49,7 +49,7 @@ class HostRefiner:
             mask: (h, w, 1) of any size over the canvas, 1 where tiles may change; `None` is everywhere.
             watcher: told of each step before the engine is, at once.
         """
-        self.multiple = inputs.multiple
+        self.multiple, self.tile_sides = inputs.multiple, inputs.tile_sides
         self._inputs = inputs
         self._device: torch.device = inputs.model.load_device
         self._canvas = canvas
@@ -128,8 +128,7 @@ class HostRefiner:
                 step,
             )
             for index, image in zip(group.tiles, redrawn):
-                mask = masks[index]
-                result[index] = image if mask is None else tiles[index] + mask * (image - tiles[index])
+                result[index] = image
         return result
 
     def _sample(

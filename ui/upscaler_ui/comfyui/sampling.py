@@ -9,7 +9,9 @@ from typing import Any
 import comfy.samplers
 import torch
 
+from ....upscaler.models.base import tile_sides
 from ....upscaler.options.settings import Sampling
+from ....upscaler.tiling.grid import TileSides
 from .conditioning import Conditioning
 from .noise import CanvasNoise
 
@@ -45,6 +47,11 @@ class Inputs:
         """What the sides of a tile are multiples of: a latent cell, or the patch of cells that a transformer reads."""
         patch = getattr(self.model.get_model_object("diffusion_model"), "patch_size", None) or 1
         return self.cell * int(patch[-1] if isinstance(patch, (tuple, list)) else patch)
+
+    @property
+    def tile_sides(self) -> TileSides:
+        """Which sides of a tile the model likes."""
+        return tile_sides(native_tile(self.model))
 
     def sampler(self, noise: CanvasNoise) -> Any:
         """The host's sampler, with noise of the canvas for each step where it takes noise."""

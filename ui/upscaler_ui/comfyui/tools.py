@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
+from ....upscaler.models.base import Redrawer
 from ....upscaler.pictures.picture import Picture
 from ....upscaler.plan import plan_tiles
 from ....upscaler.stages.detail import filter_detail
@@ -45,9 +46,9 @@ class TilePlan(io.ComfyNode):
         size = size_of(image)
         settings = settings_of(given, size)
         target = settings.target.of(size)
-        plan = plan_tiles(target, settings.tiles, multiple=8)
+        plan = plan_tiles(target, settings.tiles, Redrawer())
         drawn = torch.from_numpy(draw_grid(to_picture(image[0]), target, plan))[None]
-        tile = next(iter(plan)).box.size
+        tile = plan.tile
         summary = f"{size} -> {target}: {len(plan)} tiles of {tile} px in {len(plan.columns)} columns and {len(plan.rows)} rows"
         return io.NodeOutput(drawn, summary, len(plan), ui=ui.PreviewImage(drawn, cls=cls))
 
@@ -125,7 +126,7 @@ class SeamScore(io.ComfyNode):
     def execute(cls, image: torch.Tensor, reference: torch.Tensor, **given: Any) -> io.NodeOutput:
         size = size_of(image)
         settings = settings_of(given, size, scale=1.0)
-        plan = plan_tiles(size, settings.tiles, multiple=8)
+        plan = plan_tiles(size, settings.tiles, Redrawer())
         scores = [seam_score(picture.pixels, before, plan) for picture, before in pairs(image, reference)]
         lines = [
             f"{len(score.visible)} of {len(score.joints)} joints stand out; worst {score.worst:.2f}, mean {score.mean:.2f}, "

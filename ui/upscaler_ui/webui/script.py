@@ -83,8 +83,8 @@ class Script(modules.scripts.Script):
             for seed in seeds:
                 if results and networks.stop_asked():
                     break
-                refiner = HostRefiner(job, mask)
-                image = _upscale(picture, settings.but(seed=seed), upscaler, refiner)
+                refiner = HostRefiner(job)
+                image = _upscale(picture, settings.but(seed=seed), upscaler, refiner, mask)
                 results.append(_Result.of(p, refiner.last or job, seed, image))
                 results[-1].save()
         del upscaler
@@ -140,11 +140,17 @@ class _Result(NamedTuple):
             )
 
 
-def _upscale(picture: Picture, settings: Settings, upscaler: Upscaler | None, refiner: HostRefiner) -> Pillow.Image:
+def _upscale(
+    picture: Picture,
+    settings: Settings,
+    upscaler: Upscaler | None,
+    refiner: HostRefiner,
+    mask: NDArray[np.float32] | None,
+) -> Pillow.Image:
     """The picture enlarged; where the user interrupted it, as far as it came."""
     result, stage = picture, None
     try:
-        for event in pipeline.run(picture, settings, upscaler=upscaler, refiner=refiner, inline=True):
+        for event in pipeline.run(picture, settings, upscaler=upscaler, refiner=refiner, mask=mask, inline=True):
             if isinstance(event, Progress):
                 result = event.picture or result
                 if event.stage is not stage:
@@ -183,18 +189,16 @@ def _show(event: Progress) -> None:
 
 def _jobs(size: Size, settings: Settings, upscaler: Upscaler | None, job: TileJob) -> int:
     """How many times the host will be called for a picture; some more if joints are to be mended."""
-    scale, halo = (upscaler.scale, upscaler.halo) if upscaler else (0, 0)
-    plan = plan_run(size, settings, scale=scale, halo=halo, multiple=HostRefiner.multiple)
-    tiles = plan.tiles
+    tiles = plan_run(size, settings, upscaler=upscaler, refiner=HostRefiner(job)).tiles
     return 1 if tiles is None else 1 + sum(math.ceil(len(wave) / job.batch_size) for wave in tiles.waves())
 
 
-def _mask(p: Any, target: Size) -> NDArray[np.uint8] | None:
-    """The tab's inpainting mask over the canvas: 255 where to redraw; inverted and blurred as the tab says."""
+def _mask(p: Any, target: Size) -> NDArray[np.float32] | None:
+    """The tab's inpainting mask over the canvas: 1 where to redraw; inverted and blurred as the tab says."""
     if p.image_mask is None:
         return None
     mask = processing.create_binary_mask(p.image_mask)
     if p.inpainting_mask_invert:
         mask = ImageOps.invert(mask)
     mask = mask.filter(ImageFilter.GaussianBlur(max(p.mask_blur_x, p.mask_blur_y)))
-    return np.asarray(mask.resize(target, Pillow.Resampling.BILINEAR))
+    return np.asarray(mask.resize(target, Pillow.Resampling.BILINEAR), np.float32) / 255

@@ -18,6 +18,7 @@ from ....upscaler.geometry import Box, Size
 from ....upscaler.models.base import OnStep
 from ....upscaler.models.device import is_out_of_memory
 from ....upscaler.options.settings import Sampling
+from ....upscaler.tiling.grid import DEFAULT_SIDES
 from ....upscaler.tiling.noise import field
 from .networks import stop_if_asked
 
@@ -100,14 +101,13 @@ class HostRefiner:
 
     Args:
         job: what is to be done with the tiles; its `subseed` has been drawn, if it has a `subseed_strength`.
-        mask: where to redraw, uint8 over the whole canvas; `None` is everywhere.
     """
 
     multiple = 8
+    tile_sides = DEFAULT_SIDES  # checkpoints of all families come through the same call
 
-    def __init__(self, job: TileJob, mask: NDArray[np.uint8] | None = None) -> None:
+    def __init__(self, job: TileJob) -> None:
         self.job = job
-        self._mask = mask
         self.last: TileJob | None = None
 
     def batch_size(self, tile: Size) -> int:
@@ -123,22 +123,10 @@ class HostRefiner:
             Cancelled: the user pressed Interrupt; nothing of this batch is kept.
         """
         stop_if_asked()
-        result = [tile.copy() for tile in tiles]
-        masks = [_crop(self._mask, box) for box in boxes]
-        redrawn = [index for index, mask in enumerate(masks) if mask is None or mask.any()]
-        if redrawn:
-            job = self.job.on(
-                [tiles[i] for i in redrawn], [boxes[i] for i in redrawn], strength=sampling.strength, seed=seed
-            )
-            images = self._process(job)
-            for index, image in zip(redrawn, images):
-                mask = masks[index]
-                result[index] = image if mask is None else result[index] + mask * (image - result[index])
-        else:
-            shared.state.nextjob()
+        images = self._process(self.job.on(tiles, boxes, strength=sampling.strength, seed=seed))
         for step in range(self.job.steps):
             on_step(step + 1, self.job.steps)
-        return result
+        return images or [tile.copy() for tile in tiles]
 
     def _process(self, job: TileJob) -> list[Image]:
         """The job's pictures, NaN where they are broken; none where the user pressed Skip."""
@@ -182,12 +170,3 @@ def _box_seed(seed: int, box: Box) -> int:
 def _variation(job: TileJob) -> int:
     """The seed that the variation is drawn from; other than all of the canvas."""
     return int(np.random.SeedSequence((job.canvas_seed, int(job.subseed))).generate_state(1, np.uint64)[0])
-
-
-def _crop(mask: NDArray[np.uint8] | None, box: Box) -> NDArray[np.float32] | None:
-    """The mask of a tile, (h, w, 1) in [0, 1]; beyond the canvas it goes on as at the edge."""
-    if mask is None:
-        return None
-    part = mask[box.slices]
-    height, width = box.size.height - part.shape[0], box.size.width - part.shape[1]
-    return np.pad(part, ((0, height), (0, width)), mode="edge")[..., None].astype(np.float32) / 255

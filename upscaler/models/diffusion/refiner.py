@@ -15,7 +15,7 @@ from ...arrays.types import Image
 from ...geometry import Box, Size
 from ...options.settings import Sampling
 from ...tiling.noise import field
-from ..base import OnStep
+from ..base import OnStep, tile_sides
 from ..device import convert, free_memory, memory_errors
 from .codec import Codec
 from .sampling import Sampler
@@ -62,6 +62,8 @@ class DiffusionRefiner:
         self._parts = parts
         self._device = device
         self._dtype = dtype
+        native = parts.unet.config.get("sample_size")
+        self.tile_sides = tile_sides(native * self.multiple if isinstance(native, int) else None)
         self._encoded: Callable[[str, bool], Prompt] = lru_cache(maxsize=8)(self._encode)
 
     @property

@@ -24,7 +24,7 @@ from spandrel import ImageModelDescriptor, ModelLoader, canonicalize_state_dict
 from ... import weights
 from ...arrays.types import Image
 from ...errors import SettingsError, UnsupportedModel, WeightsError
-from ..base import OnStep
+from ..base import Enlarger, OnStep
 from ..device import memory_errors, pick_device, pick_dtype
 from ..layers import after_each, layers_with_weights
 
@@ -69,8 +69,7 @@ def load_upscaler(
     model = weights.get(name_or_path, "gan")
     weights.verify(model)
     network = read_network(model.path)
-    halo = model.halo if model.halo is not None else HALOS.get(network.architecture.id, HALO)
-    exact = GanUpscaler(network, name=model.name, halo=halo, device=place)
+    exact = GanUpscaler(network, name=model.name, halo=_halo_of(model, network), device=place)
     probe = _probe()
     try:
         reference = exact.forward(probe)
@@ -83,6 +82,16 @@ def load_upscaler(
     if dtype is torch.float32:
         return exact
     return _faster(exact, dtype, probe, reference) or _refuse_precision(exact, precision)
+
+
+def describe(model: weights.Model) -> Enlarger:
+    """What a plan needs to know of a network that is in no manifest. Raises: UnsupportedModel."""
+    network = read_network(model.path)
+    return Enlarger(network.scale, _halo_of(model, network))
+
+
+def _halo_of(model: weights.Model, network: Network) -> int:
+    return model.halo if model.halo is not None else HALOS.get(network.architecture.id, HALO)
 
 
 def _faster(exact: GanUpscaler, dtype: torch.dtype, probe: Image, reference: Image) -> GanUpscaler | None:

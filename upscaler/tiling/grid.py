@@ -1,0 +1,113 @@
+"""The grid of equal tiles that costs a model least."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from ..geometry import Order, Size
+from .spans import Axis, spread
+from .tiles import Plan
+
+_ATTENTION_AREA = 512 * 512
+
+
+class TileSides(NamedTuple):
+    """What sides of a tile a model likes, in pixels.
+
+    Attributes:
+        least: below it the model draws worse; a tile is smaller only where the picture is.
+        largest: above it the model draws worse, or does not fit.
+        attention: cost of its attention, which grows with the square of the area, as a part of all the rest for a tile
+            of 512 x 512; 0 where there is none.
+    """
+
+    least: int = 512
+    largest: int = 640
+    attention: float = 0.0
+
+
+DEFAULT_SIDES = TileSides()
+
+
+class Cut(NamedTuple):
+    """How a picture is cut, whatever the sides of a tile.
+
+    Attributes:
+        overlap: what neighbours share, in pixels.
+        feather: width of the cross-fade between them, in pixels.
+        multiple: of the sides of a tile and of where it lies, in pixels.
+        order: of the waves.
+    """
+
+    overlap: int
+    feather: float
+    multiple: int = 1
+    order: Order = "independent"
+
+
+def grid(size: Size, sides: TileSides, cut: Cut) -> Plan:
+    """The cheapest grid of equal tiles over a picture; its far sides may lie up to `multiple - 1` pixels beyond it.
+
+    Neighbours share about `cut.overlap` pixels: less than it by under two multiples, because sides are rounded down, and
+    more where a tile would be smaller than `sides.least`. There is never a thin remainder.
+
+    >>> plan = grid(Size(2048, 1024), TileSides(512, 640), Cut(64, 32, multiple=8))
+    >>> len(plan.columns), len(plan.rows), plan.tile
+    (4, 2, Size(width=560, height=544))
+    """
+    width, height = (_align(side, cut.multiple) for side in size)
+    _, columns, rows = min(
+        (x.tiles * y.tiles * _cost(x.side, y.side, sides.attention), x, y)
+        for x in _choices(width, sides, cut)
+        for y in _choices(height, sides, cut)
+    )
+    return Plan(_axis(height, rows, cut), _axis(width, columns, cut), cut.order)
+
+
+def counted_grid(size: Size, columns: int, rows: int, cut: Cut) -> Plan:
+    """A grid of so many columns and rows of equal tiles, whose neighbours share at least `cut.overlap`, or half of a tile."""
+
+    def axis(length: int, tiles: int) -> Axis:
+        length = _align(length, cut.multiple)
+        side = min(_align(-(-(length + (tiles - 1) * cut.overlap) // tiles), cut.multiple), length)
+        shared = min(cut.overlap, side // 2 // cut.multiple * cut.multiple)
+        return _axis(length, _Choice(-(-(length - shared) // (side - shared)) if side < length else 1, side), cut)
+
+    return Plan(axis(size.height, rows), axis(size.width, columns), cut.order)
+
+
+class _Choice(NamedTuple):
+    """So many tiles of that side along an axis."""
+
+    tiles: int
+    side: int
+
+
+def _choices(length: int, sides: TileSides, cut: Cut) -> list[_Choice]:
+    """As few tiles as the largest side allows, and the next more: smaller ones may cost less attention."""
+    largest = max(sides.largest // cut.multiple * cut.multiple, cut.multiple)
+    if length <= largest:
+        return [_Choice(1, length)]
+    overlap = min(cut.overlap, largest // 2)
+    least = min(_align(sides.least, cut.multiple), largest)
+    few, many = (max(math.ceil(rest / (largest - overlap)), 2) for rest in (length - overlap, length))
+    choices: list[_Choice] = []
+    for tiles in range(few, many + 1):
+        side = (length + (tiles - 1) * overlap) // tiles // cut.multiple * cut.multiple
+        enough = _align(-(-length // tiles), cut.multiple)  # covers everything even without an overlap
+        choices.append(_Choice(tiles, max(side, enough, least)))
+    return choices
+
+
+def _axis(length: int, choice: _Choice, cut: Cut) -> Axis:
+    return spread(length, choice.tiles, choice.side, feather=cut.feather, multiple=cut.multiple)
+
+
+def _cost(width: int, height: int, attention: float) -> float:
+    area = width * height
+    return area * (1 + attention * area / _ATTENTION_AREA)
+
+
+def _align(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
