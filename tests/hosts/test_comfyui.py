@@ -88,8 +88,8 @@ def test_what_ultimate_sd_upscale_requires_is_all_that_is_required() -> None:
 def test_its_values_mean_what_they_meant() -> None:
     settings = comfyui.part("inputs").settings_of(ANCHOR, Size(300, 200))
     assert settings.target.scale == 2
-    assert settings.tiles.tile == "512"
-    assert (settings.tiles.overlap, settings.tiles.feather, settings.tiles.order) == (64, 32, "linear")
+    assert settings.tiles.tile == "544"  # what the model sees: the tile and its padding
+    assert (settings.tiles.overlap, settings.tiles.feather, settings.tiles.order) == (32, 32, "linear")
     assert (settings.seams.mode, settings.seams.width) == ("half-tile", 64)
     assert settings.seams.strength == 0.2  # theirs has no effect there, and at its default would here
     assert (settings.diffusion.strength, settings.diffusion.steps, settings.diffusion.seed) == (0.2, 20, 1)
@@ -105,10 +105,10 @@ def test_an_unknown_choice_is_refused_in_one_line(name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "tile", "overlap", "feather"),
     [
-        ({}, "768", 64, 32),
-        ({"tile_width": 256}, "256", 64, 32),
-        ({"tile_width": 1024, "tile_height": 512}, "3x4", 64, 32),
-        ({"tile_width": 128, "tile_padding": 8192, "mask_blur": 64}, "128", 64, 64),
+        ({}, "800", 32, 32),
+        ({"tile_width": 256}, "288", 32, 32),
+        ({"tile_width": 1024, "tile_height": 512}, "2x4", 32, 32),
+        ({"tile_width": 128, "tile_padding": 8192, "mask_blur": 64}, "192", 64, 64),
         ({"tile_padding": 0}, "768", 0, 0),
     ],
 )
@@ -292,16 +292,26 @@ def test_a_fixed_ring_is_held_but_at_the_ends_of_the_canvas() -> None:
     assert not mask[2, :2].any()
 
 
-def test_only_what_the_mask_reaches_is_redrawn() -> None:
+def test_the_sampler_holds_what_lies_outside_of_the_mask() -> None:
     model = comfyui.Model()
     mask = np.zeros((600, 1000, 1), np.float32)
     mask[:, :40] = 1
-    first, second, third = redraw(comfyui.refiner(model, mask=mask))
-    assert len(model.calls[0][2]) == 1  # two tiles are left out of the batch
-    assert np.array_equal(first[:, 40:], CROPS[0][:, 40:])
-    assert np.abs(first[:, :40] - CROPS[0][:, :40]).mean() > 0.01
-    assert np.array_equal(second, CROPS[1])
-    assert np.array_equal(third, CROPS[2])
+    redraw(comfyui.refiner(model, mask=mask))
+    first, second, third = model.calls[0][2][:, 0]
+    assert first[:, :5].all()
+    assert not first[:, 6:].any()
+    assert not second.any()
+    assert not third.any()
+
+
+def test_outside_of_the_mask_the_node_gives_the_enlarged_picture() -> None:
+    mask = torch.zeros(1, 48, 64)
+    mask[:, :, :20] = 1
+    (plain,) = node("Upscale").execute(photo(Size(64, 48)), **given(denoise=0.0)).args
+    (masked,) = node("Upscale").execute(photo(Size(64, 48)), **given(mask=mask)).args
+    right = plain.shape[2] * 3 // 4
+    assert torch.equal(masked[:, :, right:], plain[:, :, right:])
+    assert not torch.equal(masked[:, :, :right], plain[:, :, :right])
 
 
 def test_the_hosts_errors() -> None:

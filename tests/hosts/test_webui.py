@@ -175,7 +175,7 @@ def test_a_tile_gets_what_the_tab_says_and_nothing_that_spoils_it(host: types.Si
     run(host, job(**tab, restore_faces=True, tiling=True, override_settings={"CLIP_stop_at_last_layers": 2}))
     for p in host.shared.processed:
         assert {name: getattr(p, name) for name in tab} == tab
-        assert (p.width, p.height) == (128, 128)
+        assert (p.width, p.height) == (104, 112)
         assert p.do_not_save_samples
         assert p.do_not_save_grid
         assert not p.restore_faces
@@ -365,7 +365,7 @@ def test_another_script_that_changes_the_size_is_named(host: types.SimpleNamespa
         return processed
 
     monkeypatch.setattr(host.processing, "process_images", larger)
-    with pytest.raises(Exception, match="128x128 px came back as 512x512; turn off"):
+    with pytest.raises(Exception, match="104x112 px came back as 512x512; turn off"):
         run(host)
 
 

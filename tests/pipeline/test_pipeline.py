@@ -250,7 +250,7 @@ def test_out_of_memory_with_one_tile_says_which_tile_fits(image: Image) -> None:
         def batch_size(self, tile: Size) -> int:
             return 1 if tile.width <= 64 else 0
 
-    with pytest.raises(OutOfMemory, match="tile 64 and overlap 16 should fit$"):
+    with pytest.raises(OutOfMemory, match=r"tile 64 and overlap 16 should fit$"):
         events(image, Tight(limit=0))
 
 

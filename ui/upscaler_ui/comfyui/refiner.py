@@ -46,7 +46,8 @@ class HostRefiner:
             source, canvas: sizes of the picture that came in and of the one that the tiles lie in.
             index: which picture of a batch this is.
             ring: how many pixels at the sides of a tile are held as they are, for the model to see but not to change.
-            mask: (h, w, 1) of any size over the canvas, 1 where tiles may change; `None` is everywhere.
+            mask: (h, w, 1) of any size over the canvas, 1 where tiles may change, for the sampler: elsewhere
+                it holds the latents as they are. `None` is everywhere.
             watcher: told of each step before the engine is, at once.
         """
         self.multiple, self.tile_sides = inputs.multiple, inputs.tile_sides
@@ -100,18 +101,16 @@ class HostRefiner:
     def _refine(
         self, tiles: Sequence[Image], boxes: Sequence[Box], sampling: Sampling, seed: int, on_step: OnStep
     ) -> list[Image]:
-        result = [tile.copy() for tile in tiles]
+        result = list(tiles)
         masks = [self._mask_under(box) for box in boxes]
-        touched = [number for number, mask in enumerate(masks) if mask is None or mask.any()]
+        every = list(range(len(tiles)))
         alone = self._inputs.sampler_name == "dpm_adaptive"  # its steps would be those of the whole batch
-        batches = [[number] for number in touched] if alone else [touched]
+        batches = [[number] for number in every] if alone else [every]
         groups = [
             replace(group, tiles=[batch[place] for place in group.tiles])
             for batch in batches
             for group in self._cutter.groups([boxes[number] for number in batch])
         ]
-        if not groups:  # nothing to do is a step too: it can be stopped there
-            on_step(sampling.steps, sampling.steps)
         for number, group in enumerate(groups):
 
             def step(done: int, of: int, number: int = number) -> None:

@@ -76,7 +76,8 @@ class Script(modules.scripts.Script):
         pictures = [load(image, max_pixels=image.width * image.height) for image in p.init_images]
         seeds = [first + index for index in range(p.n_iter)]
         upscaler = networks.load(settings.gan.model)
-        shared.state.job_count = len(seeds) * sum(_jobs(picture.size, settings, upscaler, job) for picture in pictures)
+        ahead = [_jobs(picture.size, settings, upscaler, job) for picture in pictures for _ in seeds]
+        shared.state.job_count = sum(ahead)
         results: list[_Result] = []
         for picture in pictures:
             mask = _mask(p, settings.target.of(picture.size))
@@ -85,6 +86,8 @@ class Script(modules.scripts.Script):
                     break
                 refiner = HostRefiner(job)
                 image = _upscale(picture, settings.but(seed=seed), upscaler, refiner, mask)
+                ahead.pop(0)
+                shared.state.job_no = shared.state.job_count - sum(ahead)  # also what skipped tiles would have been
                 results.append(_Result.of(p, refiner.last or job, seed, image))
                 results[-1].save()
         del upscaler
