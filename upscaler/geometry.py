@@ -50,7 +50,11 @@ class Box(NamedTuple):
 
     @staticmethod
     def around(boxes: Iterable[Box]) -> Box:
-        """The smallest box that holds all of these; there is at least one."""
+        """The smallest box that holds all of these; there is at least one.
+
+        >>> Box.around([Box(0, 0, 2, 2), Box(5, 1, 6, 9)])
+        Box(left=0, top=0, right=6, bottom=9)
+        """
         lefts, tops, rights, bottoms = zip(*boxes)
         return Box(min(lefts), min(tops), max(rights), max(bottoms))
 

@@ -12,7 +12,11 @@ from .types import Samples
 
 
 def to_float(samples: NDArray[Any]) -> NDArray[np.float32]:
-    """Samples as float32 in [0, 1]: integers divided by their largest value, floats clipped, NaN as 0."""
+    """Samples as float32 in [0, 1]: integers divided by their largest value, floats clipped, NaN as 0.
+
+    >>> to_float(np.array([0, 51, 255], np.uint8)).tolist()
+    [0.0, 0.20000000298023224, 1.0]
+    """
     if samples.dtype == np.bool_:
         return samples.astype(np.float32)
     if np.issubdtype(samples.dtype, np.unsignedinteger):

@@ -50,6 +50,11 @@ def resample(
     Returns: (rows, size.width, channels) float32.
 
     Source: Pillow's `Image.resize`, with which it agrees to 1e-5 where `ratio` is `None`.
+
+    >>> ramp = np.linspace(0, 1, 8, dtype=np.float32)[None, :, None].repeat(8, axis=0)
+    >>> small = resample(ramp, Size(4, 4))
+    >>> small.shape, round(float(small[0, 1, 0]), 2)
+    ((4, 4, 1), 0.35)
     """
     height, width = image.shape[:2]
     ratio_x, ratio_y = ratio or (width / size.width, height / size.height)

@@ -17,6 +17,9 @@ def strips(height: int, width: int, *, halo: int = 0, align: int = 1, rows: int 
 
     Strips start at multiples of `align` and are at least twice as high as `halo`, so that at most half of the work
     is spent on rows that belong to neighbours. `rows` is how many a strip has where a file format says so.
+
+    >>> list(strips(10, 3, rows=4))
+    [slice(0, 4, None), slice(4, 8, None), slice(8, 10, None)]
     """
     step = rows or max(PIXELS // max(width, 1), 2 * halo, 1)
     step = -(-step // align) * align

@@ -14,7 +14,12 @@ _TO_RGB = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np
 
 
 def split(image: Array) -> list[Array]:
-    """Luma and two chroma differences of an RGB picture or difference (h, w, 3), as JPEG has them (ITU-T T.871)."""
+    """Luma and two chroma differences of an RGB picture or difference (h, w, 3), as JPEG has them (ITU-T T.871).
+
+    >>> luma, blue, red = split(np.array([[[1, 1, 1], [0, 0, 0.5]]], np.float32))
+    >>> [[round(float(value), 3) for value in plane[0]] for plane in (luma, blue, red)]
+    [[1.0, 0.057], [0.0, 0.25], [0.0, -0.041]]
+    """
     return _mix(_TO_YCC, [image[..., channel] for channel in range(3)])
 
 

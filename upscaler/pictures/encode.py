@@ -25,7 +25,7 @@ _CLASSIC_TIFF = 0xF0000000  # bytes of samples above which a TIFF gets 64-bit of
 
 @dataclass(frozen=True)
 class Options:
-    """How a picture is written; `upscaler.files.save` explains each."""
+    """How a picture is written; `upscaler.pictures.files.save` explains each."""
 
     quality: int
     depth: int

@@ -120,7 +120,7 @@ def save(
         quality: 1 to 100 for JPEG, WebP and AVIF; from 90 on JPEG and AVIF keep the full resolution of colour, and 100
             makes WebP lossless.
         bit_depth: 8, or 16 for PNG and TIFF; 0 keeps the source's where the format can.
-        dither: see `upscaler.image.quantise`; 8 bits only.
+        dither: see `upscaler.arrays.quantise.quantise`; 8 bits only.
         metadata: False leaves out EXIF, texts and settings. The colour profile stays: without it the colours would be
             wrong.
         gps: whether EXIF's place goes into the file.

@@ -20,6 +20,11 @@ def field(seed: int, stream: int, box: Box, channels: int) -> NDArray[np.float32
 
     `box` is in cells of whatever grid the caller works on (latent cells for a latent model); `stream` tells apart the
     draws that one position needs, such as the steps of a stochastic scheduler. `seed` is any integer >= 0.
+
+    >>> whole = field(7, 0, Box(0, 0, 40, 30), channels=4)
+    >>> part = field(7, 0, Box(10, 5, 30, 25), channels=4)
+    >>> bool((whole[:, 5:25, 10:30] == part).all())
+    True
     """
     out = np.empty((channels, box.size.height, box.size.width), np.float32)
     for top in range(box.top // BLOCK * BLOCK, box.bottom, BLOCK):

@@ -34,6 +34,9 @@ def cover(length: int, tile: int, overlap: int, *, feather: float, multiple: int
     All arguments are in pixels; `length` and `tile` are multiples of `multiple`, and so is every start. Neighbours
     overlap by at least `overlap` (< `tile`) and there is never a thin remainder. A picture no longer than a tile
     gets one span of its own length.
+
+    >>> [(span.start, span.stop) for span in cover(1000, 400, 50, feather=20)]
+    [(0, 400), (300, 700), (600, 1000)]
     """
     if length <= tile:
         return (Span(0, length),)
@@ -79,7 +82,11 @@ def across(axis: Axis, width: float, *, multiple: int = 1) -> Axis:
 
 
 def joints(axis: Axis) -> list[float]:
-    """Where neighbouring spans hand over to each other, in pixels."""
+    """Where neighbouring spans hand over to each other, in pixels.
+
+    >>> joints(cover(1000, 400, 50, feather=20))
+    [350.0, 650.0]
+    """
     return [span.rise for span in axis if span.rise is not None]
 
 

@@ -17,6 +17,14 @@ def window(span: Span) -> NDArray[np.float32]:
     """The window of a span at its pixels' centres: (stop - start,) float32 in [0, 1], multiples of 2^-12.
 
     window(x) = step(x - rise) - step(x - fall) with step(d) = smoothstep(d / feather + 1/2).
+
+    >>> from upscaler.tiling.spans import cover
+    >>> left, right = cover(12, 8, 4, feather=4)
+    >>> total = np.zeros(12)
+    >>> for span in (left, right):
+    ...     total[span.start : span.stop] += window(span)
+    >>> bool((total == 1).all())
+    True
     """
     centres = np.arange(span.start, span.stop, dtype=np.float64) + 0.5
     values = (_step(centres, span.rise, span.feather) - _step(centres, span.fall, span.feather, missing=0.0)).astype(

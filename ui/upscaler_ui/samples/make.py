@@ -1,6 +1,6 @@
 """The sample of each preset: half of it before, half of it after, at 100 percent of a real run.
 
-    python -m ui.samples.make
+    python -m upscaler_ui.samples.make
 
 Writes `<preset>.webp` beside this file. The right half of each was enlarged four times by the preset, with the bundled
 weights; the left half is the same picture enlarged by a bicubic filter. Some of what is around the crop is run too, as it

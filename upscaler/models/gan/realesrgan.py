@@ -1,7 +1,7 @@
 """The package `realesrgan` behind our protocol: its `RealESRGANer`, on its own networks, as an `Upscaler`.
 
 For those who want exactly that implementation; `load_upscaler` runs the same weights without it. Install with
-`pip install --no-build-isolation "upscaler[realesrgan]"`.
+`pip install --no-build-isolation "tiled-diffusion-upscaler[realesrgan]"`.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def import_realesrgan() -> types.ModuleType:
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"the package realesrgan cannot be imported (no module {error.name!r}); "
-            'pip install --no-build-isolation "upscaler[realesrgan]"'
+            'pip install --no-build-isolation "tiled-diffusion-upscaler[realesrgan]"'
         ) from None
 
 
