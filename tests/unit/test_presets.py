@@ -137,7 +137,7 @@ def _text(**values: object) -> str:
         (_text(strength=2), ["diffusion.strength", "0 to 1"]),
         (_text(steps=[[1]]), ["diffusion.steps"]),
         (_text(strength=float("nan")), ["diffusion.strength"]),
-        (_text(overlap=400), ["tiles.overlap"]),
+        (_text(overlap=400, tile="512"), ["tiles.overlap"]),
         (_text(scale=2), ["scale", "no part of a look"]),
         (_text(overwrite=True), ["overwrite", "no part of a look"]),
         (_text(model="/home/me/model"), ["model", "name a model"]),

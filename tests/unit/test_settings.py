@@ -39,7 +39,7 @@ def test_dict_and_json_come_back() -> None:
     [
         ({"scale": 40}, ["target.scale", "40", "0.5 to 16"]),
         ({"scal": 2}, ["scal", "did you mean scale"]),
-        ({"overlap": 300}, ["tiles.overlap", "300", "512"]),
+        ({"overlap": 300, "tile": 512}, ["tiles.overlap", "300", "512"]),
         ({"feather": 100}, ["tiles.feather", "100", "64"]),
         ({"tile": "huge"}, ["tiles.tile", "huge", "auto"]),
         ({"tile": 20}, ["tiles.tile", "20", "64"]),

@@ -155,7 +155,7 @@ class Tiles(Group):
         ),
     ] = "auto"
     overlap: Annotated[
-        int, _spec("context that neighbouring tiles share", "--overlap", low=0, high=2048, step=8, unit="px")
+        int, _spec("context that neighbouring tiles share, at most half of a tile", "--overlap", low=0, high=2048, step=8, unit="px")
     ] = 64
     feather: Annotated[
         int,
