@@ -37,7 +37,7 @@ def cut(canvas: Image, box: Box) -> Image:
     inside = canvas[rows.start : min(rows.stop, height), columns.start : min(columns.stop, width)]
     beyond = (0, rows.stop - rows.start - inside.shape[0]), (0, columns.stop - columns.start - inside.shape[1])
     if beyond == ((0, 0), (0, 0)):
-        return np.ascontiguousarray(inside).copy()
+        return inside.copy()
     return np.pad(inside, (*beyond, (0, 0)), mode="symmetric")
 
 
