@@ -8,6 +8,9 @@ from typing import Literal, NamedTuple
 Order = Literal["independent", "chess", "linear"]
 SeamMode = Literal["none", "band", "half-tile", "half-tile+intersections", "auto"]
 
+MAX_PIXELS = 256_000_000
+"""Largest input by default, 16000 x 16000: above any camera, and decoded it takes 3 GB (4 GB with alpha)."""
+
 
 class Size(NamedTuple):
     """Width and height of a picture in pixels."""

@@ -28,6 +28,7 @@ from upscaler.errors import ImageError, OutOfMemory, SettingsError, UpscalerErro
 from upscaler.events import Progress, Stage  # noqa: E402
 from upscaler.geometry import Box, Size  # noqa: E402
 from upscaler.options.settings import Settings, options  # noqa: E402
+from upscaler.pictures import files as files_module  # noqa: E402
 from upscaler.pictures.files import load, read_settings  # noqa: E402
 from upscaler.pictures.picture import Picture  # noqa: E402
 from upscaler.testing import IdentityRefiner, InvertRefiner, NearestUpscaler  # noqa: E402
@@ -188,7 +189,7 @@ def test_a_failing_job_says_why_and_the_next_one_runs(
     bad = worker.submit(Job(photo, "bad", SMALL))
     wait(bad)
     assert bad.state is State.FAILED
-    assert describe.cause_and_remedy(bad.error) == ("A tile of 512x512 does not fit.", "Set tiles.tile to 256.")
+    assert describe.cause_and_remedy(bad.error) == ("A tile of 512x512 does not fit.", 'Set "Tile" to 256.')
     monkeypatch.setattr(jobs, "refiner_for", lambda settings: IdentityRefiner())
     good = worker.submit(Job(photo, "good", SMALL))
     wait(good)
@@ -225,7 +226,9 @@ def test_history(desks: Desks, photo: Path, tmp_path: Path) -> None:
     assert entry.result_path.name == "my photo-large.png"
     assert entry.source_path.read_bytes() == photo.read_bytes()
     assert read_settings(entry.result_path) == SMALL.to_dict() == entry.settings
-    before, after = entry.pair()
+    before, after = entry.view("before"), entry.view("after")
+    assert before is not None
+    assert after is not None
     with Image.open(before) as one, Image.open(after) as other:
         assert one.size == other.size == (192, 160)
     assert convert(entry, "png", tmp_path) == entry.result_path
@@ -273,6 +276,77 @@ def test_a_disk_that_is_full_fails_and_leaves_nothing(
     assert job.state is State.FAILED
     assert "No space left" in str(job.error)
     assert list(desk.history.folder.iterdir()) == []
+
+
+def write_no_entry(path: Path, *arguments: Any) -> int:
+    raise OSError(28, "No space left on device")
+
+
+def no_memory(*_: Any) -> None:
+    raise MemoryError("cannot allocate 3 GB")
+
+
+def test_a_finished_result_stays_whatever_fails_after_it(
+    desks: Desks, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, blocks = desks.desk(None, "page"), build(desks)
+    page = next(fn for fn in blocks.fns.values() if fn.name == "on_entry").fn.__self__
+    with monkeypatch.context() as patch:
+        patch.setattr(history_module, "_write_views", no_memory)
+        (job,) = desk.start([Input.of(photo)], SMALL)
+        wait(job)
+    assert job.state is State.FINISHED, job.error
+    (entry,) = desk.history.entries()
+    assert load(entry.result_path).size == Size(192, 160)
+    assert any("cannot allocate" in notice for notice in entry.notices)
+    looks = desks.page("page")
+    looks.shown = entry.id
+    shown = page._shown(desk, looks)  # the page shows it, without its small copies
+    assert shown[page.slider] is None
+    assert entry.result in str(shown[page.download].value)
+    blocks.close()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", write_no_entry)
+        (job,) = desk.start([Input.of(photo)], SMALL)
+        wait(job)
+    assert job.state is State.FAILED
+    assert "is saved in the folder" in str(job.error)
+    assert load(desk.history.folder / job.id / "my photo-large.png").size == Size(192, 160)
+
+
+@pytest.fixture
+def as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each picture count as a million times as large, so that a small one is above the usual limit."""
+    check = files_module._check_input
+    monkeypatch.setattr(
+        files_module, "_check_input", lambda name, width, height, most: check(name, 1000 * width, 1000 * height, most)
+    )
+
+
+@pytest.mark.usefixtures("as_if_large")
+def test_a_picture_above_the_usual_limit_runs_and_is_kept_once_its_user_raises_the_limit(
+    desks: Desks, photo: Path
+) -> None:
+    desk, blocks = desks.desk(None, "page"), build(desks)
+    page = next(fn for fn in blocks.fns.values() if fn.name == "on_run").fn.__self__
+    request = gradio.Request(session_hash="page")
+    values = [field.value for field in page.form.fields]
+    refused = page.on_files(request, [str(photo)], *values)
+    assert "Raise &quot;Largest input&quot; to 7680." in refused[page.message]
+    raised = SMALL.but(max_pixels=7680)
+    updates = page.form.updates(raised)
+    values = [updates.get(field, field.value) for field in page.form.fields]
+    assert "96 × 80" in page.on_plan(request, *values)[page.facts]
+    page.on_run(request, *values)
+    wait(*desk.jobs)
+    assert [job.state for job in desks.page("page").jobs] == [State.FINISHED], desk.jobs
+    (entry,) = desk.history.entries()
+    assert entry.size == Size(192, 160)
+    preview = desk.preview(desks.page("page").good[0], raised, Box(0, 0, 64, 64))
+    wait(preview)
+    assert preview.state is State.FINISHED, preview.error
+    blocks.close()
 
 
 def test_the_original_may_go_while_the_job_waits_or_runs(desks: Desks, photo: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from upscaler.errors import SettingsError
 from upscaler.geometry import Size
-from upscaler.options.settings import Settings, Target, options
+from upscaler.options.settings import Settings, Target, options, with_names
 
 
 def test_every_option_has_one_name_a_flag_and_help() -> None:
@@ -57,6 +57,14 @@ def test_bad_values_are_named_in_one_line(values: dict[str, object], parts: list
     message = str(caught.value)
     assert "\n" not in message
     assert all(part in message for part in parts), message
+
+
+def test_a_message_calls_a_setting_as_its_front_end_does() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.of(overlap=300)
+    told = with_names(f"a.b.png: {caught.value}", lambda option: option.spec.flags[0])
+    assert told.startswith("a.b.png: --overlap: 300 px")
+    assert told.endswith("raise --tile")
 
 
 def test_unknown_stored_settings_are_refused() -> None:

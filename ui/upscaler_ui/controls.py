@@ -15,20 +15,25 @@ if TYPE_CHECKING:
 
 _MOST_STOPS = 2048  # a slider with more positions is a number field
 
-_LABELS = {
+_TITLES = {
     "gan": "GAN model",
     "model": "Diffusion model",
     "control": "ControlNet",
     "negative": "Negative prompt",
     "gps": "GPS",
+    "max_pixels": "Largest input",
 }
+
+
+def title(option: Option) -> str:
+    """What the option is called: "Seam width"."""
+    words = option.name.replace("_", " ")
+    return _TITLES.get(option.name, words[:1].upper() + words[1:])
 
 
 def label(option: Option) -> str:
     """What stands beside the widget: "Seam width (px)"."""
-    words = option.name.replace("_", " ")
-    unit = f" ({option.spec.unit})" if option.spec.unit else ""
-    return _LABELS.get(option.name, words[:1].upper() + words[1:] + unit)
+    return title(option) + (f" ({option.spec.unit})" if option.spec.unit else "")
 
 
 def control(option: Option, value: Any = None, *, number: bool = False, **more: Any) -> Any:

@@ -6,11 +6,11 @@ pictures failed, 130 after Ctrl-C, which keeps what was finished.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from ..errors import Cancelled, UpscalerError
 from .parser import make_parser
+from .terminal import complain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return (commands.get(parsed.command) or parsed.call)(parsed)
     except UpscalerError as error:
-        print(f"upscaler: {error}", file=sys.stderr)
+        complain(error)
         return error.exit_code
     except KeyboardInterrupt:
         return Cancelled.exit_code

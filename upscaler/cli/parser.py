@@ -145,9 +145,9 @@ def _parse(option: Option) -> Any:
                 else option.kind(0 if text == "auto" and option.path == "tiles.batch" else text)
             )
         except SettingsError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
+            raise argparse.ArgumentTypeError(str(error).removeprefix(f"{option.path}: ")) from None
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{option.path}: {text!r} is not allowed; give {option.allowed}") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give {option.allowed}") from None
 
     return parse
 

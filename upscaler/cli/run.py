@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from .. import timing
@@ -17,7 +16,7 @@ from ..options.settings import Settings, options
 from ..pictures.compare import comparison
 from ..pictures.files import READ, SUFFIX, check_output, load, read_settings, save
 from ..pictures.picture import Picture
-from .terminal import Display
+from .terminal import Display, complain
 
 
 def run_command(parsed: argparse.Namespace) -> int:
@@ -37,10 +36,10 @@ def run_command(parsed: argparse.Namespace) -> int:
             _run_one(picture, output, settings, models, parsed)
             codes.append(0)
         except Cancelled as error:
-            print(f"upscaler: {error}", file=sys.stderr)
+            complain(error)
             return error.exit_code
         except UpscalerError as error:
-            print(f"upscaler: {error}", file=sys.stderr)
+            complain(error)
             codes.append(error.exit_code)
     failed = [code for code in codes if code]
     return failed[0] if len(failed) == len(codes) and len(set(failed)) == 1 else int(bool(failed))
@@ -75,8 +74,8 @@ def _run_one(
                     latest = event.picture
                 elif isinstance(event, Finished):
                     timing.learn(plan(picture, settings), settings, event.seconds)
-                    written = _save(event.picture, output, settings)
-                    for message in written:
+                    out, made_with = settings.output, settings.to_json()
+                    for message in save(event.picture, output, settings_json=made_with, **out.for_save):
                         display.show(Notice(message))
                     extra = [_compare(picture, event.picture, output)] if parsed.compare else []
                     display.finished(event, output, extra)
@@ -95,22 +94,6 @@ def _keep(latest: Picture | None, output: Path) -> str:
     place = output.with_name(f"{output.stem}.partial.png")
     save(latest, place, overwrite=True)
     return f"; what was finished is in {place}"
-
-
-def _save(picture: Picture, output: Path, settings: Settings) -> tuple[str, ...]:
-    out = settings.output
-    return save(
-        picture,
-        output,
-        format=out.format,
-        quality=out.quality,
-        bit_depth=out.bit_depth,
-        dither=out.dither,
-        metadata=out.metadata,
-        gps=out.gps,
-        settings_json=settings.to_json(),
-        overwrite=out.overwrite,
-    )
 
 
 def _compare(before: Picture, after: Picture, output: Path) -> Path:

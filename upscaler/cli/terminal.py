@@ -8,9 +8,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ..errors import UpscalerError
 from ..events import Event, Finished, Notice, Progress, Stage
+from ..options.settings import with_names
 
 _TITLES = {Stage.ENLARGE: "enlarge", Stage.REFINE: "refine", Stage.SEAMS: "mend seams", Stage.FINISH: "finish"}
+
+
+def complain(error: UpscalerError) -> None:
+    """Say on stderr what went wrong, in one line that calls settings by their flags."""
+    print(f"upscaler: {with_names(str(error), lambda option: option.spec.flags[0])}", file=sys.stderr)
 
 
 class Display:

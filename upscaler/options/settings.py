@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Annotated, Any, Literal, cast
 
 from ..errors import SettingsError
-from ..geometry import Order, SeamMode, Size
+from ..geometry import MAX_PIXELS, Order, SeamMode, Size
 from ..text import did_you_mean
 from .spec import Group, Option, Spec, options_of
 
@@ -239,12 +240,17 @@ class Output(Group):
     overwrite: Annotated[bool, _spec("replace an existing file", "--overwrite")] = False
     max_pixels: Annotated[
         int, _spec("refuse larger input pictures, in megapixels", "--max-pixels", low=1, high=65536, unit="MP")
-    ] = 256
+    ] = MAX_PIXELS // 1_000_000
 
     @property
     def pixel_limit(self) -> int:
         """`max_pixels` in pixels."""
         return self.max_pixels * 1_000_000
+
+    @property
+    def for_save(self) -> dict[str, Any]:
+        """These settings as the arguments of `upscaler.save` that they are."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "max_pixels"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,6 +328,16 @@ class Settings:
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), sort_keys=True)
+
+
+def with_names(message: str, name: Callable[[Option], str]) -> str:
+    """The message of an error with each option, which errors call by its path, called as a front end calls it.
+
+    >>> with_names("tiles.tile: 20 px is too small; raise it", lambda option: option.spec.flags[0])
+    '--tile: 20 px is too small; raise it'
+    """
+    table = {option.path: option for option in options()}
+    return re.sub(r"\b[a-z]+\.[a-z_]+\b", lambda m: name(table[m[0]]) if m[0] in table else m[0], message)
 
 
 @cache

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from ..errors import ImageError
 from ..folders import whole_or_absent
-from ..geometry import Size
+from ..geometry import MAX_PIXELS, Size
 from ..text import one_line
 from .decode import decode, decode_tiff, needs_tifffile
 from .encode import Options, pil_image, write
@@ -24,9 +24,6 @@ from .metadata import read as read_description
 from .picture import Picture
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Pillow.Image | NDArray[Any] | Picture"
-
-MAX_PIXELS = 256_000_000
-"""Largest input by default, 16000 x 16000: above any camera, and decoded it takes 3 GB (4 GB with alpha)."""
 
 READ = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp")
 """Suffixes by which pictures are found in folders."""
@@ -42,7 +39,7 @@ _EXIF_IN_JPEG = 65533  # bytes in a segment
 _LIMITS = {"JPEG": (65500, None), "WEBP": (16383, None), "AVIF": (32768, 1 << 28)}
 
 
-def load(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def load(source: Source, *, max_pixels: int | None = MAX_PIXELS) -> Picture:
     """The picture in a path, bytes, a binary file, a Pillow image or an array; a `Picture` comes back as it is.
 
     Of animations and several pages the first. 16 bits per sample come whole out of PNG and TIFF (Pillow reads other
@@ -50,7 +47,7 @@ def load(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
     sRGB; `Picture.notices` says what was left out or guessed.
 
     Args:
-        max_pixels: pictures with more pixels are refused before anything is decoded.
+        max_pixels: pictures with more pixels are refused before anything is decoded; `None` refuses none.
 
     Raises:
         ImageError: missing, empty, damaged, too large, or not a picture.
@@ -80,7 +77,7 @@ def load(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
             return decode(image, again=lambda: open_header(stream, max_pixels), **origin)
 
 
-def size_in_header(source: Source, *, max_pixels: int = MAX_PIXELS) -> Size | None:
+def size_in_header(source: Source, *, max_pixels: int | None = MAX_PIXELS) -> Size | None:
     """The size that `load` would give, where the head of a file tells it and that the picture is opaque; else `None`.
 
     Raises:
@@ -198,14 +195,14 @@ def check_output(
 def read_settings(source: str | os.PathLike[str] | bytes | BinaryIO) -> dict[str, Any] | None:
     """The settings that `save` put into this file, None if there are none; pixels are not read. Raises: ImageError."""
     with stream_of(source) as (stream, name), told_apart(name):
-        return settings_in(open_header(stream, MAX_PIXELS))
+        return settings_in(open_header(stream, None))
 
 
-def _check_input(name: str, width: int, height: int, max_pixels: int) -> None:
+def _check_input(name: str, width: int, height: int, max_pixels: int | None) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"{name}: has no pixels ({width}x{height})")
-    if width * height > max_pixels:
+    if max_pixels is not None and width * height > max_pixels:
         raise ImageError(
             f"{name}: {width}x{height} is {width * height / 1e6:.0f} megapixels, above the limit of"
-            f" {max_pixels / 1e6:g}; allow it with --max-pixels {math.ceil(width * height / 1e6)}"
+            f" {max_pixels / 1e6:g}; raise output.max_pixels to {math.ceil(width * height / 1e6)}"
         )

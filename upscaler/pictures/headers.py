@@ -20,6 +20,7 @@ from ..text import one_line
 # HEIF is there when the host has registered a reader for it.
 _READ = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF", "HEIF", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000", "QOI")
 
+_ANY = 1 << 62  # pixels: more than any file has
 _lock = threading.Lock()
 _at_work: list[int] = []  # pixels of the files being decoded, and Pillow's limit when there are none
 _usual_limit: int | None = None
@@ -70,7 +71,7 @@ def told_apart(name: str) -> Generator[None, None, None]:
         raise ImageError(f"{name}: damaged or cut off ({one_line(error)}); save or download it again") from error
 
 
-def open_header(stream: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
+def open_header(stream: BinaryIO, max_pixels: int | None) -> ImageFile.ImageFile:
     """The picture in a file with only its header read.
 
     `PIL.Image.open` compares the size with a limit that is global to the process and below what people upscale. So
@@ -91,7 +92,7 @@ def open_header(stream: BinaryIO, max_pixels: int) -> ImageFile.ImageFile:
         try:
             return factory(cast("Any", stream), "")
         except Pillow.DecompressionBombError:
-            with allowing(max_pixels):
+            with allowing(_ANY if max_pixels is None else max_pixels):
                 stream.seek(0)
                 return factory(cast("Any", stream), "")
         except (SyntaxError, IndexError, TypeError, EOFError, KeyError, ValueError, OSError) as error:

@@ -101,24 +101,22 @@ class _App(Layout):
     def on_files(self, request: gr.Request, paths: list[str] | None, *values: Any) -> Update:
         """Other pictures were chosen."""
         desk, page = self._of(request)
-        page.inputs = [Input.of(Path(path), whole=index == 0) for index, path in enumerate(paths or [])]
-        page.region = page.shown = None
-        page.jobs = [job for job in page.jobs if not job.state.over]
+        page.choose([Path(path) for path in paths or []], self.form.max_pixels(values))
         stored = page.inputs[0].settings if len(page.inputs) == 1 else None
         page.planned = self._planned(page, stored or values)
-        update = {**self._no_failure(), **self._shown(desk, page), self.tabs: gr.Tabs(selected="picture")}
+        update = {**self._shown(desk, page), **self._inputs(page), self.tabs: gr.Tabs(selected="picture")}
         if stored is not None:
             update |= self.form.updates(stored)
-        for item in page.inputs:
-            if item.error is not None:
-                update |= self._failure(item.error)
-        return {**update, self.facts: show.facts(page)}
+        return update
 
     def on_plan(self, request: gr.Request, *values: Any) -> Update:
         """Settings were changed: say what a run would do."""
         desk, page = self._of(request)
+        update: Update = {}
+        if page.limit(self.form.max_pixels(values)):
+            update = self._inputs(page)
         page.planned = self._planned(page, values)
-        return self._shown(desk, page)
+        return {**self._shown(desk, page), **update}
 
     def on_overlay(self, request: gr.Request, overlay: str) -> Update:
         """Tiles or seams are wanted over the picture."""
@@ -215,7 +213,7 @@ class _App(Layout):
             try:
                 settings = self.form.settings(values)
                 check_result(plan(entry.source_size, settings).target, settings)
-                page.follow(desk.start([Input.of(entry.source_path, entry.name)], settings))
+                page.follow(desk.start([Input(entry.source_path, entry.name)], settings))
                 update = {self.tabs: gr.Tabs(selected="picture")}
             except UpscalerError as error:
                 update = self._failure(error)
@@ -332,16 +330,27 @@ class _App(Layout):
     def _result(self, entry: Entry | None, desk: Desk) -> Update:
         if entry is None:
             return dict.fromkeys((self.slider, self.overview, self.before, self.after))
-        before, after = entry.pair()
-        crop_before, crop_after = entry.crops(None, desk.scratch)
+        before, after, overview = (entry.view(name) for name in ("before", "after", "overview"))
+        try:
+            crops = entry.crops(None, desk.scratch)
+        except UpscalerError:  # its original could not be kept
+            crops = None, None
         return {
-            self.slider: (str(before), str(after)),
-            self.overview: str(entry.overview()),
-            self.before: str(crop_before),
-            self.after: str(crop_after),
+            self.slider: (str(before), str(after)) if before and after else None,
+            self.overview: overview and str(overview),
+            self.before: crops[0] and str(crops[0]),
+            self.after: crops[1] and str(crops[1]),
             self.download: show.download(entry.result_path),
             self.other: "",
         }
+
+    def _inputs(self, page: Page) -> Update:
+        """What the chosen pictures are, and why one of them cannot be read."""
+        update = self._no_failure()
+        for item in page.inputs:
+            if item.error is not None:
+                update |= self._failure(item.error)
+        return {**update, self.facts: show.facts(page)}
 
     def _failure(self, error: BaseException, settings: Settings | None = None) -> Update:
         cause, remedy = (html.escape(part) for part in cause_and_remedy(error))

@@ -6,6 +6,7 @@ import io
 import platform
 import re
 import traceback
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from PIL import ImageCms
 from upscaler import __version__, text
 from upscaler.errors import UpscalerError
 from upscaler.events import Stage
-from upscaler.options.settings import Settings
+from upscaler.options.settings import Settings, with_names
+from upscaler.options.spec import Option
 from upscaler.pictures.picture import Picture
 from upscaler.plan import RunPlan
 
+from ..controls import title
 from .jobs import Job
 
 STAGES = {
@@ -98,10 +101,19 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
 
 
-def cause_and_remedy(error: BaseException) -> tuple[str, str]:
-    """One sentence on what went wrong, and one on what to do; without the folders of this machine."""
+def quoted(option: Option) -> str:
+    """The title of a setting's widget, in quotation marks."""
+    return f'"{title(option)}"'
+
+
+def cause_and_remedy(error: BaseException, name: Callable[[Option], str] = quoted) -> tuple[str, str]:
+    """One sentence on what went wrong, and one on what to do; without the folders of this machine.
+
+    Args:
+        name: how to call a setting; default is what stands on the page.
+    """
     if isinstance(error, UpscalerError):
-        cause, _, remedy = scrubbed(str(error)).partition("; ")
+        cause, _, remedy = with_names(scrubbed(str(error)), name).partition("; ")
         return _sentence(cause), _sentence(remedy or "change it and try again")
     if isinstance(error, MemoryError):
         return "There is not enough memory for this picture.", "Choose a smaller size, or close other programs."

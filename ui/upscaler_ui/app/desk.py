@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from upscaler.errors import ImageError, UpscalerError
-from upscaler.geometry import Box, Size
+from upscaler.geometry import MAX_PIXELS, Box, Size
 from upscaler.options.settings import Settings
 from upscaler.pictures.files import load, read_settings, save, size_in_header
 from upscaler.plan import RunPlan
 
 from .describe import picture_line, scrubbed
-from .history import History, file_name
+from .history import History, file_name, save_result
 from .jobs import Job, State, Worker
 from .pictures import LIVE_SIDE, data_uri, enlarged_crop, reduced
 
@@ -47,18 +47,19 @@ class Input:
     error: Exception | None = None
 
     @staticmethod
-    def of(path: Path, name: str = "", *, whole: bool = True) -> Input:
+    def of(path: Path, name: str = "", *, max_pixels: int | None = MAX_PIXELS, whole: bool = True) -> Input:
         """The picture in a file, by default called as the file is. What is wrong with it is in `error`.
 
         Args:
+            max_pixels: as in `upscaler.load`.
             whole: False looks at no more than the size, where the head of the file tells it.
         """
         name = name or path.stem
         try:
-            size = None if whole else size_in_header(path)
+            size = None if whole else size_in_header(path, max_pixels=max_pixels)
             if size is not None:
                 return Input(path, name, size)
-            picture = load(path)
+            picture = load(path, max_pixels=max_pixels)
             stored = read_settings(path)
             settings = None
             if stored is not None:
@@ -77,6 +78,7 @@ class Page:
 
     Attributes:
         inputs: the chosen pictures.
+        max_pixels: the limit that they were read with.
         jobs: those that were started here and are followed, oldest first.
         planned: what a run of the first picture would do, or why it cannot.
         shown: the result on show, by its id.
@@ -87,6 +89,7 @@ class Page:
     """
 
     inputs: list[Input] = field(default_factory=list)
+    max_pixels: int | None = MAX_PIXELS
     jobs: list[Job] = field(default_factory=list)
     planned: tuple[RunPlan, Settings] | UpscalerError | None = None
     shown: str | None = None
@@ -94,6 +97,23 @@ class Page:
     overlay: str = ""
     told: dict[str, object] = field(default_factory=dict)
     over: set[str] = field(default_factory=set)
+
+    def choose(self, paths: Sequence[Path], max_pixels: int | None) -> None:
+        """Look at these pictures, none of them larger than `max_pixels`, and no more at what was made of others."""
+        self.region = self.shown = None
+        self.jobs = [job for job in self.jobs if not job.state.over]
+        self._read(paths, max_pixels)
+
+    def limit(self, max_pixels: int | None) -> bool:
+        """Let the chosen pictures have so many pixels; true where this was another number, so that they are read again."""
+        changed = max_pixels != self.max_pixels
+        if changed:
+            self._read([item.path for item in self.inputs], max_pixels)
+        return changed
+
+    def _read(self, paths: Sequence[Path], max_pixels: int | None) -> None:
+        self.max_pixels = max_pixels
+        self.inputs = [Input.of(path, max_pixels=max_pixels, whole=index == 0) for index, path in enumerate(paths)]
 
     @property
     def good(self) -> list[Input]:
@@ -201,11 +221,11 @@ class Desk:
             self.history.add(job, job.picture)
 
     def _keep_part(self, job: Job) -> None:
-        if job.finished is None or job.region is None or job.plan is None:
+        if job.finished is None or job.region is None or job.plan is None or job.original is None:
             return
         after = self.scratch / f"{job.id}-after.png"
         save(job.finished.picture, after, bit_depth=8, dither=job.settings.output.dither, metadata=False)
-        before = enlarged_crop(load(job.source), job.plan.target, job.region)
+        before = enlarged_crop(job.original, job.plan.target, job.region)
         path = self.scratch / f"{job.id}-before.png"
         before.save(path, compress_level=1, icc_profile=before.info.get("icc_profile"))
         job.files = (path, after)
@@ -214,8 +234,10 @@ class Desk:
         if job.finished is None:
             return
         folder = self.scratch / job.id
-        history = History(folder)
-        job.files = (history.add(job, job.finished.picture).result_path,)
+        folder.mkdir()
+        path, notices = save_result(job.finished.picture, folder, f"{file_name(job.name)}-large", job.settings)
+        job.files = (path,)
+        job.notices += notices
 
 
 class Desks:

@@ -159,4 +159,4 @@ def _said() -> Generator[None, None, None]:
     try:
         yield
     except UpscalerError as error:
-        raise gr.Error(" ".join(cause_and_remedy(error)), print_exception=False) from error
+        raise gr.Error(" ".join(cause_and_remedy(error, lambda option: option.name)), print_exception=False) from error

@@ -11,7 +11,7 @@ import gradio as gr
 from upscaler import weights
 from upscaler.errors import SettingsError
 from upscaler.options.presets import Preset, presets
-from upscaler.options.settings import Settings, options
+from upscaler.options.settings import Output, Settings, options
 from upscaler.options.spec import Option
 
 from ..controls import control, read
@@ -138,6 +138,15 @@ class Form:
         given = self.given(dict(zip(self.table, rest)))
         target = {name: given.pop(name) for name, option in self.table.items() if option.group == "target"}
         return Settings.of(**given, **(_target(by, target, width, height, dpi) if size else {}))
+
+    def max_pixels(self, values: Sequence[Any]) -> int:
+        """The largest input that the values of `fields` allow, in pixels; the usual one while there is no such number."""
+        option = self.table["max_pixels"]
+        try:
+            megapixels = read(option, dict(zip(self.table, values[4:]))["max_pixels"])
+        except SettingsError:
+            megapixels = option.default
+        return Output(max_pixels=megapixels).pixel_limit
 
     def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values of options from what their widgets hold, both by option name. Raises: as `settings`."""

@@ -18,16 +18,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image as Pillow
-
-from upscaler.errors import ImageError, SettingsError
+from upscaler.errors import ImageError, SettingsError, UpscalerError
 from upscaler.geometry import Box, Size
 from upscaler.options.settings import Settings
 from upscaler.pictures.files import SUFFIX, check_output, load, save
 from upscaler.pictures.picture import Picture
+from upscaler.text import one_line
 
 from .jobs import Job
-from .pictures import WHOLE_PIXELS, crop, enlarged_crop, reduced
+from .pictures import WHOLE_PIXELS, crop, enlarged_crop, fitted, reduced
 
 _THUMB = 256
 _OVERVIEW = 1024
@@ -78,21 +77,14 @@ class Entry:
     def result_path(self) -> Path:
         return self.folder / self.result
 
-    @property
-    def thumb_path(self) -> Path:
-        return self.folder / "thumb.webp"
+    def view(self, name: str) -> Path | None:
+        """A small picture of the result, as a file for the browser; `None` where it could not be kept.
 
-    def pair(self) -> tuple[Path, Path]:
-        """The original enlarged, and the result, as files for the browser: of one size, reduced where too large."""
-        return self._view("before"), self._view("after")
-
-    def overview(self) -> Path:
-        """A small copy of the result, to point at places in it."""
-        return self._view("overview")
-
-    def original(self) -> Path:
-        """The original at the size of the overview."""
-        return self._view("original")
+        Args:
+            name: thumb; overview, to point at places in it, and original, which is the original at its size; after, and
+                before, which is the original enlarged to its size.
+        """
+        return next(self.folder.glob(f"{name}.*"), None)
 
     def crops(self, point: Sequence[float] | None, folder: Path) -> tuple[Path, Path]:
         """What is around a point of the overview (default: the middle) in full size: enlarged original, and result.
@@ -102,8 +94,8 @@ class Entry:
         """
         x = y = 0.5
         if point is not None:
-            with Pillow.open(self.overview()) as small:
-                x, y = point[0] / small.width, point[1] / small.height
+            small = fitted(self.size, _OVERVIEW)
+            x, y = point[0] / small.width, point[1] / small.height
         width, height = (min(_CROP, length) for length in self.size)
         left = min(max(round(x * self.size.width - width / 2), 0), self.size.width - width)
         top = min(max(round(y * self.size.height - height / 2), 0), self.size.height - height)
@@ -118,12 +110,6 @@ class Entry:
         for path, image in zip(paths, (before, after)):
             image.save(path, compress_level=1, icc_profile=result.icc)
         return paths
-
-    def _view(self, name: str) -> Path:
-        found = next(self.folder.glob(f"{name}.*"), None)
-        if found is None:
-            raise ImageError(f"{self.name}: its files are not there any more; run the picture again")
-        return found
 
 
 class History:
@@ -158,59 +144,74 @@ class History:
     def add(self, job: Job, picture: Picture) -> Entry:
         """Write the result of a job, with the settings that it was made with.
 
-        What the chosen format cannot hold is written as PNG, rather than lost.
+        Once the result is written it stays, whatever fails after it.
+
+        Raises:
+            ImageError: the result cannot be written.
+            UpscalerError: it is written, and the entry is not.
         """
-        out = job.settings.output
         draft = self.folder / f".{job.id}"
         draft.mkdir(parents=True)
+        complete = job.finished is not None
         try:
-            source = draft / f"source{job.source.suffix.lower()}"
-            shutil.copyfile(job.source, source)
-            complete = job.finished is not None
-            format = out.format
-            try:
-                check_result(picture.size, job.settings)
-            except ImageError as error:
-                format = "png"
-                job.notices.append(f"saved as PNG: {error}")
-            result = draft / f"{file_name(job.name)}-{'large' if complete else 'partial'}{SUFFIX[format]}"
-            job.notices += save(
-                picture,
-                result,
-                format=format,
-                quality=out.quality,
-                bit_depth=out.bit_depth,
-                dither=out.dither,
-                metadata=out.metadata,
-                gps=out.gps,
-                settings_json=job.settings.to_json(),
-            )
-            _write_views(draft, picture, load(job.source))
-            entry = Entry(
-                folder=draft,
-                name=job.name,
-                made=time.time(),
-                complete=complete,
-                source=source.name,
-                result=result.name,
-                settings=job.settings.to_dict(),
-                source_size=job.plan.source if job.plan else picture.size,
-                size=picture.size,
-                seconds={stage.value: seconds for stage, seconds in job.finished.seconds.items()}
-                if job.finished
-                else {},
-                joints=_joints(job),
-                notices=list(job.notices),
-            )
-            values = {key: value for key, value in asdict(entry).items() if key != "folder"}
-            (draft / "entry.json").write_text(json.dumps(values), "utf-8")
-            os.replace(draft, self.folder / job.id)
+            stem = f"{file_name(job.name)}-{'large' if complete else 'partial'}"
+            result, notices = save_result(picture, draft, stem, job.settings)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
+        job.notices += notices
+        source = draft / f"source{job.source.suffix.lower()}"
+        try:
+            shutil.copyfile(job.source, source)
+            if job.original is not None:
+                _write_views(draft, picture, job.original)
+        except Exception as error:  # a full disk or too little memory, which must not cost the result
+            job.notices.append(f"the result is saved, but not all that is shown beside it ({one_line(error)})")
+        entry = Entry(
+            folder=draft,
+            name=job.name,
+            made=time.time(),
+            complete=complete,
+            source=source.name,
+            result=result.name,
+            settings=job.settings.to_dict(),
+            source_size=job.plan.source if job.plan else picture.size,
+            size=picture.size,
+            seconds={stage.value: seconds for stage, seconds in job.finished.seconds.items()} if job.finished else {},
+            joints=_joints(job),
+            notices=list(job.notices),
+        )
+        values = {key: value for key, value in asdict(entry).items() if key != "folder"}
+        try:
+            (draft / "entry.json").write_text(json.dumps(values), "utf-8")
+        except OSError as error:
+            raise UpscalerError(
+                f"{result.name}: is saved in the folder {job.id}, but missing in the history ({one_line(error)}); "
+                "make room on the disk"
+            ) from error
+        finally:
+            os.replace(draft, self.folder / job.id)
         found = self.get(job.id)
         assert found is not None
         return found
+
+
+def save_result(picture: Picture, folder: Path, stem: str, settings: Settings) -> tuple[Path, tuple[str, ...]]:
+    """The new file with the result, written as the settings ask, and notices.
+
+    What the chosen format cannot hold is written as PNG, rather than lost.
+    """
+    notices: tuple[str, ...] = ()
+    out = settings.output.for_save
+    for format in dict.fromkeys((settings.output.format, "png")):
+        path = folder / f"{stem}{SUFFIX[format]}"
+        try:
+            return path, notices + save(picture, path, settings_json=settings.to_json(), **{**out, "format": format})
+        except ImageError as error:
+            if format == "png":
+                raise
+            notices = (f"saved as PNG: {error}",)
+    raise AssertionError("PNG is the last of the formats")
 
 
 def _read(path: Path) -> Entry | None:
@@ -283,7 +284,7 @@ def file_name(name: str) -> str:
 def _load(path: Path) -> Picture:
     if not path.is_file():
         raise ImageError(f"{path.name}: is not there any more; run the picture again")
-    return load(path, max_pixels=1 << 40)  # ours
+    return load(path, max_pixels=None)
 
 
 def _joints(job: Job) -> list[dict[str, Any]]:

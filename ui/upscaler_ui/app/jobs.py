@@ -53,6 +53,7 @@ class Job:
         settings: what to do with it.
         region: only this part of the result, in its pixels.
         done: called in the job's thread when it is over, with the job; it may take the result before it is let go.
+        original: the source as it was read, for as long as the job is at work.
         picture: the result, or what was finished of it when the job was stopped; `None` before that.
         files: what `done` wrote for the front end.
         view: the canvas as it grows.
@@ -68,6 +69,7 @@ class Job:
     plan: RunPlan | None = None
     progress: Progress | None = None
     finished: Finished | None = None
+    original: Picture | None = None
     picture: Picture | None = None
     files: tuple[Path, ...] = ()
     view: LiveView = field(default_factory=LiveView)
@@ -163,13 +165,13 @@ class Worker:
         except Exception as error:
             job.error = job.error or error
             outcome = State.FAILED
-        job.picture = job.finished = None  # large; what is wanted of them has been written
+        job.original = job.picture = job.finished = None  # large; what is wanted of them has been written
         job.progress = None if job.progress is None else replace(job.progress, picture=None)
         job.state = outcome
 
     def _events(self, job: Job) -> State:
         settings = job.settings
-        picture = load(job.source, max_pixels=settings.output.pixel_limit)
+        job.original = picture = load(job.source, max_pixels=settings.output.pixel_limit)
         job.plan = plan(picture, settings)
         job.expected = None if job.region else timing.estimate(job.plan, settings)
         job.view.start(picture, job.plan.target)

@@ -50,8 +50,10 @@ def data_uri(image: Pillow.Image, *, quality: int = 85) -> str:
 
 
 @lru_cache(maxsize=256)
-def file_uri(path: Path) -> str:
-    """A picture file inside a URI; the file is taken to stay as it is."""
+def file_uri(path: Path | None) -> str:
+    """A picture file inside a URI, empty for none; the file is taken to stay as it is."""
+    if path is None:
+        return ""
     kind = path.suffix.lstrip(".").replace("jpg", "jpeg")
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 

@@ -71,7 +71,7 @@ def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
         joints: list[dict[str, Any]] = []
     elif entry is not None:
         width, height = target = entry.size
-        pair = {"src": file_uri(entry.overview()), "original": file_uri(entry.original())}
+        pair = {"src": file_uri(entry.view("overview")), "original": file_uri(entry.view("original"))}
         found = {"name": entry.id, **pair, "ratio": width / height}
         hint, tiles, joints = _SPACE, None, entry.joints
     elif first is not None:
@@ -169,7 +169,7 @@ def _entry_item(entry: Entry, page: Page) -> dict[str, Any]:
         "text": text,
         "state": "finished" if entry.complete else "partial",
         "fraction": 1,
-        "thumb": file_uri(entry.thumb_path),
+        "thumb": file_uri(entry.view("thumb")),
         "shown": entry.id == page.shown,
     }
 

@@ -40,7 +40,7 @@ class Enlarge(scripts_postprocessing.ScriptPostprocessing):
         chosen = form.extras_options()
         given = form.read(chosen, [values.get(option.name) for option in chosen], self.networks)
         settings = Settings.of(**given)
-        picture = load(pp.image, max_pixels=pp.image.width * pp.image.height)
+        picture = load(pp.image, max_pixels=None)
         try:
             upscaler = networks.load(settings.gan.model)
             for event in pipeline.run(picture, settings, upscaler=upscaler, refiner=None, inline=True):

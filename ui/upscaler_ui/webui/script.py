@@ -73,7 +73,7 @@ class Script(modules.scripts.Script):
         job = TileJob.of(p)
         job.extra_generation_params.update({"Script": TITLE, **form.to_infotext(chosen, settings)})
         first, job.subseed = processing.get_fixed_seed(p.seed), processing.get_fixed_seed(p.subseed)
-        pictures = [load(image, max_pixels=image.width * image.height) for image in p.init_images]
+        pictures = [load(image, max_pixels=None) for image in p.init_images]
         seeds = [first + index for index in range(p.n_iter)]
         upscaler = networks.load(settings.gan.model)
         ahead = [_jobs(picture.size, settings, upscaler, job) for picture in pictures for _ in seeds]
