@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from upscaler.errors import SettingsError
@@ -28,6 +33,27 @@ def test_names_reach_their_fields() -> None:
     assert settings.diffusion.sampling.prompt == "a tree"
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "plain"),
+    [
+        ("strength", np.float64(0.25), 0.25),
+        ("strength", np.float32(0.5), 0.5),
+        ("strength", Fraction(1, 4), 0.25),
+        ("scale", np.int64(2), 2.0),
+        ("steps", np.uint8(7), 7),
+        ("bit_depth", np.int32(16), 16),
+        ("tile", np.int64(768), "768"),
+        ("gan", Path("models") / "m.pth", str(Path("models") / "m.pth")),
+    ],
+)
+def test_numbers_and_paths_of_every_kind_become_plain_values(name: str, given: object, plain: object) -> None:
+    settings = Settings.of(**{name: given})
+    found = next(settings.value(option) for option in options() if option.name == name)
+    assert found == plain
+    assert type(found) is type(plain)
+    assert Settings.from_dict(json.loads(settings.to_json())) == settings
+
+
 def test_dict_and_json_come_back() -> None:
     settings = Settings.of(scale=3, width=900, strength=0.4, dither=False)
     assert Settings.from_dict(settings.to_dict()) == settings
@@ -46,6 +72,11 @@ def test_dict_and_json_come_back() -> None:
         ({"scheduler": "best"}, ["diffusion.scheduler", "best", "euler"]),
         ({"bit_depth": 9}, ["output.bit_depth", "9", "16"]),
         ({"steps": True}, ["diffusion.steps", "True"]),
+        ({"steps": np.float64(2)}, ["diffusion.steps", "2.0"]),
+        ({"strength": True}, ["diffusion.strength", "True"]),
+        ({"scale": 10**400}, ["target.scale", "0.5 to 16"]),
+        ({"gan": 1.5}, ["gan.model", "1.5", "text"]),
+        ({"gan": b"m.pth"}, ["gan.model", "text"]),
         ({"strength": float("nan")}, ["diffusion.strength", "nan"]),
         ({"megapixels": 1.0, "width": 100}, ["megapixels", "width"]),
         ({"device": "tpu"}, ["hardware.device", "tpu", "cuda"]),

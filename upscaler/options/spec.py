@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numbers
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from ..errors import SettingsError
 
@@ -72,16 +75,14 @@ class Option:
         return {bool: "true or false", str: "text"}.get(self.kind, self.kind.__name__)
 
     def check(self, value: Any) -> Any:
-        """`value` in the field's type.
+        """`value` in the field's type: whole numbers of any kind for int, real ones for float, paths for text.
 
         Raises:
             SettingsError: it is of another type or out of range.
         """
         if value is None and self.optional:
             return None
-        given: Any = value
-        if isinstance(given, int) and not isinstance(given, bool) and self.kind in (str, float):
-            given = self.kind(given)
+        given = _as_kind(value, self.kind)
         fits = type(given) is self.kind
         if fits and self.choices:
             fits = given in self.choices
@@ -92,6 +93,20 @@ class Option:
         if not fits:
             raise SettingsError(f"{self.path}: {value!r} is not allowed; give {self.allowed}, as in {self.default!r}")
         return given
+
+
+def _as_kind(value: Any, kind: type) -> Any:
+    """The value as a plain int, float, str or bool where that says the same, else as it is."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, numbers.Integral) and kind in (int, float, str):
+        with suppress(OverflowError):
+            return kind(int(value))
+    elif isinstance(value, numbers.Real) and kind is float:
+        return float(value)
+    elif isinstance(value, os.PathLike) and kind is str:
+        return os.fspath(cast("os.PathLike[str]", value))
+    return value
 
 
 class Group:
