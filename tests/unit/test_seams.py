@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import upscaler
 from upscaler.arrays.types import Image
 from upscaler.geometry import Size
-from upscaler.models.base import Redrawer
-from upscaler.options.settings import Settings
-from upscaler.plan import plan_tiles
 from upscaler.stages.seam_score import seam_score, where_visible
 from upscaler.tiling.seams import seam_plans
 from upscaler.tiling.spans import cover
@@ -56,10 +54,10 @@ def test_independent_texture_is_no_seam(texture: Image, rng: np.random.Generator
 
 
 def test_the_default_plan_is_that_of_the_default_settings() -> None:
-    assert (
-        seam_score(gradient(), gradient()).joints
-        == seam_score(gradient(), gradient(), plan_tiles(Size(1536, 1024), Settings().tiles, Redrawer())).joints
-    )
+    planned = upscaler.plan(Size(384, 256), scale=4).tiles
+    found = seam_score(gradient(), gradient())
+    assert found.joints
+    assert found == seam_score(gradient(), gradient(), planned)
 
 
 def test_plans_of_each_mode() -> None:
