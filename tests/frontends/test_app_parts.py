@@ -16,11 +16,12 @@ from upscaler_ui.app import app as page_module  # noqa: E402 - after it is known
 from upscaler_ui.app import describe, form, jobs  # noqa: E402
 from upscaler_ui.app import desk as desk_module  # noqa: E402
 from upscaler_ui.app import history as history_module  # noqa: E402
+from upscaler_ui.app import pictures as picture_views  # noqa: E402
 from upscaler_ui.app.app import build  # noqa: E402
 from upscaler_ui.app.desk import Desks, Input, Page  # noqa: E402
 from upscaler_ui.app.history import History, check_result, convert, file_name  # noqa: E402
 from upscaler_ui.app.jobs import Job, State, Worker  # noqa: E402
-from upscaler_ui.app.pictures import LiveView, enlarged_crop, fitted, reduced  # noqa: E402
+from upscaler_ui.app.pictures import LiveView, enlarged_part, fitted, reduced  # noqa: E402
 
 from upscaler import save, to_pil  # noqa: E402
 from upscaler.arrays.resample import resample  # noqa: E402
@@ -238,6 +239,29 @@ def test_history(desks: Desks, photo: Path, tmp_path: Path) -> None:
     again.remove("../../etc")
     again.remove(entry.id)
     assert again.entries() == []
+
+
+def test_places_of_a_result_are_looked_at_without_decoding_it_again_and_leave_no_files(
+    desks: Desks, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(picture_views, "load", lambda path, **limit: read.append(path) or load(path, **limit))
+    desk, blocks = desks.desk(None, "page"), build(desks)
+    page = next(fn for fn in blocks.fns.values() if fn.name == "on_zoom").fn.__self__
+    request = gradio.Request(session_hash="page")
+    wait(*desk.start([Input.of(photo)], SMALL.but(scale=16, strength=0)))
+    (entry,) = desk.history.entries()
+    desks.page("page").shown = entry.id
+    for point in ((10, 10), (1000, 700)):
+        shown = page.on_zoom(gradio.SelectData(None, {"index": point, "value": None}), request)
+    assert sorted(read) == sorted([entry.source_path, entry.result_path])
+    assert not [path for path in desks.scratch.rglob("*") if path.is_file()]
+    right, bottom = entry.size
+    with Image.open(entry.result_path) as result:
+        expected = np.asarray(result.crop((right - 1000, bottom - 1000, right, bottom)))
+    assert np.array_equal(np.asarray(shown[page.after]), expected)
+    assert shown[page.before].size == (1000, 1000)
+    blocks.close()
 
 
 def test_a_damaged_history_is_no_reason_to_fail(tmp_path: Path) -> None:
@@ -485,7 +509,7 @@ def test_the_growing_canvas_shows_what_is_there(photograph: Any) -> None:
 def test_a_crop_is_that_part_of_the_whole_enlargement(photograph: Any) -> None:
     size, box = Size(1300, 1111), Box(411, 37, 700, 345)
     whole = np.clip(resample(photograph, size), 0, 1)[box.slices] * 255
-    found = np.asarray(enlarged_crop(Picture(photograph), size, box)).astype(float)
+    found = np.asarray(enlarged_part(picture_views.whole(Picture(photograph)), size, box)).astype(float)
     assert np.abs(found - whole).max() < 2.5  # Pillow rounds between the axes
     assert np.abs(found - whole).mean() < 0.4
 

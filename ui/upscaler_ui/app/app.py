@@ -226,10 +226,10 @@ class _App(Layout):
         if entry is None:
             return self._unchanged()
         try:
-            before, after = entry.crops(event.index, desk.scratch)
+            before, after = entry.parts(event.index)
         except UpscalerError as error:
             return self._failure(error)
-        return {self.before: str(before), self.after: str(after)}
+        return {self.before: before, self.after: after}
 
     def on_other(self, format: str | None, request: gr.Request) -> Update:
         """The result is wanted in another format."""
@@ -322,24 +322,24 @@ class _App(Layout):
         update |= {part: value for part, value in values.items() if page.new(str(part.elem_id), value)}
         update |= {part: kind(**state) for part, (kind, state) in flags.items() if page.new(str(part._id), state)}
         if page.new("entry", entry and entry.id):
-            update |= self._result(entry, desk)
+            update |= self._result(entry)
         if part:
             update |= {self.slider: tuple(map(str, part))}
         return update
 
-    def _result(self, entry: Entry | None, desk: Desk) -> Update:
+    def _result(self, entry: Entry | None) -> Update:
         if entry is None:
             return dict.fromkeys((self.slider, self.overview, self.before, self.after))
         before, after, overview = (entry.view(name) for name in ("before", "after", "overview"))
         try:
-            crops = entry.crops(None, desk.scratch)
+            parts = entry.parts(None)
         except UpscalerError:  # its original could not be kept
-            crops = None, None
+            parts = None, None
         return {
             self.slider: (str(before), str(after)) if before and after else None,
             self.overview: overview and str(overview),
-            self.before: crops[0] and str(crops[0]),
-            self.after: crops[1] and str(crops[1]),
+            self.before: parts[0],
+            self.after: parts[1],
             self.download: show.download(entry.result_path),
             self.other: "",
         }

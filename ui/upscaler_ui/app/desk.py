@@ -21,7 +21,7 @@ from upscaler.plan import RunPlan
 from .describe import picture_line, scrubbed
 from .history import History, file_name, save_result
 from .jobs import Job, State, Worker
-from .pictures import LIVE_SIDE, data_uri, enlarged_crop, reduced
+from .pictures import LIVE_SIDE, data_uri, enlarged_part, reduced, whole
 
 _KEPT_PAGES = 200
 _NO_SIZE = Size(0, 0)
@@ -225,9 +225,9 @@ class Desk:
             return
         after = self.scratch / f"{job.id}-after.png"
         save(job.finished.picture, after, bit_depth=8, dither=job.settings.output.dither, metadata=False)
-        before = enlarged_crop(job.original, job.plan.target, job.region)
+        before = enlarged_part(whole(job.original), job.plan.target, job.region)
         path = self.scratch / f"{job.id}-before.png"
-        before.save(path, compress_level=1, icc_profile=before.info.get("icc_profile"))
+        before.save(path, compress_level=1, icc_profile=job.original.icc)
         job.files = (path, after)
 
     def _keep_file(self, job: Job) -> None:

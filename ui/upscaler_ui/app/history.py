@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from PIL import Image as Pillow
+
 from upscaler.errors import ImageError, SettingsError, UpscalerError
 from upscaler.geometry import Box, Size
 from upscaler.options.settings import Settings
@@ -26,11 +28,11 @@ from upscaler.pictures.picture import Picture
 from upscaler.text import one_line
 
 from .jobs import Job
-from .pictures import WHOLE_PIXELS, crop, enlarged_crop, fitted, reduced
+from .pictures import WHOLE_PIXELS, decoded, enlarged_part, fitted, reduced, whole
 
 _THUMB = 256
 _OVERVIEW = 1024
-_CROP = 1000
+_PART = 1000
 _JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -86,30 +88,22 @@ class Entry:
         """
         return next(self.folder.glob(f"{name}.*"), None)
 
-    def crops(self, point: Sequence[float] | None, folder: Path) -> tuple[Path, Path]:
+    def parts(self, point: Sequence[float] | None) -> tuple[Pillow.Image, Pillow.Image]:
         """What is around a point of the overview (default: the middle) in full size: enlarged original, and result.
 
-        Args:
-            folder: where the two new files go.
+        Raises:
+            ImageError: a file of this entry is gone.
         """
         x = y = 0.5
         if point is not None:
             small = fitted(self.size, _OVERVIEW)
             x, y = point[0] / small.width, point[1] / small.height
-        width, height = (min(_CROP, length) for length in self.size)
+        width, height = (min(_PART, length) for length in self.size)
         left = min(max(round(x * self.size.width - width / 2), 0), self.size.width - width)
         top = min(max(round(y * self.size.height - height / 2), 0), self.size.height - height)
         box = Box(left, top, left + width, top + height)
-        result = _load(self.result_path)
-        after = crop(result, box)
-        before = enlarged_crop(_load(self.source_path), self.size, box)
-        if after.mode == "RGBA":
-            before.putalpha(after.getchannel("A"))
-        name = secrets.token_hex(8)
-        paths = folder / f"{name}-before.png", folder / f"{name}-after.png"
-        for path, image in zip(paths, (before, after)):
-            image.save(path, compress_level=1, icc_profile=result.icc)
-        return paths
+        after = decoded(self.result_path).crop(box)
+        return _like(after, enlarged_part(decoded(self.source_path), self.size, box)), after
 
 
 class History:
@@ -140,6 +134,7 @@ class History:
             with suppress(FileNotFoundError):  # another page was faster
                 os.replace(self.folder / id, gone)  # at once, so that nobody reads half of it
             shutil.rmtree(gone, ignore_errors=True)
+            decoded.cache_clear()
 
     def add(self, job: Job, picture: Picture) -> Entry:
         """Write the result of a job, with the settings that it was made with.
@@ -230,15 +225,23 @@ def _write_views(folder: Path, result: Picture, source: Picture) -> None:
     reduced(result, _THUMB).save(folder / "thumb.webp", quality=85)
     pixels = result.size.width * result.size.height
     after = reduced(result, int(max(result.size) * min((WHOLE_PIXELS / pixels) ** 0.5, 1)))
-    before = enlarged_crop(source, Size(*after.size), Box(0, 0, *after.size))
-    if after.mode == "RGBA":
-        before.putalpha(after.getchannel("A"))
-    suffix, options = (".png", {"compress_level": 1}) if after.mode == "RGBA" else (".jpg", _JPEG)
     overview = reduced(result, _OVERVIEW)
-    original = enlarged_crop(source, Size(*overview.size), Box(0, 0, *overview.size))
+    small = whole(source)
+    before, original = (
+        _like(image, enlarged_part(small, Size(*image.size), Box(0, 0, *image.size))) for image in (after, overview)
+    )
+    suffix, options = (".png", {"compress_level": 1}) if after.mode == "RGBA" else (".jpg", _JPEG)
     views = {"before": before, "after": after, "overview": overview, "original": original}
     for name, image in views.items():
         image.save(folder / f"{name}{suffix}", icc_profile=result.icc, **options)
+
+
+def _like(result: Pillow.Image, original: Pillow.Image) -> Pillow.Image:
+    """The original with the transparency and the profile of the result beside it."""
+    if result.mode == "RGBA":
+        original.putalpha(result.getchannel("A"))
+    original.info["icc_profile"] = result.info.get("icc_profile")
+    return original
 
 
 def check_result(size: Size, settings: Settings) -> None:
@@ -266,7 +269,7 @@ def convert(entry: Entry, format: str, folder: Path) -> Path:
     place.mkdir(parents=True)
     path = place / f"{entry.result_path.stem}{suffix}"
     save(
-        _load(entry.result_path),
+        load(entry.result_path, max_pixels=None),
         path,
         quality=out.quality,
         metadata=out.metadata,
@@ -279,12 +282,6 @@ def convert(entry: Entry, format: str, folder: Path) -> Path:
 def file_name(name: str) -> str:
     """`name` as part of a file name on every system."""
     return re.sub(r'[\x00-\x1f<>:"/\\|?*]+', "_", name).strip(" .")[:100] or "picture"
-
-
-def _load(path: Path) -> Picture:
-    if not path.is_file():
-        raise ImageError(f"{path.name}: is not there any more; run the picture again")
-    return load(path, max_pixels=None)
 
 
 def _joints(job: Job) -> list[dict[str, Any]]:

@@ -104,10 +104,10 @@ class Layout:
             with gr.Tab("Side by side at 100 %", id="zoom"):
                 with gr.Row():
                     self.before = gr.Image(
-                        label="Before", type="filepath", interactive=False, elem_id="zoom-before", buttons=[]
+                        label="Before", format="png", interactive=False, elem_id="zoom-before", buttons=[]
                     )
                     self.after = gr.Image(
-                        label="After", type="filepath", interactive=False, elem_id="zoom-after", buttons=[]
+                        label="After", format="png", interactive=False, elem_id="zoom-after", buttons=[]
                     )
                 gr.HTML("Click into the picture where you want to look.", elem_id="zoom-hint")
                 self.overview = gr.Image(

@@ -12,8 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
+from upscaler.arrays.quantise import quantise
+from upscaler.arrays.types import Array
 from upscaler.events import Progress
 from upscaler.geometry import Box, Size
+from upscaler.pictures.encode import pil_image
+from upscaler.pictures.files import load
 from upscaler.pictures.picture import Picture
 
 LIVE_SIDE = 1024
@@ -28,8 +32,7 @@ def reduced(picture: Picture, side: int) -> Pillow.Image:
     size = fitted(picture.size, side)
     image = _reduced_box(picture, Box(0, 0, *picture.size), size) if size != picture.size else _pil(picture.pixels)
     if picture.alpha is not None:
-        alpha = Pillow.fromarray(_bytes(picture.alpha)).resize(size, Pillow.Resampling.BOX)
-        image.putalpha(alpha)
+        image.putalpha(_pil(picture.alpha[..., None]).resize(size, Pillow.Resampling.BOX))
     if picture.icc:
         image.info["icc_profile"] = picture.icc
     return image
@@ -58,22 +61,24 @@ def file_uri(path: Path | None) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def crop(picture: Picture, box: Box) -> Pillow.Image:
-    """A part of the picture, as it is, with its alpha."""
-    image = _pil(picture.pixels[box.slices])
-    if picture.alpha is not None:
-        image.putalpha(Pillow.fromarray(_bytes(picture.alpha[box.slices])))
+def whole(picture: Picture) -> Pillow.Image:
+    """All of the picture as an RGB or RGBA image of 8 bits, with its profile."""
+    image = pil_image(picture, alpha=picture.alpha is not None, dither=False, grey=False)
+    image.info.pop("exif", None)
     return image
 
 
-def enlarged_crop(source: Picture, size: Size, box: Box) -> Pillow.Image:
-    """The part `box` of `source` enlarged bicubically to `size`, 8 bits: what a result is compared with."""
-    x, y = source.size.width / size.width, source.size.height / size.height
+@lru_cache(maxsize=2)
+def decoded(path: Path) -> Pillow.Image:
+    """`whole` of a picture file, however large. The last original and its result stay in memory to be looked at."""
+    return whole(load(path, max_pixels=None))
+
+
+def enlarged_part(source: Pillow.Image, size: Size, box: Box) -> Pillow.Image:
+    """The part `box` of `source` enlarged bicubically to `size`, without alpha: what a result is compared with."""
+    x, y = source.width / size.width, source.height / size.height
     place = (box.left * x, box.top * y, box.right * x, box.bottom * y)
-    image = _pil(source.pixels).resize(box.size, Pillow.Resampling.BICUBIC, box=place)
-    if source.icc:
-        image.info["icc_profile"] = source.icc
-    return image
+    return source.convert("RGB").resize(box.size, Pillow.Resampling.BICUBIC, box=place)
 
 
 @dataclass
@@ -166,9 +171,7 @@ def _reduced_box(picture: Picture, box: Box, size: Size) -> Pillow.Image:
     return _pil(crop).resize(size, Pillow.Resampling.BOX)
 
 
-def _pil(pixels: np.ndarray) -> Pillow.Image:
-    return Pillow.fromarray(_bytes(pixels))
-
-
-def _bytes(values: np.ndarray) -> np.ndarray:
-    return (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
+def _pil(pixels: Array) -> Pillow.Image:
+    """(H, W, 1 or 3) floats as an image of mode L or RGB."""
+    samples = quantise(pixels, dither=False)
+    return Pillow.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
