@@ -26,6 +26,19 @@ class Stage(str, Enum):
     def __str__(self) -> str:
         return self.value
 
+    @property
+    def label(self) -> str:
+        """What is going on, for a progress bar."""
+        return _LABELS[self]
+
+
+_LABELS = {
+    Stage.ENLARGE: "Enlarging",
+    Stage.REFINE: "Refining",
+    Stage.SEAMS: "Mending seams",
+    Stage.FINISH: "Finishing",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:

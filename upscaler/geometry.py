@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
@@ -20,6 +21,15 @@ class Size(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.width}x{self.height}"
+
+    def fit(self, side: int) -> Size:
+        """A size of the same shape whose longer side is at most `side`; this one where it fits already.
+
+        >>> Size(8000, 2000).fit(1000), Size(300, 200).fit(1000)
+        (Size(width=1000, height=250), Size(width=300, height=200))
+        """
+        factor = min(side / max(self), 1.0)
+        return Size(*(max(round(length * factor), 1) for length in self))
 
 
 class Box(NamedTuple):
@@ -60,6 +70,22 @@ class Box(NamedTuple):
         """
         lefts, tops, rights, bottoms = zip(*boxes)
         return Box(min(lefts), min(tops), max(rights), max(bottoms))
+
+    @staticmethod
+    def enclosing(left: float, top: float, right: float, bottom: float, *, within: Size) -> Box:
+        """The smallest box of whole pixels that holds these sides, at least one pixel large, cut to a picture's size.
+
+        >>> Box.enclosing(0.5, 2, 3.1, 4, within=Size(8, 8))
+        Box(left=0, top=2, right=4, bottom=4)
+        """
+        x, y = min(int(left), within.width - 1), min(int(top), within.height - 1)
+        right, bottom = min(math.ceil(right), within.width), min(math.ceil(bottom), within.height)
+        return Box(x, y, max(right, x + 1), max(bottom, y + 1))
+
+    def rescale(self, size: Size, to: Size) -> Box:
+        """This part of a picture of `size` on the pixels of a copy of it that has the size `to`: all that it touches."""
+        x, y = to.width / size.width, to.height / size.height
+        return Box.enclosing(self.left * x, self.top * y, self.right * x, self.bottom * y, within=to)
 
     def intersects(self, other: Box) -> bool:
         return (

@@ -12,16 +12,19 @@ from PIL import Image
 
 gradio = pytest.importorskip("gradio")
 
-from upscaler_ui.app import app as page_module  # noqa: E402 - after it is known that Gradio is there
-from upscaler_ui.app import describe, form, jobs  # noqa: E402
-from upscaler_ui.app import desk as desk_module  # noqa: E402
+from upscaler_ui.app import failures, form, jobs, parts  # noqa: E402 - after it is known that Gradio is there
 from upscaler_ui.app import history as history_module  # noqa: E402
-from upscaler_ui.app import pictures as picture_views  # noqa: E402
-from upscaler_ui.app.app import build  # noqa: E402
-from upscaler_ui.app.desk import Desks, Input, Page  # noqa: E402
-from upscaler_ui.app.history import History, check_result, convert, file_name  # noqa: E402
+from upscaler_ui.app import results as results_module  # noqa: E402
+from upscaler_ui.app import session as session_module  # noqa: E402
+from upscaler_ui.app import views as views_module  # noqa: E402
+from upscaler_ui.app.handlers import Handlers, build  # noqa: E402
+from upscaler_ui.app.history import History  # noqa: E402
+from upscaler_ui.app.inputs import Input  # noqa: E402
 from upscaler_ui.app.jobs import Job, State, Worker  # noqa: E402
-from upscaler_ui.app.pictures import LiveView, enlarged_part, fitted, reduced  # noqa: E402
+from upscaler_ui.app.live import LiveView  # noqa: E402
+from upscaler_ui.app.results import check_result, convert, file_name  # noqa: E402
+from upscaler_ui.app.session import Page, Sessions  # noqa: E402
+from upscaler_ui.app.views import enlarged_part, reduced  # noqa: E402
 
 from upscaler import save, to_pil  # noqa: E402
 from upscaler.arrays.resample import resample  # noqa: E402
@@ -65,10 +68,15 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def desks(worker: Worker, tmp_path: Path) -> Any:
-    found = Desks(tmp_path / "history", worker)
+def sessions(worker: Worker, tmp_path: Path) -> Any:
+    found = Sessions(tmp_path / "history", worker)
     yield found
     found.close()
+
+
+def handlers_of(blocks: Any) -> Handlers:
+    """The page behind its blocks."""
+    return next(fn.fn.__self__ for fn in blocks.fns.values() if fn.name == "on_load")
 
 
 def wait(*wanted: Job) -> None:
@@ -139,6 +147,11 @@ def test_only_names_of_models_that_are_there_come_through(name: str) -> None:
             form.checked_model(kind, name)
 
 
+def test_the_card_of_each_built_in_preset_has_a_sample() -> None:
+    cards = form.preset_cards()["presets"]
+    assert [card["name"] for card in cards if not card["sample"].startswith("data:image/webp;base64,")] == []
+
+
 # jobs
 
 
@@ -190,7 +203,7 @@ def test_a_failing_job_says_why_and_the_next_one_runs(
     bad = worker.submit(Job(photo, "bad", SMALL))
     wait(bad)
     assert bad.state is State.FAILED
-    assert describe.cause_and_remedy(bad.error) == ("A tile of 512x512 does not fit.", 'Set "Tile" to 256.')
+    assert failures.cause_and_remedy(bad.error) == ("A tile of 512x512 does not fit.", 'Set "Tile" to 256.')
     monkeypatch.setattr(jobs, "refiner_for", lambda settings: IdentityRefiner())
     good = worker.submit(Job(photo, "good", SMALL))
     wait(good)
@@ -216,46 +229,47 @@ def test_models_stay_loaded_as_long_as_they_are_the_same(
 # what is kept
 
 
-def test_history(desks: Desks, photo: Path, tmp_path: Path) -> None:
-    desk = desks.desk(None, "page")
-    (job,) = desk.start([Input.of(photo)], SMALL)
+def test_history(sessions: Sessions, photo: Path, tmp_path: Path) -> None:
+    session = sessions.session(None, "page")
+    (job,) = session.start([Input.of(photo)], SMALL)
     wait(job)
     assert job.state is State.FINISHED, job.error
-    again = History(desk.history.folder)  # as after a restart
+    again = History(session.history.folder)  # as after a restart
     (entry,) = again.entries()
     assert (entry.name, entry.size, entry.complete) == ("my photo", Size(192, 160), True)
     assert entry.result_path.name == "my photo-large.png"
     assert entry.source_path.read_bytes() == photo.read_bytes()
-    assert read_settings(entry.result_path) == SMALL.to_dict() == entry.settings
+    assert read_settings(entry.result_path) == SMALL.to_dict()
+    assert entry.settings == SMALL
     before, after = entry.view("before"), entry.view("after")
     assert before is not None
     assert after is not None
     with Image.open(before) as one, Image.open(after) as other:
         assert one.size == other.size == (192, 160)
-    assert convert(entry, "png", tmp_path) == entry.result_path
-    with Image.open(convert(entry, "webp", tmp_path)) as other:
+    assert convert(entry.result_path, "png", SMALL, tmp_path) == entry.result_path
+    with Image.open(convert(entry.result_path, "webp", SMALL, tmp_path)) as other:
         assert other.format == "WEBP"
-    assert not list(desk.history.folder.glob(".*"))  # no drafts left
+    assert not list(session.history.folder.glob(".*"))  # no drafts left
     again.remove("../../etc")
     again.remove(entry.id)
     assert again.entries() == []
 
 
 def test_places_of_a_result_are_looked_at_without_decoding_it_again_and_leave_no_files(
-    desks: Desks, photo: Path, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(picture_views, "load", lambda path, **limit: read.append(path) or load(path, **limit))
-    desk, blocks = desks.desk(None, "page"), build(desks)
-    page = next(fn for fn in blocks.fns.values() if fn.name == "on_zoom").fn.__self__
+    monkeypatch.setattr(views_module, "load", lambda path, **limit: read.append(path) or load(path, **limit))
+    session, blocks = sessions.session(None, "page"), build(sessions)
+    page = handlers_of(blocks)
     request = gradio.Request(session_hash="page")
-    wait(*desk.start([Input.of(photo)], SMALL.but(scale=16, strength=0)))
-    (entry,) = desk.history.entries()
-    desks.page("page").shown = entry.id
+    wait(*session.start([Input.of(photo)], SMALL.but(scale=16, strength=0)))
+    (entry,) = session.history.entries()
+    sessions.page("page").shown = entry.id
     for point in ((10, 10), (1000, 700)):
-        shown = page.on_zoom(gradio.SelectData(None, {"index": point, "value": None}), request)
+        shown = page.on_point(gradio.SelectData(None, {"index": point, "value": None}), request)
     assert sorted(read) == sorted([entry.source_path, entry.result_path])
-    assert not [path for path in desks.scratch.rglob("*") if path.is_file()]
+    assert not [path for path in sessions.scratch.rglob("*") if path.is_file()]
     right, bottom = entry.size
     with Image.open(entry.result_path) as result:
         expected = np.asarray(result.crop((right - 1000, bottom - 1000, right, bottom)))
@@ -272,34 +286,36 @@ def test_a_damaged_history_is_no_reason_to_fail(tmp_path: Path) -> None:
     assert History(tmp_path).entries() == []
 
 
-def test_what_the_format_cannot_hold_is_refused_before_the_run_and_not_lost_after_it(desks: Desks, photo: Path) -> None:
+def test_what_the_format_cannot_hold_is_refused_before_the_run_and_not_lost_after_it(
+    sessions: Sessions, photo: Path
+) -> None:
     settings = SMALL.but(format="jpeg", bit_depth=16)
     with pytest.raises(ImageError, match="8 bits"):
         check_result(Size(192, 160), settings)
     with pytest.raises(ImageError, match="too large for WEBP"):
         check_result(Size(20000, 20), SMALL.but(format="webp"))
-    desk = desks.desk(None, "page")
-    (job,) = desk.start([Input.of(photo)], settings)
+    session = sessions.session(None, "page")
+    (job,) = session.start([Input.of(photo)], settings)
     wait(job)
-    (entry,) = desk.history.entries()
+    (entry,) = session.history.entries()
     assert entry.result_path.suffix == ".png"
     assert any("saved as PNG" in notice for notice in entry.notices)
     assert load(entry.result_path).depth == 16
 
 
 def test_a_disk_that_is_full_fails_and_leaves_nothing(
-    desks: Desks, photo: Path, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(history_module, "save", full)
-    desk = desks.desk(None, "page")
-    (job,) = desk.start([Input.of(photo)], SMALL)
+    monkeypatch.setattr(results_module, "save", full)
+    session = sessions.session(None, "page")
+    (job,) = session.start([Input.of(photo)], SMALL)
     wait(job)
     assert job.state is State.FAILED
     assert "No space left" in str(job.error)
-    assert list(desk.history.folder.iterdir()) == []
+    assert list(session.history.folder.iterdir()) == []
 
 
 def write_no_entry(path: Path, *arguments: Any) -> int:
@@ -311,32 +327,32 @@ def no_memory(*_: Any) -> None:
 
 
 def test_a_finished_result_stays_whatever_fails_after_it(
-    desks: Desks, photo: Path, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk, blocks = desks.desk(None, "page"), build(desks)
-    page = next(fn for fn in blocks.fns.values() if fn.name == "on_entry").fn.__self__
+    session, blocks = sessions.session(None, "page"), build(sessions)
+    page = handlers_of(blocks)
     with monkeypatch.context() as patch:
-        patch.setattr(history_module, "_write_views", no_memory)
-        (job,) = desk.start([Input.of(photo)], SMALL)
+        patch.setattr(history_module, "write_views", no_memory)
+        (job,) = session.start([Input.of(photo)], SMALL)
         wait(job)
     assert job.state is State.FINISHED, job.error
-    (entry,) = desk.history.entries()
+    (entry,) = session.history.entries()
     assert load(entry.result_path).size == Size(192, 160)
     assert any("cannot allocate" in notice for notice in entry.notices)
-    looks = desks.page("page")
+    looks = sessions.page("page")
     looks.shown = entry.id
-    shown = page._shown(desk, looks)  # the page shows it, without its small copies
+    shown = page.changes(session, looks)  # the page shows it, without its small copies
     assert shown[page.slider] is None
     assert entry.result in str(shown[page.download].value)
     blocks.close()
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", write_no_entry)
-        (job,) = desk.start([Input.of(photo)], SMALL)
+        (job,) = session.start([Input.of(photo)], SMALL)
         wait(job)
     assert job.state is State.FAILED
     assert "is saved in the folder" in str(job.error)
-    assert load(desk.history.folder / job.id / "my photo-large.png").size == Size(192, 160)
+    assert load(session.history.folder / job.id / "my photo-large.png").size == Size(192, 160)
 
 
 @pytest.fixture
@@ -350,10 +366,10 @@ def as_if_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("as_if_large")
 def test_a_picture_above_the_usual_limit_runs_and_is_kept_once_its_user_raises_the_limit(
-    desks: Desks, photo: Path
+    sessions: Sessions, photo: Path
 ) -> None:
-    desk, blocks = desks.desk(None, "page"), build(desks)
-    page = next(fn for fn in blocks.fns.values() if fn.name == "on_run").fn.__self__
+    session, blocks = sessions.session(None, "page"), build(sessions)
+    page = handlers_of(blocks)
     request = gradio.Request(session_hash="page")
     values = [field.value for field in page.form.fields]
     refused = page.on_files(request, [str(photo)], *values)
@@ -361,108 +377,108 @@ def test_a_picture_above_the_usual_limit_runs_and_is_kept_once_its_user_raises_t
     raised = SMALL.but(max_pixels=7680)
     updates = page.form.updates(raised)
     values = [updates.get(field, field.value) for field in page.form.fields]
-    assert "96 × 80" in page.on_plan(request, *values)[page.facts]
+    assert "96x80" in page.on_plan(request, *values)[page.facts]
     page.on_run(request, *values)
-    wait(*desk.jobs)
-    assert [job.state for job in desks.page("page").jobs] == [State.FINISHED], desk.jobs
-    (entry,) = desk.history.entries()
+    wait(*session.jobs)
+    assert [job.state for job in sessions.page("page").jobs] == [State.FINISHED], session.jobs
+    (entry,) = session.history.entries()
     assert entry.size == Size(192, 160)
-    preview = desk.preview(desks.page("page").good[0], raised, Box(0, 0, 64, 64))
+    preview = session.preview(sessions.page("page").readable[0], raised, Box(0, 0, 64, 64))
     wait(preview)
     assert preview.state is State.FINISHED, preview.error
     blocks.close()
 
 
-def test_the_original_may_go_while_the_job_waits_or_runs(desks: Desks, photo: Path) -> None:
-    desk = desks.desk(None, "page")
+def test_the_original_may_go_while_the_job_waits_or_runs(sessions: Sessions, photo: Path) -> None:
+    session = sessions.session(None, "page")
     bytes_of_it = photo.read_bytes()
-    jobs = desk.start([Input.of(photo)] * 3, SMALL)
+    jobs = session.start([Input.of(photo)] * 3, SMALL)
     photo.unlink()
     jobs[2].stop()
     wait(*jobs)
     assert [job.state for job in jobs] == [State.FINISHED, State.FINISHED, State.STOPPED]
-    assert [entry.source_path.read_bytes() for entry in desk.history.entries()] == [bytes_of_it] * 2
-    desks.worker.close()
-    assert list((desks.scratch / "originals").iterdir()) == []
-    with pytest.raises(ImageError, match="not there any more"):
-        desk.start([Input(photo, "gone")], SMALL)
+    assert [entry.source_path.read_bytes() for entry in session.history.entries()] == [bytes_of_it] * 2
+    sessions.worker.close()
+    assert list((sessions.scratch / "originals").iterdir()) == []
+    with pytest.raises(ImageError, match="no longer there"):
+        session.start([Input(photo, "gone")], SMALL)
 
 
 def test_a_job_that_failed_leaves_the_queue_and_its_part_the_history(
-    desks: Desks, photo: Path, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(SlowRefiner):
         def __call__(self, tiles: Any, **rest: Any) -> Any:
             raise OutOfMemory("a tile does not fit; choose a smaller one")
 
     monkeypatch.setattr(jobs, "refiner_for", lambda settings: Failing())
-    desk = desks.desk(None, "page")
-    (job,) = desk.start([Input.of(photo)], SMALL)
+    session = sessions.session(None, "page")
+    (job,) = session.start([Input.of(photo)], SMALL)
     wait(job)
     assert job.state is State.FAILED
-    (entry,) = desk.history.entries()  # what was enlarged before
-    blocks = build(desks)
-    page = next(fn for fn in blocks.fns.values() if fn.name == "on_entry").fn.__self__
+    (entry,) = session.history.entries()  # what was enlarged before
+    blocks = build(sessions)
+    page = handlers_of(blocks)
     request = gradio.Request(session_hash="page")
     values = [field.value for field in page.form.fields]
 
     def event(action: str) -> Any:
         return gradio.EventData(None, {"action": action, "id": job.id})
 
-    page.on_entry(event("show"), request, *values)
-    assert desks.page("page").shown == entry.id
-    assert "does not fit" in page.on_job(event("show"), request)[page.message]
-    page.on_entry(event("remove"), request, *values)
-    assert desk.history.entries() == []
-    page.on_job(event("remove"), request)
-    assert desk.jobs == []
-    assert set(page.on_job(event("stop"), request)) == {page.timer}  # a job that is gone: nothing happens
+    page.on_history(event("show"), request, *values)
+    assert sessions.page("page").shown == entry.id
+    assert "does not fit" in page.on_queue(event("show"), request)[page.message]
+    page.on_history(event("remove"), request, *values)
+    assert session.history.entries() == []
+    page.on_queue(event("remove"), request)
+    assert session.jobs == []
+    assert set(page.on_queue(event("stop"), request)) == {page.timer}  # a job that is gone: nothing happens
     blocks.close()
 
 
-def test_a_result_is_shown_again_after_a_preview(desks: Desks, photo: Path) -> None:
-    desk, blocks = desks.desk(None, "page"), build(desks)
-    page = next(fn for fn in blocks.fns.values() if fn.name == "on_entry").fn.__self__
-    looks = desks.page("page")
-    looks.follow(desk.start([Input.of(photo)], SMALL))
+def test_a_result_is_shown_again_after_a_preview(sessions: Sessions, photo: Path) -> None:
+    session, blocks = sessions.session(None, "page"), build(sessions)
+    page = handlers_of(blocks)
+    looks = sessions.page("page")
+    looks.follow(session.start([Input.of(photo)], SMALL))
     wait(*looks.jobs)
-    result = page._shown(desk, looks)[page.slider]
-    looks.follow([desk.preview(Input.of(photo), SMALL, Box(0, 0, 64, 64))])
-    page._shown(desk, looks)
-    looks.shown = desk.history.entries()[0].id  # looked at in the meantime
+    result = page.changes(session, looks)[page.slider]
+    looks.follow([session.preview(Input.of(photo), SMALL, Box(0, 0, 64, 64))])
+    page.changes(session, looks)
+    looks.shown = session.history.entries()[0].id  # looked at in the meantime
     wait(*looks.jobs)
-    part = page._shown(desk, looks)
+    part = page.changes(session, looks)
     assert part[page.slider] == tuple(str(path) for path in looks.jobs[-1].files) != result
     assert looks.shown is None  # so that what can be downloaded is never another picture
-    looks.shown = desk.history.entries()[0].id
-    assert page._shown(desk, looks)[page.slider] == result
+    looks.shown = session.history.entries()[0].id
+    assert page.changes(session, looks)[page.slider] == result
     blocks.close()
 
 
 def test_the_results_of_a_page_without_a_login_go_with_it(
     worker: Worker, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk_module, "_KEPT_PAGES", 1)
-    public = Desks(None, worker)
+    monkeypatch.setattr(session_module, "_KEPT_PAGES", 1)
+    public = Sessions(None, worker)
     public.page("one")
-    desk = public.desk(None, "one")
-    wait(*desk.start([Input.of(photo)], SMALL))
-    assert desk.history.folder.is_dir()
+    session = public.session(None, "one")
+    wait(*session.start([Input.of(photo)], SMALL))
+    assert session.history.folder.is_dir()
     public.page("two")
-    assert not desk.history.folder.exists()
-    assert public.desk(None, "one") is not desk
+    assert not session.history.folder.exists()
+    assert public.session(None, "one") is not session
     public.close()
 
 
 def test_each_user_has_a_desk_and_each_page_is_its_own(worker: Worker, tmp_path: Path) -> None:
-    desks = Desks(tmp_path / "history", worker)
-    assert desks.desk("ann", "1") is desks.desk("ann", "2")
-    assert desks.desk("ann", "1") is not desks.desk("bob", "1")
-    assert desks.page("1") is desks.page("1") is not desks.page("2")
-    public = Desks(None, worker)
-    assert public.desk(None, "1") is not public.desk(None, "2")
-    assert not str(public.desk(None, "1").history.folder).startswith(str(tmp_path / "history"))
-    for used in (desks, public):
+    sessions = Sessions(tmp_path / "history", worker)
+    assert sessions.session("ann", "1") is sessions.session("ann", "2")
+    assert sessions.session("ann", "1") is not sessions.session("bob", "1")
+    assert sessions.page("1") is sessions.page("1") is not sessions.page("2")
+    public = Sessions(None, worker)
+    assert public.session(None, "1") is not public.session(None, "2")
+    assert not str(public.session(None, "1").history.folder).startswith(str(tmp_path / "history"))
+    for used in (sessions, public):
         used.close()
 
 
@@ -509,14 +525,12 @@ def test_the_growing_canvas_shows_what_is_there(photograph: Any) -> None:
 def test_a_crop_is_that_part_of_the_whole_enlargement(photograph: Any) -> None:
     size, box = Size(1300, 1111), Box(411, 37, 700, 345)
     whole = np.clip(resample(photograph, size), 0, 1)[box.slices] * 255
-    found = np.asarray(enlarged_part(picture_views.whole(Picture(photograph)), size, box)).astype(float)
+    found = np.asarray(enlarged_part(views_module.whole(Picture(photograph)), size, box)).astype(float)
     assert np.abs(found - whole).max() < 2.5  # Pillow rounds between the axes
     assert np.abs(found - whole).mean() < 0.4
 
 
 def test_small_copies_keep_the_shape_and_the_tone(photograph: Any) -> None:
-    assert fitted(Size(8000, 2000), 1000) == Size(1000, 250)
-    assert fitted(Size(300, 200), 1000) == Size(300, 200)
     small = np.asarray(reduced(Picture(photograph), 64)).astype(float)
     assert small.shape == (64, 64, 3)
     assert abs(small.mean() - photograph.mean() * 255) < 1
@@ -532,51 +546,34 @@ def test_messages_carry_no_private_paths() -> None:
         "/tmp/gradio/0a1b/a.png: damaged; save it again",
         r"C:\Users\ann\a.png: damaged; save it again",
     ):
-        cause, remedy = describe.cause_and_remedy(UpscalerError(text))
+        cause, remedy = failures.cause_and_remedy(UpscalerError(text))
         assert "a.png: damaged." in cause
         assert not any(word in cause for word in ("gradio", "Users", "pictures", home))
         assert remedy == "Save it again."
     try:
         raise ValueError("wrong")
     except ValueError as error:
-        told = describe.report(error, Settings.of(prompt="my secret"))
+        told = failures.report(error, Settings.of(prompt="my secret"))
     assert "ValueError: wrong" in told
     assert '"strength": 0.25' in told
     assert "my secret" not in told
     assert str(Path(__file__).parent) not in told
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(3.2, "3 s"), (65, "1:05 min"), (7380, "2:03 h")])
-def test_durations(seconds: float, words: str) -> None:
-    assert describe.duration(seconds) == words
-
-
-@pytest.mark.parametrize(
-    ("region", "box"),
-    [
-        ((0, 0, 1, 1), Box(0, 0, 100, 50)),
-        ((0.505, 0.5, 0.512, 0.6), Box(50, 25, 52, 30)),
-        ((0.999, 0.999, 1, 1), Box(99, 49, 100, 50)),
-    ],
-)
-def test_a_marked_area_covers_what_it_touches(region: Any, box: Box) -> None:
-    assert page_module._in_pixels(region, Size(100, 50)) == box
-
-
 @pytest.mark.parametrize("region", [None, [], [0, 0, 1], [1, 1, 0, 0], ["a", 0, 1, 1], {"left": 0}])
 def test_an_area_that_is_none(region: Any) -> None:
-    assert page_module.show.fractions(region) is None
+    assert parts.fractions(region) is None
 
 
-def test_nothing_of_the_page_is_told_twice(desks: Desks, photo: Path) -> None:
+def test_nothing_of_the_page_is_told_twice(sessions: Sessions, photo: Path) -> None:
     page = Page()
-    assert page.new("status", "a")
-    assert not page.new("status", "a")
-    assert page.new("status", "b")
+    assert page.send("status", "a")
+    assert not page.send("status", "a")
+    assert page.send("status", "b")
 
 
 def test_the_page_builds_for_a_public_server_too(worker: Worker) -> None:
-    public = Desks(None, worker)
+    public = Sessions(None, worker)
     blocks = build(public, local=False)
     named = {function.api_name for function in blocks.fns.values() if function.api_visibility == "public"}
     assert named == {"upscale", "plan", "list_models", "cancel"}
@@ -604,7 +601,7 @@ def test_the_app_does_not_listen_to_everybody_by_mistake(
 
 
 def test_the_inverted_tile_is_what_the_history_holds(
-    desks: Desks, photo: Path, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the app writes is what the engine made: the same pixels as a run without the app."""
     from upscaler.api import run
@@ -612,12 +609,12 @@ def test_the_inverted_tile_is_what_the_history_holds(
 
     monkeypatch.setattr(jobs, "refiner_for", lambda settings: InvertRefiner())
     settings = SMALL.but(wavelet_color=0, wavelet_denoise=0, consistency=0, dither=False)
-    desk = desks.desk(None, "page")
-    (job,) = desk.start([Input.of(photo)], settings)
+    session = sessions.session(None, "page")
+    (job,) = session.start([Input.of(photo)], settings)
     wait(job)
     *_, last = run(photo, settings, upscaler=NearestUpscaler(scale=2), refiner=InvertRefiner())
     assert isinstance(last, Finished)
     expected = to_pil(last.picture, dither=False)
-    (entry,) = desk.history.entries()
+    (entry,) = session.history.entries()
     with Image.open(entry.result_path) as made:
         assert np.array_equal(np.asarray(made), np.asarray(expected))

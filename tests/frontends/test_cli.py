@@ -130,7 +130,7 @@ def test_plan_says_all_without_loading_a_model(small: Path) -> None:
 def test_a_run_teaches_the_plan_how_long_it_takes(small: Path, tmp_path: Path) -> None:
     options = (*FAST, "-s", "2", "--precision", "float32")
     assert json.loads(run("plan", small, *options, "--json").stdout)["seconds"] is None
-    assert "not known yet" in run("plan", small, *options).stdout
+    assert "not known before the first run" in run("plan", small, *options).stdout
     done = run("run", small, "-o", tmp_path / "a.png", *options, "--json").stdout.splitlines()
     spent = sum(json.loads(done[-1])["seconds"].values())
     assert json.loads(run("plan", small, *options, "--json").stdout)["seconds"] == pytest.approx(spent, abs=0.01)

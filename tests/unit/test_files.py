@@ -757,9 +757,9 @@ def test_outputs_are_checked_before_the_work(
 
 
 def test_outputs_that_fit(tmp_path: Path) -> None:
-    assert check_output(tmp_path / "a.JPEG", Size(65500, 65500)) == "JPEG"
-    assert check_output(tmp_path / "a.dat", Size(8, 8), format="tif", bit_depth=16) == "TIFF"
-    assert check_output(tmp_path / "a.png", Size(100_000, 100_000)) == "PNG"
+    check_output(tmp_path / "a.JPEG", Size(65500, 65500))
+    check_output(tmp_path / "a.dat", Size(8, 8), format="tif", bit_depth=16)
+    check_output(tmp_path / "a.png", Size(100_000, 100_000))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -32,6 +32,7 @@ LAW = {
     "plan": VALUES | {"events", "options", "tiling", "stages", "models.base"},
     "pipeline": VALUES | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "models.base"},
     "weights": VALUES | {"folders"},
+    "describe": VALUES | {"options", "plan", "weights"},
     "timing": VALUES | {"events", "folders", "options", "plan"},
     "testing": VALUES | {"options", "arrays", "tiling", "models.base"},
 }

@@ -16,7 +16,7 @@ from .terminal import complain
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     parsed = make_parser().parse_args(arguments)
-    from .looks import presets_command
+    from .presets import presets_command
     from .run import run_command
     from .show import doctor_command, inspect_command, models_command, plan_command
 

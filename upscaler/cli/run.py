@@ -14,7 +14,7 @@ from ..models.base import Refiner, Upscaler
 from ..options import presets
 from ..options.settings import Settings, options
 from ..pictures.compare import comparison
-from ..pictures.files import READ, SUFFIX, check_output, load, read_settings, save
+from ..pictures.files import SUFFIXES, check_output, load, read_settings, save, suffix_of
 from ..pictures.picture import Picture
 from .terminal import Display, complain
 
@@ -104,7 +104,7 @@ def _compare(before: Picture, after: Picture, output: Path) -> Path:
 
 def _output(path: Path, parsed: argparse.Namespace, settings: Settings) -> Path:
     """Where the result of a picture goes."""
-    name = f"{path.stem}-large{SUFFIX[settings.output.format]}"
+    name = f"{path.stem}-large{suffix_of(settings.output.format)}"
     if parsed.output is None:
         return path.with_name(name)
     output = Path(parsed.output)
@@ -137,11 +137,11 @@ def inputs_from(parsed: argparse.Namespace) -> list[Path]:
     for path in map(Path, parsed.input):
         if path.is_dir():
             inside = path.rglob("*") if parsed.recursive else path.iterdir()
-            found += sorted(file for file in inside if file.suffix.lower() in READ and file.is_file())
+            found += sorted(file for file in inside if file.suffix.lower() in SUFFIXES and file.is_file())
         else:
             found.append(path)
     if not found:
         raise ImageError(
-            f"{', '.join(parsed.input)}: no pictures in there ({', '.join(READ)}); use -r for folders inside folders"
+            f"{', '.join(parsed.input)}: no pictures in there ({', '.join(SUFFIXES)}); use -r for folders inside folders"
         )
     return found

@@ -7,15 +7,12 @@ import json
 import platform
 import tempfile
 from importlib import metadata
-from pathlib import Path
-from typing import Any
 
-from .. import __version__, text, timing, weights
+from .. import __version__, timing, weights
 from ..api import plan
+from ..describe import model_values, plan_phrases, plan_values
 from ..errors import ImageError, SettingsError, WeightsError
-from ..options.settings import Settings
 from ..pictures.files import read_settings
-from ..plan import RunPlan
 from .run import inputs_from, settings_from
 
 
@@ -26,48 +23,12 @@ def plan_command(parsed: argparse.Namespace) -> int:
         result = plan(path, settings)
         seconds = timing.estimate(result, settings)
         if parsed.json:
-            print(json.dumps({"input": str(path), **_plan_values(result), "seconds": seconds}))
+            print(json.dumps({"input": str(path), **plan_values(result, seconds)}))
         else:
-            print(_plan_text(path, result, settings))
-            print(
-                "  time     not known yet; a first run will tell"
-                if seconds is None
-                else f"  time     about {text.duration(seconds)}, from past runs on this machine"
-            )
+            print(path)
+            for head, phrase in plan_phrases(result, settings, seconds).items():
+                print(f"  {head:9}{phrase}")
     return 0
-
-
-def _plan_values(result: RunPlan) -> dict[str, Any]:
-    tiles = result.tiles
-    return {
-        "source": list(result.source),
-        "target": list(result.target),
-        "gan_tiles": result.gan_tiles,
-        "tile": None if result.tile is None else list(result.tile),
-        "grid": None if tiles is None else [len(tiles.columns), len(tiles.rows)],
-        "seam_tiles": result.seam_tiles,
-        "evaluations": result.evaluations,
-        "canvas_bytes": result.canvas_bytes,
-    }
-
-
-def _plan_text(path: Path, result: RunPlan, settings: Settings) -> str:
-    lines = [f"{path}: {result.source} -> {result.target}"]
-    network = f"{result.gan_tiles} tiles by {settings.gan.model}" if result.gan_tiles else "resampled"
-    lines.append(f"  enlarge  {network}")
-    if result.tiles is not None:
-        columns, rows = len(result.tiles.columns), len(result.tiles.rows)
-        lines.append(
-            f"  refine   {columns * rows} tiles of {result.tile} in {columns} columns and {rows} rows by {settings.diffusion.model}, "
-            f"{settings.diffusion.steps} steps at strength {settings.diffusion.strength:g}"
-        )
-        most = "at most " if settings.seams.mode == "auto" else ""
-        lines.append(
-            f"  seams    {settings.seams.mode}: {most}{result.seam_tiles} pieces of {settings.seams.steps} steps"
-        )
-        lines.append(f"  in all   {most}{result.evaluations} evaluations of the diffusion network")
-    lines.append(f"  memory   {result.canvas_bytes / 2**20:,.0f} MiB for the pictures, beside the models")
-    return "\n".join(lines)
 
 
 def models_command(parsed: argparse.Namespace) -> int:
@@ -86,17 +47,7 @@ def models_command(parsed: argparse.Namespace) -> int:
         return 0
     if parsed.json:
         for model in found:
-            print(
-                json.dumps(
-                    {
-                        "name": model.name,
-                        "kind": model.kind,
-                        "path": str(model.path),
-                        "bytes": model.bytes,
-                        "licence": model.licence,
-                    }
-                )
-            )
+            print(json.dumps({**model_values(model), "path": str(model.path)}))
         return 0
     for model in found:
         print(

@@ -12,8 +12,6 @@ from ..errors import UpscalerError
 from ..events import Event, Finished, Notice, Progress, Stage
 from ..options.settings import with_names
 
-_TITLES = {Stage.ENLARGE: "enlarge", Stage.REFINE: "refine", Stage.SEAMS: "mend seams", Stage.FINISH: "finish"}
-
 
 def complain(error: UpscalerError) -> None:
     """Say on stderr what went wrong, in one line that calls settings by their flags."""
@@ -38,7 +36,7 @@ class Display:
             from rich.progress import Progress as Bars
 
             self._bars = Bars(
-                TextColumn("{task.description:11}"),
+                TextColumn("{task.description:13}"),
                 BarColumn(bar_width=20),  # so that all of a line fits into 80 columns
                 TaskProgressColumn(),
                 TextColumn("{task.fields[tiles]:14}"),
@@ -94,7 +92,7 @@ class Display:
 
     def _progress(self, event: Progress) -> None:
         if event.stage not in self._tasks:
-            self._tasks[event.stage] = self._bars.add_task(_TITLES[event.stage], total=1.0, tiles="")
+            self._tasks[event.stage] = self._bars.add_task(event.stage.label, total=1.0, tiles="")
         tiles = f"tile {min(event.done + 1, event.total)}/{event.total}" if event.total > 1 else ""
         self._bars.update(self._tasks[event.stage], completed=event.fraction, tiles=tiles)
 

@@ -18,9 +18,7 @@ from ..text import did_you_mean
 from .settings import Settings, options
 from .spec import Option
 
-LARGEST = 65536
-"""Bytes of a preset as JSON, at most."""
-
+_LARGEST = 65536  # bytes of a preset as JSON
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(1, 10))}
 _MODELS = ("gan", "model", "control")
@@ -139,7 +137,7 @@ def store(preset: Preset, *, overwrite: bool = False) -> Preset:
     """
     file = _own_file(preset.name)
     if file.exists() and not overwrite:
-        raise SettingsError(f"preset {preset.name}: exists already; choose another name or allow to overwrite it")
+        raise SettingsError(f"preset {preset.name}: exists already; choose another name, or delete it first")
     stored = replace(preset, builtin=False)
     try:
         folders.replace_text(file, to_json(stored))
@@ -185,9 +183,28 @@ def from_json(text: str) -> Preset:
     return preset
 
 
+def from_file(file: Path) -> Preset:
+    """The preset in a file from anywhere, checked as by `from_json`. It is not stored.
+
+    Raises:
+        SettingsError: as `from_json`, or the file cannot be read.
+    """
+    try:
+        return from_json(_text_of(file))
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError:
+        raise SettingsError(f"{file}: is not a preset; presets are JSON") from None
+
+
+def _text_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return stream.read(_LARGEST + 1).decode("utf-8")
+
+
 def _parse(text: str) -> Preset:
-    if len(text.encode("utf-8", "replace")) > LARGEST:
-        raise SettingsError(f"preset: longer than {LARGEST >> 10} KiB; this is no preset")
+    if len(text.encode("utf-8", "replace")) > _LARGEST:
+        raise SettingsError(f"preset: longer than {_LARGEST >> 10} KiB; this is no preset")
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -218,9 +235,7 @@ def _read(file: Path) -> Preset:
     """The preset in one of the user's files; its name is that of the file."""
     try:
         _check_name(file.stem)
-        with file.open("rb") as stream:
-            text = stream.read(LARGEST + 1).decode("utf-8")
-        return replace(_parse(text), name=file.stem)
+        return replace(_parse(_text_of(file)), name=file.stem)
     except (OSError, ValueError) as error:
         raise SettingsError(f"{file}: {error}") from None
 

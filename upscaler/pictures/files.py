@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
@@ -25,18 +26,44 @@ from .picture import Picture
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Pillow.Image | NDArray[Any] | Picture"
 
-READ = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".avif", ".bmp")
+_EXIF_IN_JPEG = 65533  # bytes in a segment
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFormat:
+    """A format that results are written in.
+
+    Attributes:
+        kind: what Pillow calls it.
+        suffixes: of its files; the first one is what a new file gets.
+        deep: whether it holds 16 bits per sample.
+        side, pixels: the largest picture that it holds.
+    """
+
+    kind: str
+    suffixes: tuple[str, ...]
+    deep: bool = False
+    side: int = (1 << 31) - 1
+    pixels: int | None = None
+
+
+# The limits: signed 32 bits of PNG and TIFF, libjpeg's JPEG_MAX_DIMENSION, 14 bits in VP8, libavif's defaults for readers.
+FORMATS = {
+    "png": FileFormat(kind="PNG", suffixes=(".png",), deep=True),
+    "jpeg": FileFormat(kind="JPEG", suffixes=(".jpg", ".jpeg"), side=65500),
+    "webp": FileFormat(kind="WEBP", suffixes=(".webp",), side=16383),
+    "tiff": FileFormat(kind="TIFF", suffixes=(".tif", ".tiff"), deep=True),
+    "avif": FileFormat(kind="AVIF", suffixes=(".avif",), side=32768, pixels=1 << 28),
+}
+"""What a result can be written as, by the names that the settings have for it."""
+
+SUFFIXES = (*(suffix for format in FORMATS.values() for suffix in format.suffixes), ".bmp")
 """Suffixes by which pictures are found in folders."""
 
-SUFFIX = {"auto": ".png", "png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "avif": ".avif"}
-"""What the file of a result is called in each format of the settings."""
 
-_WRITTEN = {"PNG": ".png", "JPEG": ".jpg .jpeg", "WEBP": ".webp", "TIFF": ".tif .tiff", "AVIF": ".avif"}
-_DEEP = {"PNG", "TIFF"}
-_EXIF_IN_JPEG = 65533  # bytes in a segment
-# Longest side and most pixels: libjpeg's JPEG_MAX_DIMENSION, 14 bits in VP8, libavif's default limits for readers.
-# PNG and TIFF have signed 32 bits.
-_LIMITS = {"JPEG": (65500, None), "WEBP": (16383, None), "AVIF": (32768, 1 << 28)}
+def suffix_of(format: str) -> str:
+    """What a new file of that format ends in; PNG for auto."""
+    return FORMATS["png" if format == "auto" else format].suffixes[0]
 
 
 def load(source: Source, *, max_pixels: int | None = MAX_PIXELS) -> Picture:
@@ -128,8 +155,10 @@ def save(
         ImageError: as `check_output`, or the file cannot be written.
     """
     path = Path(path)
-    kind = check_output(path, picture.size, format=format, bit_depth=bit_depth, overwrite=overwrite)
-    depth = bit_depth or (picture.depth if kind in _DEEP else 8)
+    check_output(path, picture.size, format=format, bit_depth=bit_depth, overwrite=overwrite)
+    written = _format_of(path, format)
+    kind = written.kind
+    depth = bit_depth or (picture.depth if written.deep else 8)
     if not 1 <= quality <= 100:
         raise ImageError(f"{path}: quality {quality} is not within 1 to 100")
     text = dict(picture.text) if metadata else {}
@@ -160,36 +189,42 @@ def check_output(
     format: str = "auto",
     bit_depth: Literal[0, 8, 16] = 0,
     overwrite: bool = False,
-) -> str:
-    """The format that a picture of `size` will be written in; to be asked before a long run.
+) -> None:
+    """Check that `save` can write a picture of `size` there; ask before a long run.
 
     Raises:
         ImageError: unknown format, too large or too deep for it, an existing file, or a folder that is missing or may
             not be written to.
     """
     path = Path(path)
-    suffix = path.suffix.lower() if format == "auto" else f".{format.lower()}"
-    kind = next((kind for kind, suffixes in _WRITTEN.items() if suffix in suffixes.split()), None)
-    Pillow.init()
-    allowed = [kind for kind in _WRITTEN if kind in Pillow.SAVE]
-    if kind not in allowed:
-        wrong = f"suffix {path.suffix!r}" if format == "auto" else f"format {format!r}"
-        raise ImageError(f"{path}: {wrong} cannot be written; allowed are {', '.join(allowed)}")
-    side, pixels = _LIMITS.get(kind, ((1 << 31) - 1, None))
-    if max(size) > side or (pixels is not None and size.width * size.height > pixels):
-        most = f"{side} pixels a side" + (f" and {pixels >> 20} Mi pixels" if pixels else "")
+    written = _format_of(path, format)
+    kind, pixels = written.kind, written.pixels
+    if max(size) > written.side or (pixels is not None and size.width * size.height > pixels):
+        most = f"{written.side} pixels a side" + (f" and {pixels >> 20} Mi pixels" if pixels else "")
         raise ImageError(f"{path}: {size} is too large for {kind}, which holds {most}; write PNG or TIFF")
-    if bit_depth == 16 and kind not in _DEEP:
+    if bit_depth == 16 and not written.deep:
         raise ImageError(f"{path}: {kind} holds 8 bits per sample, not 16; write PNG or TIFF")
     if path.is_dir():
-        raise ImageError(f"{path}: is a folder; give the name of a file")
+        raise ImageError(f"{path}: this is a folder; give the name of a file")
     if path.exists() and not overwrite:
-        raise ImageError(f"{path}: exists already; choose another name or allow to overwrite it")
+        raise ImageError(f"{path}: exists already; choose another name, or replace it with output.overwrite")
     if not path.parent.is_dir():
-        raise ImageError(f"{path}: there is no folder {path.parent}; make it first")
+        raise ImageError(f"{path}: there is no folder {path.parent}; create it first")
     if not os.access(path.parent, os.W_OK):
-        raise ImageError(f"{path}: the folder {path.parent} cannot be written to; choose another one")
-    return kind
+        raise ImageError(f"{path}: you may not write to the folder {path.parent}; choose another one")
+
+
+def _format_of(path: Path, format: str) -> FileFormat:
+    """The format that is asked for, by name or by the suffix of the path, if it can be written here."""
+    Pillow.init()
+    allowed = [found for found in FORMATS.values() if found.kind in Pillow.SAVE]
+    suffix = path.suffix.lower() if format == "auto" else f".{format.lower()}"
+    for found in allowed:
+        if suffix in found.suffixes:
+            return found
+    wrong = f"suffix {path.suffix!r}" if format == "auto" else f"format {format!r}"
+    kinds = ", ".join(found.kind for found in allowed)
+    raise ImageError(f"{path}: {wrong} cannot be written; allowed are {kinds}")
 
 
 def read_settings(source: str | os.PathLike[str] | bytes | BinaryIO) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, cast
 
 from PIL import Image as Pillow
@@ -154,6 +155,17 @@ def profile_space(profile: bytes) -> str:
     """Colour space a profile is for: `RGB `, `GRAY`, `CMYK`, `Lab `; empty for what is no profile. ICC.1:2022, 7.2."""
     valid = 128 < len(profile) <= MAX_PROFILE and profile[36:40] == b"acsp"
     return profile[16:20].decode("latin-1") if valid else ""
+
+
+def profile_name(profile: bytes) -> str:
+    """What a colour profile calls itself."""
+    from PIL import ImageCms
+
+    try:
+        name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(profile)))
+    except (ImageCms.PyCMSError, OSError):
+        return "a profile that cannot be read"
+    return name.strip() or "a profile without a name"
 
 
 def _texts(found: dict[Any, Any]) -> dict[str, str]:

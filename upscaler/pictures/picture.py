@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
@@ -54,6 +55,11 @@ class Picture:
     def size(self) -> Size:
         """Width and height in pixels."""
         return Size(self.pixels.shape[1], self.pixels.shape[0])
+
+    def preview(self, side: int) -> NDArray[np.uint8]:
+        """Every n-th pixel, so that a side has about `side` pixels or fewer; (h, w, 3), for a look at a running job."""
+        stride = max(math.ceil(max(self.size) / side), 1)
+        return quantise(self.pixels[::stride, ::stride], dither=False)
 
     @staticmethod
     def from_array(array: NDArray[Any]) -> Picture:

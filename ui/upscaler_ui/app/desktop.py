@@ -11,6 +11,8 @@ import multiprocessing
 import signal
 from multiprocessing.connection import Connection
 
+from upscaler.text import one_line
+
 TITLE = "upscaler"
 
 
@@ -39,13 +41,12 @@ def _window(url: str, reason: Connection) -> None:
     try:
         import webview
 
-        logging.getLogger("pywebview").setLevel(
-            logging.CRITICAL
-        )  # it logs a traceback for each engine that is not there
+        # it logs a traceback for each web engine that is missing
+        logging.getLogger("pywebview").setLevel(logging.CRITICAL)
         webview.settings["ALLOW_DOWNLOADS"] = True
         webview.create_window(TITLE, url, width=1360, height=900, min_size=(390, 600))
         webview.start()
     except ImportError:
         reason.send("pywebview is not installed; run: pip install 'upscaler[desktop]'")
     except Exception as error:  # every engine fails in its own way, and the browser is there
-        reason.send(" ".join(str(error).split())[:200] or type(error).__name__)
+        reason.send(one_line(error))

@@ -16,7 +16,7 @@ from upscaler.options.spec import Option
 
 from ..controls import control, read
 from .components import component
-from .pictures import file_uri
+from .views import file_uri
 
 LEFT_OUT = {"overwrite": "the app gives each result a name of its own"}
 """Options without a widget, and why."""
@@ -32,7 +32,7 @@ _GROUPS = (
     ("Hardware", ("device", "precision")),
 )
 _BY = ("Factor", "Width × height", "Megapixels", "Print")
-_SAMPLES = Path(__file__).parent / "samples"
+_SAMPLES = Path(__file__).parents[1] / "samples"
 
 _TO_STRENGTH = "(c) => Math.round(c * c) / 10000"
 _TO_CREATIVITY = "(s) => Math.round(100 * Math.sqrt(s))"

@@ -26,7 +26,7 @@ from upscaler.pictures.files import load
 from upscaler.pictures.picture import Picture
 from upscaler.plan import RunPlan
 
-from .pictures import LiveView
+from .live import LiveView
 
 
 class State(str, Enum):
@@ -96,8 +96,8 @@ class Job:
         """Seconds since it began."""
         return (self.ended or time.monotonic()) - self.started if self.started else 0.0
 
-    def take(self, event: Event) -> None:
-        """Let the job show this event."""
+    def note(self, event: Event) -> None:
+        """Bring the job up to date with an event of its run."""
         if isinstance(event, Notice):
             self.notices.append(event.message)
         elif isinstance(event, Progress):
@@ -183,7 +183,7 @@ class Worker:
             region=job.region,
         )
         for event in events:
-            job.take(event)
+            job.note(event)
             if job.stopping and not isinstance(event, Finished):
                 events.close()  # type: ignore[attr-defined]
                 return State.STOPPED

@@ -1,4 +1,4 @@
-"""What is on the page: every widget, by name. What happens when they are used is in `app`."""
+"""What is on the page: every widget, by name. What happens when they are used is in `handlers`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
-from upscaler.pictures.files import READ
+from upscaler.pictures.files import FORMATS, SUFFIXES
 
 from .components import component
 from .form import Form, own_presets
-
-FORMATS = ("png", "jpeg", "webp", "tiff", "avif")
-"""What a result can be downloaded as."""
 
 _ANOTHER = "in another format…"
 _TICK = 0.4  # seconds between two looks at the jobs
@@ -40,7 +37,7 @@ class Layout:
         gr.HTML("<h2>1 · Picture</h2>", container=False)
         self.files = gr.File(
             file_count="multiple",
-            file_types=list(READ),
+            file_types=list(SUFFIXES),
             type="filepath",
             show_label=False,
             height=130,
@@ -122,7 +119,7 @@ class Layout:
                 )
         with gr.Row(visible=False, elem_id="result", equal_height=True) as self.result:
             self.download = gr.DownloadButton("Download", variant="primary", elem_id="download", scale=2)
-            self.other = gr.Dropdown(
+            self.convert = gr.Dropdown(
                 [(_ANOTHER, ""), *FORMATS],
                 value="",
                 show_label=False,
@@ -141,6 +138,6 @@ class Layout:
         return [value for value in vars(self).values() if isinstance(value, Block)]
 
     @property
-    def all(self) -> list[Any]:
+    def everything(self) -> list[Any]:
         """Every component that a handler may change."""
         return [*self.own, *self.form.shown]

@@ -62,21 +62,21 @@ def serving(
     """The address of the app, which answers as long as the context lasts."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-    from .app import build
     from .components import asset
-    from .desk import Desks
+    from .handlers import build
     from .jobs import Worker
+    from .session import Sessions
 
     public = listen and auth is None
-    desks = Desks(None if public else data_folder() / "history", Worker())
-    blocks = build(desks, local=not listen)
+    sessions = Sessions(None if public else data_folder() / "history", Worker())
+    blocks = build(sessions, local=not listen)
     try:
         _, local, _ = blocks.queue(default_concurrency_limit=16).launch(
             server_name="0.0.0.0" if listen else "127.0.0.1",
             server_port=port or _free_port(),
             auth=auth,
             auth_message="upscaler",
-            allowed_paths=[str(desks.folder)],
+            allowed_paths=[str(sessions.folder)],
             max_file_size=_LARGEST_UPLOAD,
             ssr_mode=False,
             share=False,
@@ -91,11 +91,11 @@ def serving(
         )
     except OSError as error:
         raise UpscalerError(f"--port {port}: cannot be used ({error}); leave it out or choose another one") from None
-    desks.worker.warm_up()
+    sessions.worker.warm_up()
     try:
         yield local
     finally:
-        desks.close()
+        sessions.close()
         blocks.close(verbose=False)
 
 

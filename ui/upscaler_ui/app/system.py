@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from upscaler.pictures.files import READ
+from upscaler.pictures.files import SUFFIXES
 
 
 def pictures_in(paths: Sequence[str] | None) -> list[str]:
     """Those of the paths that are pictures by their name, sorted."""
-    return sorted(path for path in paths or () if Path(path).suffix.lower() in READ)
+    return sorted(path for path in paths or () if Path(path).suffix.lower() in SUFFIXES)
 
 
 def reveal(path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
+from ....upscaler.arrays.quantise import quantise
 from ....upscaler.arrays.resample import resample
 from ....upscaler.arrays.types import Image
 from ....upscaler.geometry import Size
@@ -19,10 +20,9 @@ _SHARED, _JOINT = (255, 170, 0, 70), (255, 80, 40, 255)
 
 def draw_grid(picture: Picture, target: Size, plan: Plan) -> Image:
     """The picture at the target's size, or at most 2048 px, with overlaps shaded and the joints in their middle."""
-    share = min(_LARGEST / max(target), 1.0)
-    size = Size(*(max(round(side * share), 1) for side in target))
-    pixels = np.clip(resample(picture.pixels, size), 0, 1)
-    base = PIL.Image.fromarray(np.rint(pixels * 255).astype(np.uint8)).convert("RGBA")
+    size = target.fit(_LARGEST)
+    share = max(size) / max(target)
+    base = PIL.Image.fromarray(quantise(resample(picture.pixels, size), dither=False)).convert("RGBA")
     layer = PIL.Image.new("RGBA", size)
     draw = PIL.ImageDraw.Draw(layer)
     width = max(max(size) // 512, 1)

@@ -65,8 +65,7 @@ def pairs(image: torch.Tensor, reference: torch.Tensor | None) -> Iterator[tuple
 
 def preview(picture: Picture, side: int) -> NDArray[np.uint8]:
     """The picture with sides of at most `side` pixels or so, for a look while it is made."""
-    step = max(math.ceil(max(picture.size) / side), 1)
-    return np.rint(np.clip(picture.pixels[::step, ::step], 0, 1) * 255).astype(np.uint8)
+    return picture.preview(side)
 
 
 def cut(layer: Array, box: Box, canvas: Size, size: Size, *, centred: bool = False) -> Array:

@@ -9,6 +9,7 @@ from modules import devices, shared
 from PIL import Image as Pillow
 
 from ....upscaler import load_upscaler, weights
+from ....upscaler.arrays.quantise import quantise
 from ....upscaler.arrays.types import Image
 from ....upscaler.errors import Cancelled
 from ....upscaler.models.base import OnStep, Upscaler
@@ -81,7 +82,7 @@ class HostUpscaler:
         least = int(getattr(shared.opts, "ESRGAN_tile", 0))  # the host fills up smaller pictures with black
         below, beside = (max(-(-side // _GRID) * _GRID, least) - side for side in (height, width))
         padded = np.pad(image, ((0, below), (0, beside), (0, 0)), mode="symmetric")
-        picture = Pillow.fromarray(np.rint(padded * 255).astype(np.uint8))
+        picture = Pillow.fromarray(quantise(padded, dither=False))
         large = self._data.scaler.upscale(picture, self.scale, self._data.data_path)
         stop_if_asked()
         pixels = np.asarray(large.convert("RGB"), np.float32) / 255

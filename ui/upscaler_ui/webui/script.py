@@ -181,13 +181,11 @@ def _enter(event: Progress, refiner: HostRefiner) -> None:
 def _show(event: Progress) -> None:
     """Tell the host how far the stage has come, and show it the canvas."""
     state = shared.state
-    state.textinfo = f"{event.stage}: {event.done} of {event.total}"
+    state.textinfo = f"{event.stage.label}: {event.done} of {event.total}"
     if event.stage is Stage.ENLARGE:
         state.sampling_step, state.sampling_steps = event.done, max(event.total, 1)
     if shared.opts.live_previews_enable and event.picture is not None:
-        stride = max(math.ceil(max(event.picture.size) / _PREVIEW), 1)
-        small = event.picture.pixels[::stride, ::stride].clip(0, 1)
-        state.assign_current_image(Pillow.fromarray(np.rint(small * 255).astype(np.uint8)))
+        state.assign_current_image(Pillow.fromarray(event.picture.preview(_PREVIEW)))
 
 
 def _jobs(size: Size, settings: Settings, upscaler: Upscaler | None, job: TileJob) -> int:

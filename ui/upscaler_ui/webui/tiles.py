@@ -12,6 +12,7 @@ from modules import devices, processing, shared
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from ....upscaler.arrays.quantise import quantise
 from ....upscaler.arrays.types import Image
 from ....upscaler.errors import Cancelled, OutOfMemory, UpscalerError
 from ....upscaler.geometry import Box, Size
@@ -50,7 +51,7 @@ class TileJob(processing.StableDiffusionProcessingImg2Img):
         """This job on other tiles."""
         job = self.of(self)
         job.boxes, job.canvas_seed = boxes, seed
-        job.init_images = [Pillow.fromarray(np.rint(tile * 255).astype(np.uint8)) for tile in tiles]
+        job.init_images = [Pillow.fromarray(quantise(tile, dither=False)) for tile in tiles]
         job.width, job.height = job.init_images[0].size
         job.batch_size, job.n_iter = len(tiles), 1
         job.seed = [_box_seed(seed, box) for box in boxes]

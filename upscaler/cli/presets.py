@@ -28,7 +28,7 @@ def presets_command(parsed: argparse.Namespace) -> int:
         case "export":
             _export(presets.get(parsed.name), parsed.output)
         case _:
-            preset = _import(parsed.file)
+            preset = presets.from_file(Path(parsed.file))
             presets.store(replace(preset, name=parsed.name or preset.name), overwrite=parsed.replace)
     return 0
 
@@ -55,13 +55,3 @@ def _export(preset: Preset, output: str | None) -> None:
         Path(output).write_text(presets.to_json(preset), "utf-8")
     except OSError as error:
         raise SettingsError(f"--output {output}: cannot be written ({error.strerror})") from error
-
-
-def _import(file: str) -> Preset:
-    try:
-        with Path(file).open("rb") as stream:
-            return presets.from_json(stream.read(presets.LARGEST + 1).decode("utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{file}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError:
-        raise SettingsError(f"{file}: is not a preset; presets are JSON") from None

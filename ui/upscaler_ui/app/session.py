@@ -1,4 +1,4 @@
-"""What a user has on the desk: results, jobs, and for each open page what it looks at."""
+"""What a user has: results and jobs, and for each open page what it looks at."""
 
 from __future__ import annotations
 
@@ -8,68 +8,22 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from upscaler.errors import ImageError, UpscalerError
-from upscaler.geometry import MAX_PIXELS, Box, Size
+from upscaler.geometry import MAX_PIXELS, Box
 from upscaler.options.settings import Settings
-from upscaler.pictures.files import load, read_settings, save, size_in_header
+from upscaler.pictures.files import save
 from upscaler.plan import RunPlan
 
-from .describe import picture_line, scrubbed
-from .history import History, file_name, save_result
+from .history import History
+from .inputs import Input
 from .jobs import Job, State, Worker
-from .pictures import LIVE_SIDE, data_uri, enlarged_part, reduced, whole
+from .results import file_name, save_result
+from .views import enlarged_part, whole
 
 _KEPT_PAGES = 200
-_NO_SIZE = Size(0, 0)
-
-
-@dataclass(frozen=True)
-class Input:
-    """A picture that waits to be enlarged; of its pixels only a small copy is kept.
-
-    Attributes:
-        path: the original file.
-        error: why it cannot be read; then the size is 0x0.
-        settings: those that made it, where it is a result of ours.
-    """
-
-    path: Path
-    name: str
-    size: Size = _NO_SIZE
-    line: str = ""
-    thumb: str = ""
-    notices: tuple[str, ...] = ()
-    settings: Settings | None = None
-    error: Exception | None = None
-
-    @staticmethod
-    def of(path: Path, name: str = "", *, max_pixels: int | None = MAX_PIXELS, whole: bool = True) -> Input:
-        """The picture in a file, by default called as the file is. What is wrong with it is in `error`.
-
-        Args:
-            max_pixels: as in `upscaler.load`.
-            whole: False looks at no more than the size, where the head of the file tells it.
-        """
-        name = name or path.stem
-        try:
-            size = None if whole else size_in_header(path, max_pixels=max_pixels)
-            if size is not None:
-                return Input(path, name, size)
-            picture = load(path, max_pixels=max_pixels)
-            stored = read_settings(path)
-            settings = None
-            if stored is not None:
-                with suppress(UpscalerError):  # those of another version may not fit
-                    settings = Settings.from_dict(stored)
-            thumb = data_uri(reduced(picture, LIVE_SIDE))
-            notices = tuple(scrubbed(notice) for notice in picture.notices)
-            return Input(path, name, picture.size, picture_line(picture), thumb, notices, settings)
-        except (UpscalerError, MemoryError) as error:
-            return Input(path, name, error=error)
 
 
 @dataclass
@@ -84,19 +38,19 @@ class Page:
         shown: the result on show, by its id.
         region: the marked area, as fractions left, top, right, bottom of the picture.
         overlay: what is drawn over the picture.
-        told: what the browser was last told, by the name of the part.
-        over: jobs whose end the browser was told.
+        sent: what the browser has, by the name of the part.
+        reported: ids of the jobs whose end the browser knows.
     """
 
-    inputs: list[Input] = field(default_factory=list)
+    inputs: list[Input] = field(default_factory=list[Input])
     max_pixels: int | None = MAX_PIXELS
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list[Job])
     planned: tuple[RunPlan, Settings] | UpscalerError | None = None
     shown: str | None = None
     region: tuple[float, float, float, float] | None = None
     overlay: str = ""
-    told: dict[str, object] = field(default_factory=dict)
-    over: set[str] = field(default_factory=set)
+    sent: dict[str, object] = field(default_factory=dict[str, object])
+    reported: set[str] = field(default_factory=set[str])
 
     def choose(self, paths: Sequence[Path], max_pixels: int | None) -> None:
         """Look at these pictures, none of them larger than `max_pixels`, and no more at what was made of others."""
@@ -116,7 +70,7 @@ class Page:
         self.inputs = [Input.of(path, max_pixels=max_pixels, whole=index == 0) for index, path in enumerate(paths)]
 
     @property
-    def good(self) -> list[Input]:
+    def readable(self) -> list[Input]:
         """The chosen pictures that can be read."""
         return [item for item in self.inputs if item.error is None]
 
@@ -134,15 +88,15 @@ class Page:
         self.jobs = [job for job in self.jobs if not job.state.over] + list(jobs)
         self.shown = None
 
-    def new(self, name: str, value: object) -> bool:
-        """Whether the browser has not been told this yet; it counts as told from now on."""
-        if name in self.told and self.told[name] == value:
+    def send(self, name: str, value: object) -> bool:
+        """Whether this is something else than the browser has of that part; from now on it counts as sent."""
+        if name in self.sent and self.sent[name] == value:
             return False
-        self.told[name] = value
+        self.sent[name] = value
         return True
 
 
-class Desk:
+class Session:
     """The history and the jobs of one user.
 
     Attributes:
@@ -158,11 +112,11 @@ class Desk:
 
     def start(self, inputs: Sequence[Input], settings: Settings) -> list[Job]:
         """A job for each picture; the results go into the history."""
-        return self._submit([Job(item.path, item.name, settings, done=self._keep) for item in inputs])
+        return self._submit([Job(item.path, item.name, settings, done=self._keep_result) for item in inputs])
 
     def preview(self, item: Input, settings: Settings, region: Box) -> Job:
         """A job for a part of the result, for looking at only: `Job.files` will be the original and the result."""
-        return self._submit([Job(item.path, item.name, settings, region=region, done=self._keep_part)])[0]
+        return self._submit([Job(item.path, item.name, settings, region=region, done=self._keep_preview)])[0]
 
     def run(self, path: Path, settings: Settings, id: str) -> Job:
         """A job whose result is a file in the scratch folder, for a program that asks for it."""
@@ -187,8 +141,8 @@ class Desk:
         return jobs
 
     def _hold(self, job: Job) -> None:
-        """Let the job have its original to itself until it is over: whoever gave it may delete it before."""
-        held, done = self.held(job.source), job.done
+        """Give the job an original of its own until it is over: whoever chose the picture may delete it before that."""
+        held, done = self.hold(job.source), job.done
 
         def over(job: Job) -> None:
             try:
@@ -198,7 +152,7 @@ class Desk:
 
         job.source, job.done = held, over
 
-    def held(self, path: Path) -> Path:
+    def hold(self, path: Path) -> Path:
         """The file under another path, in a scratch folder of its own, so that it stays when the first one goes.
 
         Raises:
@@ -213,14 +167,14 @@ class Desk:
             except OSError:  # another disk, or one without links
                 shutil.copyfile(path, held)
         except OSError as error:
-            raise ImageError(f"{path.name}: is not there any more; choose it again") from error
+            raise ImageError(f"{path.name}: is no longer there; choose it again") from error
         return held
 
-    def _keep(self, job: Job) -> None:
+    def _keep_result(self, job: Job) -> None:
         if job.picture is not None:
             self.history.add(job, job.picture)
 
-    def _keep_part(self, job: Job) -> None:
+    def _keep_preview(self, job: Job) -> None:
         if job.finished is None or job.region is None or job.plan is None or job.original is None:
             return
         after = self.scratch / f"{job.id}-after.png"
@@ -233,15 +187,15 @@ class Desk:
     def _keep_file(self, job: Job) -> None:
         if job.finished is None:
             return
-        folder = self.scratch / job.id
+        folder = self.scratch / secrets.token_hex(16)  # the id is the caller's, who may give it twice
         folder.mkdir()
         path, notices = save_result(job.finished.picture, folder, f"{file_name(job.name)}-large", job.settings)
         job.files = (path,)
         job.notices += notices
 
 
-class Desks:
-    """The desks of all users and the pages of all browsers, with the worker that they share.
+class Sessions:
+    """The sessions of all users and the pages of all browsers, with the worker that they share.
 
     Args:
         folder: where histories are kept; `None` forgets each page's with the page, for a server without a login.
@@ -253,17 +207,17 @@ class Desks:
         self.folder = folder or self.scratch / "history"
         self.public = folder is None
         self.worker = worker
-        self._desks: dict[str, Desk] = {}
+        self._sessions: dict[str, Session] = {}
         self._pages: dict[str, Page] = {}
         self._lock = threading.Lock()
 
-    def desk(self, user: str | None, page: str) -> Desk:
-        """The desk of a user, or of a page where nobody logs in."""
+    def session(self, user: str | None, page: str) -> Session:
+        """The session of a user, or of a page where nobody logs in."""
         owner = file_name(page if self.public else user or "local")
         with self._lock:
-            if owner not in self._desks:
-                self._desks[owner] = Desk(self.folder / owner, self.scratch, self.worker)
-            return self._desks[owner]
+            if owner not in self._sessions:
+                self._sessions[owner] = Session(self.folder / owner, self.scratch, self.worker)
+            return self._sessions[owner]
 
     def page(self, id: str) -> Page:
         """What the page of that id looks at."""
@@ -274,7 +228,7 @@ class Desks:
                 if not self._pages[old].busy:
                     del self._pages[old]
                     if self.public:
-                        self._desks.pop(file_name(old), None)
+                        self._sessions.pop(file_name(old), None)
                         shutil.rmtree(self.folder / file_name(old), ignore_errors=True)
             return page
 

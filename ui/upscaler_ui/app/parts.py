@@ -1,4 +1,4 @@
-"""What the parts of the page show: plain values for them, made from the state of the desk."""
+"""What the parts of the page show: plain values for them, made from the state of a session."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Any
 import gradio as gr
 
 from upscaler import timing
+from upscaler.describe import plan_phrases
 from upscaler.errors import UpscalerError
+from upscaler.events import Stage
 from upscaler.geometry import Size
+from upscaler.text import count, duration
 
-from .describe import cause_and_remedy, duration, plan_text, progress_line
-from .desk import Desk, Page
+from .failures import cause_and_remedy
 from .history import Entry
 from .jobs import Job, State, Worker
-from .pictures import file_uri
+from .session import Page, Session
+from .views import file_uri
 
 _ITEMS = 40
 _SPACE = "Hold space to see the original."
@@ -27,36 +30,36 @@ def facts(page: Page) -> str:
     if not page.inputs:
         return ""
     lines: list[str] = []
-    if len(page.inputs) == 1 and page.good:
-        item = page.good[0]
+    if len(page.inputs) == 1 and page.readable:
+        item = page.readable[0]
         lines = [item.line, *item.notices]
         if item.settings is not None:
             lines.append("Its settings are restored.")
     elif len(page.inputs) > 1:
-        lines = [
-            f"{len(page.good)} of {len(page.inputs)} pictures can be read"
-            if page.good != page.inputs
-            else f"{len(page.inputs)} pictures, one after the other"
-        ]
-        lines += [item.line for item in page.good[:1]]
+        all_read = len(page.readable) == len(page.inputs)
+        those = f"{count(len(page.inputs), 'picture')}"
+        lines = [f"{those}, one after the other" if all_read else f"{len(page.readable)} of {those} can be read"]
+        lines += [item.line for item in page.readable[:1]]
     return "<br>".join(html.escape(line) for line in lines)
 
 
 def plan_line(page: Page) -> str:
     """What a run of the first picture would do."""
     if page.planned is None:
-        return '<span class="quiet">What a run will do is said here once there is a picture.</span>'
+        return '<span class="quiet">Choose a picture to see what a run would do.</span>'
     if isinstance(page.planned, UpscalerError):
         return f'<span class="bad">{html.escape(" ".join(cause_and_remedy(page.planned)))}</span>'
     plan, settings = page.planned
-    more = len(page.good) - 1
-    return plan_text(plan, settings, timing.estimate(plan, settings)) + (f" · and {more} more pictures" if more else "")
+    size, *phrases = plan_phrases(plan, settings, timing.estimate(plan, settings)).values()
+    more = len(page.readable) - 1
+    rest = html.escape(" · ".join([*phrases, *([f"and {count(more, 'more picture')}"] if more else [])]))
+    return f"<b>{html.escape(size)}</b> · {rest}"
 
 
 def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
     """The canvas of the job at work, else the result on show, else the chosen picture."""
     job = page.current
-    first = page.good[0] if page.good else None
+    first = page.readable[0] if page.readable else None
     if job is not None and (not job.state.over or (entry is None and job.state is not State.FAILED)) and job.view.uri():
         width, height = job.view.target
         hint = _SPACE
@@ -98,15 +101,13 @@ def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
 
 def _seams_hint(joints: list[dict[str, Any]], entry: Entry | None) -> str:
     if not joints:
-        return (
-            "Seam scores are there once a run with tiles is finished."
-            if entry is None
-            else "This result has no joints."
-        )
+        return "This result has no joints." if entry else "Seam scores are shown when a run with tiles has finished."
     seen = sum(joint["visible"] for joint in joints)
-    mean = sum(joint["score"] for joint in joints) / len(joints)
-    inside = sum(joint["inside"] for joint in joints) / len(joints)
-    return f"{len(joints)} joints, {seen} visible; mean {mean:.2f}, lines inside tiles {inside:.2f} (of 255). Green is not to be seen."
+    mean, inside = (sum(joint[key] for joint in joints) / len(joints) for key in ("score", "inside"))
+    return (
+        f"{count(len(joints), 'joint')}, {seen} visible; mean score {mean:.2f} of 255, lines inside tiles {inside:.2f}. "
+        "Green joints are invisible."
+    )
 
 
 def status(page: Page, worker: Worker) -> str:
@@ -119,9 +120,9 @@ def status(page: Page, worker: Worker) -> str:
     name = html.escape(job.name)
     if job.state is State.WAITING:
         ahead = worker.ahead(job)
-        return f"<b>{name}</b> waits for {ahead} other {'job' if ahead == 1 else 'jobs'}{queue}"
+        return f"<b>{name}</b> is waiting for {count(ahead, 'other job')}{queue}"
     if job.state is State.RUNNING:
-        text = "Stopping after this step" if job.stopping else progress_line(job)
+        text = "Stopping after this step" if job.stopping else progress(job)
         percent = 100 * (job.progress.fraction if job.progress else 0)
         return f'<b>{name}</b> {text}{queue}<progress max="100" value="{percent:.1f}"></progress>'
     ends = {
@@ -133,22 +134,49 @@ def status(page: Page, worker: Worker) -> str:
     return f"<b>{name}</b> {ends[job.state]} · {duration(job.elapsed)}{notes}"
 
 
-def queue(desk: Desk) -> dict[str, Any]:
+def progress(job: Job) -> str:
+    """Where a job is: stage, tile, step, percent, elapsed, time left."""
+    event = job.progress
+    if event is None:
+        return f"Loading the models · {duration(job.elapsed)}"
+    phrases = [event.stage.label]
+    if event.total > 1:
+        phrases.append(f"tile {min(event.done + 1, event.total)}/{event.total}")
+    if event.steps:
+        phrases.append(f"step {event.step}/{event.steps}")
+    phrases += [f"{event.fraction:.0%}", duration(job.elapsed)]
+    left = _time_left(job)
+    if left is not None:
+        phrases.append(f"{duration(left)} left")
+    return " · ".join(phrases)
+
+
+def _time_left(job: Job) -> float | None:
+    """Seconds until the job is over, from past runs or from the speed of this stage; `None` where nobody can tell."""
+    event = job.progress
+    if job.expected is not None and job.expected > job.elapsed:
+        return job.expected - job.elapsed
+    if event is None or not 0.05 < event.fraction < 1 or event.stage is Stage.ENLARGE:
+        return None
+    return (job.elapsed - job.stage_started) * (1 - event.fraction) / event.fraction
+
+
+def queue(session: Session) -> dict[str, Any]:
     """Jobs that are not over, then those that failed, the latest first."""
-    waiting = [job for job in desk.jobs if not job.state.over]
-    failed = [job for job in reversed(desk.jobs) if job.state is State.FAILED and job.region is None]
+    waiting = [job for job in session.jobs if not job.state.over]
+    failed = [job for job in reversed(session.jobs) if job.state is State.FAILED and job.region is None]
     return {"items": [_job_item(job) for job in (*waiting, *failed)]}
 
 
-def history(desk: Desk, page: Page, local: bool) -> dict[str, Any]:
+def history(session: Session, page: Page, local: bool) -> dict[str, Any]:
     """The results, the latest first."""
-    items = [_entry_item(entry, page) for entry in desk.history.entries()[:_ITEMS]]
-    return {"local": local, "items": items, "empty": "Results will be kept here."}
+    items = [_entry_item(entry, page) for entry in session.history.entries()[:_ITEMS]]
+    return {"local": local, "items": items, "empty": "Your results will appear here."}
 
 
 def _job_item(job: Job) -> dict[str, Any]:
     fraction = round(job.progress.fraction, 2) if job.progress else 0
-    stage = job.progress.stage.value if job.progress else job.state.value
+    stage = job.progress.stage.label if job.progress else job.state.value
     text = "failed: " + cause_and_remedy(job.error)[0] if job.error is not None else stage
     return {
         "id": job.id,

@@ -1,0 +1,232 @@
+"""What happens when the page is used. A handler changes the state of the session and gives back what changes on the page.
+
+layout.py, form.py  the widgets     session.py  what a user has     jobs.py  the thread that runs jobs     render.py  drawing
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from upscaler.api import plan
+from upscaler.errors import UpscalerError
+from upscaler.geometry import Box
+from upscaler.pictures.files import FORMATS
+
+from . import parts
+from .endpoints import add_endpoints
+from .inputs import Input
+from .preset_handlers import PresetHandlers
+from .render import AS_TYPED, PRIVATE, QUIET, Update
+from .results import check_result, convert
+from .session import Sessions
+from .system import pictures_in, reveal
+
+
+def build(sessions: Sessions, *, local: bool = True) -> gr.Blocks:
+    """The page.
+
+    Args:
+        local: browser and app are on one machine, so that a result can be shown in its folder.
+    """
+    with gr.Blocks(title="upscaler", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)) as blocks:
+        page = Handlers(sessions, local)
+        blocks.load(page.on_load, None, page.everything, **QUIET)
+    return blocks
+
+
+class Handlers(PresetHandlers):
+    """The page with all that happens on it."""
+
+    def __init__(self, sessions: Sessions, local: bool) -> None:
+        super().__init__(sessions, local)
+        self._wire()
+        add_endpoints(self.form, sessions)
+
+    def _wire(self) -> None:
+        form, fields, own, everything = self.form, self.form.fields, self.own, self.everything
+        # not `change`: what the program changes, it plans itself, once
+        sliders = [widget for widget in form.shown if isinstance(widget, gr.Slider)]
+        used = [*(widget.input for widget in fields), *(slider.release for slider in sliders)]
+        gr.on(used, self.on_plan, fields, own, trigger_mode="always_last", **AS_TYPED)
+        self.files.change(self.on_files, [self.files, *fields], everything, **{**QUIET, "queue": True})
+        self.folder.upload(pictures_in, self.folder, self.files, **QUIET)
+        self.paste.upload(lambda path: [path], self.paste, self.files, **QUIET)
+        self.overlay.change(self.on_overlay, self.overlay, own, **QUIET)
+        self.viewer.mark(self.on_mark, None, own, **QUIET)
+        self.run.click(self.on_run, fields, own, **AS_TYPED)
+        self.preview.click(self.on_preview, fields, own, **AS_TYPED)
+        self.stop.click(self.on_stop, None, own, trigger_mode="multiple", **QUIET)
+        self.timer.tick(self.on_tick, None, own, trigger_mode="once", **QUIET)
+        self.queue.act(self.on_queue, None, own, trigger_mode="multiple", **QUIET)
+        self.history.act(self.on_history, fields, everything, trigger_mode="multiple", **AS_TYPED)
+        self.overview.select(self.on_point, None, own, **QUIET)
+        self.convert.input(self.on_convert, self.convert, own, **PRIVATE)
+        self.wire_presets()
+
+    def on_load(self, request: gr.Request) -> Update:
+        """A page was opened: show what the session has."""
+        session, page = self.of(request)
+        page.sent.clear()
+        return {**self.changes(session, page), **self.presets()}
+
+    def on_tick(self, request: gr.Request) -> Update:
+        """Some time has passed: show what has changed."""
+        return self.changes(*self.of(request))
+
+    def on_files(self, request: gr.Request, paths: list[str] | None, *values: Any) -> Update:
+        """Other pictures were chosen."""
+        session, page = self.of(request)
+        page.choose([Path(path) for path in paths or []], self.form.max_pixels(values))
+        stored = page.inputs[0].settings if len(page.inputs) == 1 else None
+        page.planned = self.planned(page, stored or values)
+        update = {**self.changes(session, page), **self.inputs(page), **self.look_at("picture")}
+        if stored is not None:
+            update |= self.form.updates(stored)
+        return update
+
+    def on_plan(self, request: gr.Request, *values: Any) -> Update:
+        """Settings were changed: say what a run would do."""
+        session, page = self.of(request)
+        update: Update = {}
+        if page.limit(self.form.max_pixels(values)):
+            update = self.inputs(page)
+        page.planned = self.planned(page, values)
+        return {**self.changes(session, page), **update}
+
+    def on_overlay(self, request: gr.Request, overlay: str) -> Update:
+        """Tiles or seams are wanted over the picture."""
+        session, page = self.of(request)
+        page.overlay = overlay
+        return self.changes(session, page)
+
+    def on_mark(self, event: gr.EventData, request: gr.Request) -> Update:
+        """An area was marked in the picture."""
+        session, page = self.of(request)
+        page.region = parts.fractions((event._data or {}).get("region"))
+        return self.changes(session, page)
+
+    def on_run(self, request: gr.Request, *values: Any) -> Update:
+        """Enlarge all chosen pictures."""
+        session, page = self.of(request)
+        try:
+            settings = self.form.settings(values)
+            if not page.readable:
+                raise UpscalerError("there is no picture to enlarge; drop one on the left, paste one, or browse")
+            for item in page.readable:
+                check_result(plan(item.size, settings).target, settings)
+            page.follow(session.start(page.readable, settings))
+        except UpscalerError as error:
+            return self.failure(error)
+        return {**self.changes(session, page), **self.no_failure(), **self.look_at("picture")}
+
+    def on_preview(self, request: gr.Request, *values: Any) -> Update:
+        """Run the marked area of the first picture alone."""
+        session, page = self.of(request)
+        if not page.readable or page.region is None:
+            return self.nothing()
+        try:
+            settings = self.form.settings(values)
+            target = plan(page.readable[0].size, settings).target
+            left, top, right, bottom = page.region
+            x, y = target
+            region = Box.enclosing(left * x, top * y, right * x, bottom * y, within=target)
+            page.follow([session.preview(page.readable[0], settings, region)])
+        except UpscalerError as error:
+            return self.failure(error)
+        return {**self.changes(session, page), **self.no_failure(), **self.look_at("picture")}
+
+    def on_stop(self, request: gr.Request) -> Update:
+        """Stop what was started on this page."""
+        session, page = self.of(request)
+        for job in page.jobs:
+            job.stop()
+        return self.changes(session, page)
+
+    def on_queue(self, event: gr.EventData, request: gr.Request) -> Update:
+        """A button of a job in the queue."""
+        session, page = self.of(request)
+        action, id = _action(event)
+        job = session.job(id)
+        update: Update = {}
+        if job is None:
+            pass
+        elif action == "stop":
+            job.stop()
+        elif action == "remove" and job.state.over:
+            session.forget(job)
+        elif action == "show" and job.error is not None:
+            update = self.failure(job.error, job.settings)
+        elif action == "show" and not job.state.over:
+            if job not in page.jobs:  # started by a page that was closed or loaded again
+                page.follow([job])
+            update = self.look_at("picture")
+        return {**self.changes(session, page), **update}
+
+    def on_history(self, event: gr.EventData, request: gr.Request, *values: Any) -> Update:
+        """A button of a result in the history."""
+        session, page = self.of(request)
+        action, id = _action(event)
+        entry = session.history.get(id)
+        update: Update = {}
+        if entry is None:
+            pass
+        elif action == "show":
+            page.shown = id
+            update = {**self.no_failure(), **self.look_at("slider")}
+        elif action == "remove":
+            session.history.remove(id)
+            page.shown = None if page.shown == id else page.shown
+        elif action == "restore":
+            page.planned = self.planned(page, entry.settings)
+            update = self.form.updates(entry.settings)
+        elif action == "input":
+            try:
+                update = {
+                    self.files: [str(session.hold(entry.result_path))]
+                }  # it may be removed before it is handed over
+            except UpscalerError as error:
+                update = self.failure(error)
+        elif action == "reveal" and self.local:
+            reveal(entry.result_path)
+        elif action == "rerun":
+            try:
+                settings = self.form.settings(values)
+                check_result(plan(entry.source_size, settings).target, settings)
+                page.follow(session.start([Input(entry.source_path, entry.name)], settings))
+                update = self.look_at("picture")
+            except UpscalerError as error:
+                update = self.failure(error)
+        return {**self.changes(session, page), **update}
+
+    def on_point(self, event: gr.SelectData, request: gr.Request) -> Update:
+        """A place to look at in full size was clicked."""
+        session, page = self.of(request)
+        entry = session.history.get(page.shown or "")
+        if entry is None:
+            return self.nothing()
+        try:
+            before, after = entry.detail(event.index)
+        except UpscalerError as error:
+            return self.failure(error)
+        return {self.before: before, self.after: after}
+
+    def on_convert(self, format: str | None, request: gr.Request) -> Update:
+        """The result is wanted in another format."""
+        session, page = self.of(request)
+        entry = session.history.get(page.shown or "")
+        if entry is None or format not in FORMATS:
+            return self.nothing()
+        try:
+            path = convert(entry.result_path, format, entry.settings, session.scratch)
+        except UpscalerError as error:
+            return self.failure(error)
+        return {**self.no_failure(), self.download: parts.download(path)}
+
+
+def _action(event: gr.EventData) -> tuple[str, str]:
+    """What is wanted, and of what: the action and the id that a strip has sent."""
+    sent = event._data if isinstance(event._data, dict) else {}
+    return str(sent.get("action")), str(sent.get("id"))

@@ -1,0 +1,78 @@
+"""The pictures that a page has chosen."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from upscaler.errors import UpscalerError
+from upscaler.geometry import MAX_PIXELS, Size
+from upscaler.options.settings import Settings
+from upscaler.pictures.files import load, read_settings, size_in_header
+from upscaler.pictures.metadata import profile_name
+from upscaler.pictures.picture import Picture
+
+from .failures import scrubbed
+from .live import LIVE_SIDE
+from .views import data_uri, reduced
+
+_NO_SIZE = Size(0, 0)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A picture that waits to be enlarged; of its pixels only a small copy is kept.
+
+    Attributes:
+        path: the original file.
+        error: why it cannot be read; then the size is 0x0.
+        settings: those that made it, where it is a result of ours.
+    """
+
+    path: Path
+    name: str
+    size: Size = _NO_SIZE
+    line: str = ""
+    thumb: str = ""
+    notices: tuple[str, ...] = ()
+    settings: Settings | None = None
+    error: Exception | None = None
+
+    @staticmethod
+    def of(path: Path, name: str = "", *, max_pixels: int | None = MAX_PIXELS, whole: bool = True) -> Input:
+        """The picture in a file, by default called as the file is. What is wrong with it is in `error`.
+
+        Args:
+            max_pixels: as in `upscaler.load`.
+            whole: False looks at no more than the size, where the head of the file tells it.
+        """
+        name = name or path.stem
+        try:
+            size = None if whole else size_in_header(path, max_pixels=max_pixels)
+            if size is not None:
+                return Input(path, name, size)
+            picture = load(path, max_pixels=max_pixels)
+            stored = read_settings(path)
+            settings = None
+            if stored is not None:
+                with suppress(UpscalerError):  # those of another version may not fit
+                    settings = Settings.from_dict(stored)
+            thumb = data_uri(reduced(picture, LIVE_SIDE))
+            notices = tuple(scrubbed(notice) for notice in picture.notices)
+            return Input(path, name, picture.size, describe(picture), thumb, notices, settings)
+        except (UpscalerError, MemoryError) as error:
+            return Input(path, name, error=error)
+
+
+def describe(picture: Picture) -> str:
+    """One line on a picture, such as "512x512, sRGB, 8 bit, no alpha, PNG"."""
+    parts = [
+        str(picture.size),
+        profile_name(picture.icc) if picture.icc else "sRGB (no profile)",
+        f"{picture.depth} bit",
+        "alpha" if picture.alpha is not None else "no alpha",
+        *(["grey"] if picture.grey else []),
+        *([picture.format] if picture.format else []),
+    ]
+    return ", ".join(parts)

@@ -1,0 +1,69 @@
+"""What happens when presets are used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from upscaler.errors import UpscalerError
+from upscaler.options import presets
+
+from .render import AS_TYPED, QUIET, Screen, Update
+
+
+class PresetHandlers(Screen):
+    """The page with what happens to presets."""
+
+    def wire_presets(self) -> None:
+        form, fields, own, everything = self.form, self.form.fields, self.own, self.everything
+        form.cards.choose(self.on_choose_preset, fields, everything, **AS_TYPED)
+        self.preset_save.click(self.on_save_preset, [self.preset_name, *fields], everything, **AS_TYPED)
+        self.preset_own.change(self.on_pick_preset, self.preset_own, own, **QUIET)
+        self.preset_delete.click(self.on_delete_preset, self.preset_own, everything, **QUIET)
+        self.preset_import.upload(self.on_import_preset, self.preset_import, everything, **QUIET)
+
+    def on_choose_preset(self, event: gr.EventData, request: gr.Request, *values: Any) -> Update:
+        """A preset card was clicked."""
+        session, page = self.of(request)
+        try:
+            preset = presets.get(str((event._data or {}).get("name")))
+            settings = preset.over(self.form.settings(values))
+        except UpscalerError as error:
+            return self.failure(error)
+        page.planned = self.planned(page, settings)
+        look = self.form.updates(settings, chosen=preset.name, size=False)
+        return {**self.changes(session, page), **self.no_failure(), **look}
+
+    def on_save_preset(self, name: str, *values: Any) -> Update:
+        """The look of the form is to be kept."""
+        return self._presets_after(lambda: presets.save(name, self.form.settings(values, size=False)).name)
+
+    def on_delete_preset(self, name: str | None) -> Update:
+        """One of the user's presets is to go."""
+        return self._presets_after(lambda: presets.delete(name or ""))
+
+    def on_import_preset(self, path: str) -> Update:
+        """A preset that was exported is to be kept."""
+        return self._presets_after(lambda: presets.store(presets.from_file(Path(path))).name)
+
+    def on_pick_preset(self, name: str | None, request: gr.Request) -> Update:
+        """One of the user's presets was picked: it can be exported."""
+        if not name:
+            return {self.preset_export: gr.DownloadButton(interactive=False)}
+        preset = presets.get(name)
+        path = self.sessions.scratch / f"{preset.name}.json"
+        path.write_text(presets.to_json(preset), "utf-8")
+        return {self.preset_export: gr.DownloadButton(value=str(path), interactive=True)}
+
+    def _presets_after(self, change: Callable[[], str | None]) -> Update:
+        """The presets, after one was added or taken away."""
+        if self.sessions.public:
+            return self.nothing()
+        try:
+            name = change()
+        except UpscalerError as error:
+            return self.failure(error)
+        return {**self.no_failure(), **self.presets(name)}

@@ -1,0 +1,145 @@
+"""The page as it is drawn again: which of its components change when the state behind it has changed."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from upscaler.api import plan
+from upscaler.errors import UpscalerError
+from upscaler.options.settings import Settings
+from upscaler.plan import RunPlan
+
+from . import parts
+from .failures import cause_and_remedy, report
+from .form import own_presets, preset_cards
+from .history import Entry
+from .layout import Layout
+from .session import Page, Session, Sessions
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+QUIET: dict[str, Any] = {**PRIVATE, "queue": False, "show_progress": "hidden"}
+AS_TYPED: dict[str, Any] = {**QUIET, "preprocess": False}
+"""For values of the form alone: the form says what is out of range or not typed to its end."""
+
+Update = dict[Any, Any]
+"""What changes on the page: new values, or components with new properties, by component."""
+
+
+class Screen(Layout):
+    """The widgets of the page, and what they show of a session.
+
+    Args:
+        local: browser and app are on one machine, so that a result can be shown in its folder.
+    """
+
+    def __init__(self, sessions: Sessions, local: bool) -> None:
+        super().__init__(with_presets=not sessions.public)
+        self.sessions = sessions
+        self.local = local
+
+    def of(self, request: gr.Request) -> tuple[Session, Page]:
+        """The session and the page that a request comes from."""
+        page = str(request.session_hash)
+        return self.sessions.session(request.username, page), self.sessions.page(page)
+
+    def planned(self, page: Page, values: Sequence[Any] | Settings) -> tuple[RunPlan, Settings] | UpscalerError | None:
+        """What a run of the first picture would do."""
+        try:
+            settings = values if isinstance(values, Settings) else self.form.settings(values)
+            return (plan(page.readable[0].size, settings), settings) if page.readable else None
+        except UpscalerError as error:
+            return error
+
+    def changes(self, session: Session, page: Page) -> Update:
+        """Whatever the browser does not show yet."""
+        update = self.nothing()
+        preview: tuple[Path, ...] = ()
+        for job in [job for job in page.jobs if job.state.over and job.id not in page.reported]:
+            page.reported.add(job.id)
+            if job.error is not None:
+                update |= self.failure(job.error, job.settings)
+            elif job.region is not None and job.files:
+                preview, page.shown = job.files, None
+                update |= self.look_at("slider")
+            elif session.history.get(job.id) is not None:
+                page.shown = job.id
+                update |= self.look_at("slider")
+        entry = session.history.get(page.shown or "")
+        busy = any(not job.state.over for job in session.jobs)
+        own = entry is None or entry.id in {job.id for job in page.jobs}
+        can_preview = own and page.region is not None and bool(page.readable) and not page.busy
+        values = {
+            self.viewer: parts.viewer(page, entry),
+            self.plan: parts.plan_line(page),
+            self.status: parts.status(page, self.sessions.worker),
+            self.queue: parts.queue(session),
+            self.history: parts.history(session, page, self.local),
+        }
+        properties: dict[Any, tuple[Callable[..., Any], dict[str, bool]]] = {
+            self.timer: (gr.Timer, {"active": busy}),
+            self.stop: (gr.Button, {"interactive": page.busy}),
+            self.preview: (gr.Button, {"interactive": can_preview}),
+            self.result: (gr.Row, {"visible": entry is not None}),
+        }
+        update |= {part: value for part, value in values.items() if page.send(str(part.elem_id), value)}
+        update |= {part: kind(**state) for part, (kind, state) in properties.items() if page.send(str(part._id), state)}
+        if page.send("entry", entry and entry.id):
+            update |= self._result(entry)
+        if preview:
+            update |= {self.slider: tuple(map(str, preview))}
+        return update
+
+    def _result(self, entry: Entry | None) -> Update:
+        if entry is None:
+            return dict.fromkeys((self.slider, self.overview, self.before, self.after))
+        before, after, overview = (entry.view(name) for name in ("before", "after", "overview"))
+        try:
+            details = entry.detail(None)
+        except UpscalerError:  # its original could not be kept
+            details = None, None
+        return {
+            self.slider: (str(before), str(after)) if before and after else None,
+            self.overview: overview and str(overview),
+            self.before: details[0],
+            self.after: details[1],
+            self.download: parts.download(entry.result_path),
+            self.convert: "",
+        }
+
+    def inputs(self, page: Page) -> Update:
+        """What the chosen pictures are, and why one of them cannot be read."""
+        update = self.no_failure()
+        for item in page.inputs:
+            if item.error is not None:
+                update |= self.failure(item.error)
+        return {**update, self.facts: parts.facts(page)}
+
+    def presets(self, chosen: str | None = None) -> Update:
+        """The presets that there are."""
+        return {self.form.cards: preset_cards(), self.preset_own: gr.Dropdown(own_presets(), value=chosen)}
+
+    def failure(self, error: BaseException, settings: Settings | None = None) -> Update:
+        """What went wrong, what to do, and a report."""
+        cause, remedy = (html.escape(part) for part in cause_and_remedy(error))
+        return {
+            self.error: gr.Column(visible=True),
+            self.message: f"<b>{cause}</b> {remedy}",
+            self.report: report(error, settings),
+        }
+
+    def no_failure(self) -> Update:
+        """Nothing that went wrong."""
+        return {self.error: gr.Column(visible=False)}
+
+    def look_at(self, tab: str) -> Update:
+        """The tab of that id in front."""
+        return {self.tabs: gr.Tabs(selected=tab)}
+
+    def nothing(self) -> Update:
+        """No change; Gradio takes an empty update for a mistake."""
+        return {self.timer: gr.skip()}

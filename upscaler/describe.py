@@ -1,0 +1,66 @@
+"""Plans and models for people and for programs: what every front end tells of them, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .options.settings import Settings
+from .plan import RunPlan
+from .text import count, duration
+from .weights import Model
+
+
+def plan_values(plan: RunPlan, seconds: float | None) -> dict[str, Any]:
+    """A plan as plain values for JSON; sizes are pairs of width and height in pixels.
+
+    Args:
+        seconds: from `upscaler.timing.estimate`.
+    """
+    tiles = plan.tiles
+    return {
+        "source": list(plan.source),
+        "target": list(plan.target),
+        "gan_tiles": plan.gan_tiles,
+        "tile": None if plan.tile is None else list(plan.tile),
+        "grid": None if tiles is None else [len(tiles.columns), len(tiles.rows)],
+        "seam_tiles": plan.seam_tiles,
+        "evaluations": plan.evaluations,
+        "canvas_bytes": plan.canvas_bytes,
+        "seconds": seconds,
+    }
+
+
+def plan_phrases(plan: RunPlan, settings: Settings, seconds: float | None) -> dict[str, str]:
+    """A plan in words: a phrase on each stage that the run has, on memory and on time, by a word that may head it.
+
+    Args:
+        seconds: from `upscaler.timing.estimate`.
+    """
+    size, diffusion, seams = plan.target, settings.diffusion, settings.seams
+    network = f"{count(plan.gan_tiles, 'tile')} by {settings.gan.model}" if plan.gan_tiles else "resampled"
+    phrases = {"size": f"{plan.source} -> {size} ({size.width * size.height / 1e6:.1f} MP)", "enlarge": network}
+    if plan.tiles is not None and plan.tile is not None:
+        columns, rows = len(plan.tiles.columns), len(plan.tiles.rows)
+        grid = f" ({columns}x{rows})" if columns * rows > 1 else ""
+        phrases["refine"] = (
+            f"{count(columns * rows, 'tile')}{grid} of {plan.tile} by {diffusion.model}, "
+            f"{count(diffusion.steps, 'step')} at strength {diffusion.strength:g}"
+        )
+        most = "up to " if seams.mode == "auto" else ""
+        if plan.seam_tiles:
+            phrases["seams"] = f"{most}{count(plan.seam_tiles, 'piece')} of {count(seams.steps, 'step')}"
+        phrases["in all"] = f"{most}{count(plan.evaluations, 'evaluation')} of the diffusion network"
+    phrases["memory"] = f"{max(plan.canvas_bytes / 2**30, 0.1):.1f} GiB for the pictures, beside the models"
+    phrases["time"] = "not known before the first run" if seconds is None else f"about {duration(seconds)}"
+    return phrases
+
+
+def model_values(model: Model) -> dict[str, Any]:
+    """A model as plain values for JSON, without the place on this machine."""
+    return {
+        "name": model.name,
+        "kind": model.kind,
+        "scale": model.scale,
+        "bytes": model.bytes,
+        "licence": model.licence,
+    }
