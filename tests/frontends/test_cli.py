@@ -144,7 +144,7 @@ def test_a_run_teaches_the_plan_how_long_it_takes(small: Path, tmp_path: Path) -
         (["SMALL", "-s", "99"], 2, ["99", "0.5 to 16"]),
         (["SMALL", "--size", "wide"], 2, ["wide", "3840x2160"]),
         (["SMALL", "--width", "9000"], 2, ["9000", "16"]),
-        (["SMALL", "--overlap", "400"], 2, ["--overlap: 400 px", "raise --tile"]),
+        (["SMALL", "--overlap", "400", "--tile", "512"], 2, ["--overlap: 400 px", "raise --tile"]),
         (["SMALL", "-n", "realesrgan-x5"], 4, ["realesrgan-x5", "did you mean"]),
         (["SMALL", "-m", "no-such-model"], 4, ["no-such-model"]),
         (["SMALL", "-m", "TEXT"], 4, ["diffusers folder"]),

@@ -92,7 +92,7 @@ def test_bad_values_are_named_in_one_line(values: dict[str, object], parts: list
 
 def test_a_message_calls_a_setting_as_its_front_end_does() -> None:
     with pytest.raises(SettingsError) as caught:
-        Settings.of(overlap=300)
+        Settings.of(overlap=300, tile=512)
     told = with_names(f"a.b.png: {caught.value}", lambda option: option.spec.flags[0])
     assert told.startswith("a.b.png: --overlap: 300 px")
     assert told.endswith("raise --tile")
