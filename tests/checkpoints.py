@@ -47,7 +47,7 @@ def make_control(folder: Path, checkpoint: Path, *, pickled: bool = False) -> Pa
     """A ControlNet for that checkpoint; untrained ones add zeros, so its last layers are drawn at random."""
     unet = UNet2DConditionModel.from_pretrained(checkpoint, subfolder="unet")
     torch.manual_seed(3)
-    control = ControlNetModel.from_unet(unet)
+    control: Any = ControlNetModel.from_unet(unet)
     for layer in (
         *control.controlnet_down_blocks,
         control.controlnet_mid_block,
@@ -69,8 +69,12 @@ def _unet(cross: int, **extra: Any) -> UNet2DConditionModel:
 def _vae(kind: str) -> AutoencoderKL | AutoencoderTiny:
     if kind == "tiny":
         return AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4)
-    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    return AutoencoderKL(block_out_channels=(8,) * 4, norm_num_groups=4, latent_channels=4, **blocks)
+    blocks: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (8,) * 4,
+    }
+    return AutoencoderKL(norm_num_groups=4, latent_channels=4, **blocks)
 
 
 def _text(width: int) -> CLIPTextConfig:
@@ -80,7 +84,7 @@ def _text(width: int) -> CLIPTextConfig:
     )  # fmt: skip
 
 
-def _scheduler(prediction: str) -> DDIMScheduler:
+def _scheduler(prediction: Any) -> DDIMScheduler:
     return DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction, clip_sample=False
     )

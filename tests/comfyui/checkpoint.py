@@ -48,9 +48,10 @@ def _unet() -> UNet2DConditionModel:
         sample_size=64, block_out_channels=(320,), layers_per_block=1, cross_attention_dim=768, attention_head_dim=8,
         down_block_types=("CrossAttnDownBlock2D",), up_block_types=("CrossAttnUpBlock2D",),
     )  # fmt: skip
+    last: Any = unet.conv_out
     with torch.no_grad():
-        unet.conv_out.weight.mul_(0.5)
-        unet.conv_out.bias.zero_()
+        last.weight.mul_(0.5)
+        last.bias.zero_()
     return unet
 
 

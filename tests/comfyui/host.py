@@ -123,7 +123,7 @@ class Host:
     def _picture(self, image: dict[str, str]) -> NDArray[np.float32]:
         body = self.fetch("/view?" + urllib.parse.urlencode(image))
         with PIL.Image.open(BytesIO(body)) as file:
-            return np.asarray(file, np.float32) / 255
+            return (np.asarray(file) / 255).astype(np.float32)
 
 
 class _Socket:

@@ -29,6 +29,8 @@ import torch
 
 CPU = torch.device("cpu")
 spec = importlib.util.spec_from_file_location("pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+assert spec is not None
+assert spec.loader is not None
 sys.modules["pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["pack"])
 nodes = importlib.import_module("pack.ui.upscaler_ui.comfyui.nodes")
@@ -121,8 +123,11 @@ def main() -> None:
     report["controlnet changes"] = float((controlled - plain).abs().mean())
     mask = torch.zeros(1, 64, 80)
     mask[:, :, :40] = 1
-    parts = [{"mask": mask, "set_area_to_bounds": True}, {"area": ("percentage", 0.5, 0.5, 0.25, 0.25)}]
-    parts.append({"area": (6, 8, 2, 4), "strength": 0.6})
+    parts: list[dict[str, Any]] = [
+        {"mask": mask, "set_area_to_bounds": True},
+        {"area": ("percentage", 0.5, 0.5, 0.25, 0.25)},
+        {"area": (6, 8, 2, 4), "strength": 0.6},
+    ]
     regions = [[torch.randn(1, 77, 2048), {**positive[1], **part}] for part in parts]
     case("areas and masks", **{**sdxl, "positive": [*regions, positive]})
     case("mask and fixed padding", mask=mask, fixed_padding=True, **{**sdxl, "sampler_name": "ddim"})
@@ -138,6 +143,6 @@ def main() -> None:
 
 
 torch.manual_seed(0)
-IMAGE = torch.nn.functional.interpolate(torch.rand(1, 3, 16, 20), scale_factor=8, mode="bicubic").clamp(0, 1)
-IMAGE = IMAGE.movedim(1, -1)
+LARGE = torch.nn.functional.interpolate(torch.rand(1, 3, 16, 20), scale_factor=8, mode="bicubic")
+IMAGE = LARGE.clamp(0, 1).movedim(1, -1)
 main()

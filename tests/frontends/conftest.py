@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class App:
 
 
 @contextmanager
-def running_app(data: Path, *arguments: str) -> Iterator[App]:
+def running_app(data: Path, *arguments: str) -> Generator[App, None, None]:
     """The app, started by its command, until the context ends."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -105,16 +105,25 @@ def open_page(browser: Any, app: App) -> Iterator[Callable[..., Any]]:
     contexts: list[Any] = []
     wrong: list[str] = []
 
+    def note_request(request: Any) -> None:
+        if _elsewhere(request.url):
+            wrong.append(request.url)
+
+    def note_error(error: Any) -> None:
+        wrong.append(str(error))
+
+    def note_answer(answer: Any) -> None:
+        if answer.status >= 500:
+            wrong.append(f"{answer.status} {answer.url}")
+
     def open_page(url: str = app.url, width: int = 1440, **options: Any) -> Any:
         context = browser.new_context(viewport={"width": width, "height": 1000}, accept_downloads=True, **options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)
-        page.on("request", lambda request: wrong.append(request.url) if _elsewhere(request.url) else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on(
-            "response", lambda answer: wrong.append(f"{answer.status} {answer.url}") if answer.status >= 500 else None
-        )
+        page.on("request", note_request)
+        page.on("pageerror", note_error)
+        page.on("response", note_answer)
         page.goto(url)
         page.wait_for_selector("#run")
         page.wait_for_selector("#viewer .nothing")

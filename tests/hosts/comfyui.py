@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 import types
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,8 +66,8 @@ def sample_euler(
     model,
     x,
     sigmas,
-    extra_args=None,
-    callback=None,
+    extra_args: Any = None,
+    callback: Any = None,
     disable=None,
     s_churn=0.0,
     s_tmin=0.0,
@@ -83,7 +82,15 @@ def sample_euler(
 
 
 def sample_euler_ancestral(
-    model, x, sigmas, extra_args=None, callback=None, disable=None, eta=1.0, s_noise=1.0, noise_sampler=None
+    model,
+    x,
+    sigmas,
+    extra_args: Any = None,
+    callback: Any = None,
+    disable=None,
+    eta=1.0,
+    s_noise=1.0,
+    noise_sampler: Any = None,
 ):
     for i in range(len(sigmas) - 1):
         denoised = model(x, sigmas[i], **extra_args)
@@ -130,7 +137,7 @@ class KSampler:
     SCHEDULERS = ("simple", "normal")
     SAMPLERS = ("euler", "euler_ancestral", "ddim")
 
-    def __init__(self, model, steps, device, sampler=None, scheduler=None, denoise=None, model_options={}):  # noqa: B006
+    def __init__(self, model, steps, device, sampler=None, scheduler=None, denoise: Any = None, model_options={}):  # noqa: B006
         self.sigmas = torch.linspace(4 * denoise, 0, steps + 1)
 
 
@@ -170,7 +177,10 @@ class Model:
         network = torch.nn.Conv2d(4, 4, 3, padding=1, bias=False)
         if patch_size is not None:
             network.patch_size = patch_size
-        self._objects = {"diffusion_model": network, "latent_format": SimpleNamespace(latent_channels=4)}
+        self._objects: dict[str, Any] = {
+            "diffusion_model": network,
+            "latent_format": SimpleNamespace(latent_channels=4),
+        }
         self.model = SimpleNamespace(model_config=SimpleNamespace(unet_config={"context_dim": context}))
         self.calls: list[Any] = []
         self.fails_above: int | None = None
@@ -254,8 +264,8 @@ class ControlBase:
 class ProgressBar:
     """comfy/utils.py; the host's hook raises when the user has interrupted. `shown` is for the tests."""
 
-    shown: list[tuple[int, int, Any]] = []  # noqa: RUF012
-    on_update: Callable[[], None] = staticmethod(lambda: None)
+    shown: list[tuple[int, int | None, Any]] = []  # noqa: RUF012
+    on_update: Any = staticmethod(lambda: None)
 
     def __init__(self, total, node_id=None):
         type(self).shown = []

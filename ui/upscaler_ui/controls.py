@@ -52,7 +52,8 @@ def control(option: Option, value: Any = None, *, number: bool = False, **more: 
     if option.kind is bool:
         return gr.Checkbox(**common)
     if option.kind is str:
-        return gr.Textbox(**{**common, "value": value or ""})
+        common["value"] = value or ""
+        return gr.Textbox(**common)
     low, high = spec.low or 0.0, spec.high or 0.0
     if not (number or option.optional) and spec.step and (high - low) / spec.step <= _MOST_STOPS:
         return gr.Slider(minimum=low, maximum=high, step=spec.step, **common)

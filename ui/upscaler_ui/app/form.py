@@ -98,7 +98,7 @@ class Form:
         panels = [factor, pixels, megapixels, paper]
         self._add("format", info=None)
         self.by.change(
-            lambda by: [gr.update(visible=by == name) for name in _BY],
+            _visible_panels,
             self.by,
             panels,
             queue=False,
@@ -168,6 +168,11 @@ class Form:
         found[self.creativity] = round(100 * settings.diffusion.strength**0.5)
         found[self.structure] = round(100 * settings.wavelet.consistency)
         return found
+
+
+def _visible_panels(by: str) -> list[dict[str, Any]]:
+    """Which of the panels for the size is shown."""
+    return [gr.update(visible=by == name) for name in _BY]
 
 
 def _target(

@@ -19,7 +19,7 @@ from . import parts
 from .endpoints import add_endpoints
 from .inputs import Input
 from .preset_handlers import PresetHandlers
-from .render import AS_TYPED, PRIVATE, QUIET, Update
+from .render import AS_TYPED, PRIVATE, QUEUED, QUIET, Update
 from .results import check_result, convert
 from .session import Sessions
 from .system import pictures_in, reveal
@@ -51,9 +51,9 @@ class Handlers(PresetHandlers):
         sliders = [widget for widget in form.shown if isinstance(widget, gr.Slider)]
         used = [*(widget.input for widget in fields), *(slider.release for slider in sliders)]
         gr.on(used, self.on_plan, fields, own, trigger_mode="always_last", **AS_TYPED)
-        self.files.change(self.on_files, [self.files, *fields], everything, **{**QUIET, "queue": True})
+        self.files.change(self.on_files, [self.files, *fields], everything, **QUEUED)
         self.folder.upload(pictures_in, self.folder, self.files, **QUIET)
-        self.paste.upload(lambda path: [path], self.paste, self.files, **QUIET)
+        self.paste.upload(self.on_paste, self.paste, self.files, **QUIET)
         self.overlay.change(self.on_overlay, self.overlay, own, **QUIET)
         self.viewer.mark(self.on_mark, None, own, **QUIET)
         self.run.click(self.on_run, fields, own, **AS_TYPED)
@@ -96,6 +96,10 @@ class Handlers(PresetHandlers):
         page.planned = self.planned(page, values)
         return {**self.changes(session, page), **update}
 
+    def on_paste(self, path: str) -> list[str]:
+        """A picture was pasted: it is the chosen one."""
+        return [path]
+
     def on_overlay(self, request: gr.Request, overlay: str) -> Update:
         """Tiles or seams are wanted over the picture."""
         session, page = self.of(request)
@@ -105,7 +109,7 @@ class Handlers(PresetHandlers):
     def on_mark(self, event: gr.EventData, request: gr.Request) -> Update:
         """An area was marked in the picture."""
         session, page = self.of(request)
-        page.region = parts.fractions((event._data or {}).get("region"))
+        page.region = parts.fractions(self.sent(event).get("region"))
         return self.changes(session, page)
 
     def on_run(self, request: gr.Request, *values: Any) -> Update:
@@ -148,7 +152,7 @@ class Handlers(PresetHandlers):
     def on_queue(self, event: gr.EventData, request: gr.Request) -> Update:
         """A button of a job in the queue."""
         session, page = self.of(request)
-        action, id = _action(event)
+        action, id = self._action(event)
         job = session.job(id)
         update: Update = {}
         if job is None:
@@ -168,7 +172,7 @@ class Handlers(PresetHandlers):
     def on_history(self, event: gr.EventData, request: gr.Request, *values: Any) -> Update:
         """A button of a result in the history."""
         session, page = self.of(request)
-        action, id = _action(event)
+        action, id = self._action(event)
         entry = session.history.get(id)
         update: Update = {}
         if entry is None:
@@ -225,8 +229,7 @@ class Handlers(PresetHandlers):
             return self.failure(error)
         return {**self.no_failure(), self.download: parts.download(path)}
 
-
-def _action(event: gr.EventData) -> tuple[str, str]:
-    """What is wanted, and of what: the action and the id that a strip has sent."""
-    sent = event._data if isinstance(event._data, dict) else {}
-    return str(sent.get("action")), str(sent.get("id"))
+    def _action(self, event: gr.EventData) -> tuple[str, str]:
+        """What to do, and with what: the action and the id that a strip has sent."""
+        sent = self.sent(event)
+        return str(sent.get("action")), str(sent.get("id"))

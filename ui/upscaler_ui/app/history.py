@@ -195,10 +195,10 @@ def _to_json(entry: Entry) -> str:
 
 def _read(path: Path) -> Entry | None:
     try:
-        values = json.loads(path.read_text("utf-8"))
-        sizes = {key: Size(*values.pop(key)) for key in ("source_size", "size")}
-        settings = Settings.from_dict(values.pop("settings"))
-        return Entry(folder=path.parent, settings=settings, **values, **sizes)
+        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        values |= {key: Size(*values[key]) for key in ("source_size", "size")}
+        values["settings"] = Settings.from_dict(values["settings"])
+        return Entry(folder=path.parent, **values)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SettingsError):
         return None
 

@@ -58,6 +58,7 @@ def plan_line(page: Page) -> str:
 
 def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
     """The canvas of the job at work, else the result on show, else the chosen picture."""
+    found: dict[str, Any]
     job = page.current
     first = page.readable[0] if page.readable else None
     if job is not None and (not job.state.over or (entry is None and job.state is not State.FAILED)) and job.view.uri():

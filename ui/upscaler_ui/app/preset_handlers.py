@@ -29,7 +29,7 @@ class PresetHandlers(Screen):
         """A preset card was clicked."""
         session, page = self.of(request)
         try:
-            preset = presets.get(str((event._data or {}).get("name")))
+            preset = presets.get(str(self.sent(event).get("name")))
             settings = preset.over(self.form.settings(values))
         except UpscalerError as error:
             return self.failure(error)

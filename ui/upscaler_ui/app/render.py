@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 
@@ -25,6 +25,9 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {**PRIVATE, "queue": False, "show_progress": "hidden"}
 AS_TYPED: dict[str, Any] = {**QUIET, "preprocess": False}
 """For values of the form alone: the form says what is out of range or not typed to its end."""
+
+QUEUED: dict[str, Any] = {**QUIET, "queue": True}
+"""For what may take some seconds."""
 
 Update = dict[Any, Any]
 """What changes on the page: new values, or components with new properties, by component."""
@@ -135,6 +138,12 @@ class Screen(Layout):
     def no_failure(self) -> Update:
         """Nothing that went wrong."""
         return {self.error: gr.Column(visible=False)}
+
+    @staticmethod
+    def sent(event: gr.EventData) -> dict[str, Any]:
+        """What a component of our own has sent with an event; it comes from a browser and may be anything."""
+        data = event._data  # pyright: ignore[reportPrivateUsage]
+        return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
 
     def look_at(self, tab: str) -> Update:
         """The tab of that id in front."""

@@ -6,6 +6,7 @@ import re
 import secrets
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from upscaler.errors import ImageError
 from upscaler.geometry import Size
@@ -37,11 +38,11 @@ def save_result(picture: Picture, folder: Path, name: str, settings: Settings) -
         ImageError: not even PNG can be written.
     """
     notices: tuple[str, ...] = ()
-    arguments = {**settings.output.for_save, "settings_json": settings.to_json()}
     for format in dict.fromkeys((settings.output.format, "png")):
         path = folder / f"{name}{suffix_of(format)}"
         try:
-            return path, notices + save(picture, path, **{**arguments, "format": format})
+            arguments: dict[str, Any] = {**settings.output.for_save, "format": format}
+            return path, notices + save(picture, path, settings_json=settings.to_json(), **arguments)
         except ImageError as error:
             if format == "png":
                 raise

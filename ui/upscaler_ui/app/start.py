@@ -49,8 +49,12 @@ def _wait_for_the_end() -> None:
     import signal
 
     over = threading.Event()
+
+    def end(*_: object) -> None:
+        over.set()
+
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: over.set())
+        signal.signal(name, end)
     while not over.wait(0.5):  # Windows delivers signals only between waits
         pass
 

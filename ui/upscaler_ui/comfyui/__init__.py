@@ -1,4 +1,4 @@
-"""ComfyUI nodes. This folder runs only inside a pack, beside a copy of the engine; see `ui/install.py`."""
+"""ComfyUI nodes. This folder runs only inside a pack, beside a copy of the engine; see `install.py`."""
 
 from comfy_api.latest import ComfyExtension, io
 

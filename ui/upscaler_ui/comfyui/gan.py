@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from comfy import model_management
@@ -77,4 +77,5 @@ def bundled(name: str) -> HostUpscaler:
     """
     kind = model_management.get_torch_device().type
     with torch.inference_mode(False):  # weights that are made in inference mode could not be moved later
-        return HostUpscaler(load_upscaler(name, device=kind if kind in ("cuda", "mps") else "cpu"))
+        found = load_upscaler(name, device=kind if kind in ("cuda", "mps") else "cpu")
+        return HostUpscaler(cast("GanUpscaler", found))

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from ....upscaler.arrays.quantise import quantise
+from ....upscaler.arrays.quantise import quantise, to_float
 from ....upscaler.arrays.resample import resample
 from ....upscaler.arrays.types import Image
 from ....upscaler.geometry import Size
@@ -35,7 +35,7 @@ def draw_grid(picture: Picture, target: Size, plan: Plan) -> Image:
     for y in joints(plan.rows):
         draw.line((0, y * share, size.width, y * share), fill=_JOINT, width=width)
     drawn = PIL.Image.alpha_composite(base, layer).convert("RGB")
-    return np.asarray(drawn, np.float32) / 255
+    return to_float(np.asarray(drawn))
 
 
 def _overlaps(axis: Axis) -> list[tuple[int, int]]:

@@ -65,7 +65,7 @@ def _more() -> list[io.Input]:
 
 def _host_inputs(given: dict[str, Any], settings: Settings) -> Inputs:
     names = ("model", "positive", "negative", "vae", "cfg", "sampler_name", "scheduler")
-    custom = {name: given.get(name) for name in ("custom_sampler", "custom_sigmas")}
+    custom: dict[str, Any] = {name: given.get(name) for name in ("custom_sampler", "custom_sigmas")}
     whole = (settings.diffusion.strength, settings.diffusion.steps)
     return Inputs(**{name: given[name] for name in names}, **custom, whole=whole)
 

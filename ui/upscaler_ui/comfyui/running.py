@@ -82,7 +82,7 @@ def show(events: Iterator[Event], bar: Bar, *, after_enlarging: Callable[[], Non
                 log.info("%s", event.message)
             elif isinstance(event, Finished):
                 return event.picture
-            elif isinstance(event, Progress):
+            else:
                 if event.stage is not Stage.ENLARGE:
                     after_enlarging()
                 bar.show(event)

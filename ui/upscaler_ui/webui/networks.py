@@ -9,7 +9,7 @@ from modules import devices, shared
 from PIL import Image as Pillow
 
 from ....upscaler import load_upscaler, weights
-from ....upscaler.arrays.quantise import quantise
+from ....upscaler.arrays.quantise import quantise, to_float
 from ....upscaler.arrays.types import Image
 from ....upscaler.errors import Cancelled
 from ....upscaler.models.base import OnStep, Upscaler
@@ -85,5 +85,5 @@ class HostUpscaler:
         picture = Pillow.fromarray(quantise(padded, dither=False))
         large = self._data.scaler.upscale(picture, self.scale, self._data.data_path)
         stop_if_asked()
-        pixels = np.asarray(large.convert("RGB"), np.float32) / 255
+        pixels = to_float(np.asarray(large.convert("RGB")))
         return np.ascontiguousarray(pixels[: height * self.scale, : width * self.scale])

@@ -16,8 +16,9 @@ from PIL import Image as Pillow
 from PIL import ImageFilter, ImageOps
 
 from ....upscaler import load, pipeline, to_pil
+from ....upscaler.arrays.quantise import to_float
 from ....upscaler.errors import Cancelled
-from ....upscaler.events import Finished, Notice, Progress, Stage
+from ....upscaler.events import Notice, Progress, Stage
 from ....upscaler.geometry import Size
 from ....upscaler.models.base import Upscaler
 from ....upscaler.options.settings import Settings
@@ -163,7 +164,7 @@ def _upscale(
                     _show(event)
             elif isinstance(event, Notice):
                 refiner.job.comment(event.message)
-            elif isinstance(event, Finished):
+            else:
                 result = event.picture
     except Cancelled:
         pass
@@ -202,4 +203,4 @@ def _mask(p: Any, target: Size) -> NDArray[np.float32] | None:
     if p.inpainting_mask_invert:
         mask = ImageOps.invert(mask)
     mask = mask.filter(ImageFilter.GaussianBlur(max(p.mask_blur_x, p.mask_blur_y)))
-    return np.asarray(mask.resize(target, Pillow.Resampling.BILINEAR), np.float32) / 255
+    return to_float(np.asarray(mask.resize(target, Pillow.Resampling.BILINEAR)))

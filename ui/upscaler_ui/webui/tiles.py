@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from modules import devices, processing, shared
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from ....upscaler.arrays.quantise import quantise
+from ....upscaler.arrays.quantise import quantise, to_float
 from ....upscaler.arrays.types import Image
 from ....upscaler.errors import Cancelled, OutOfMemory, UpscalerError
 from ....upscaler.geometry import Box, Size
@@ -42,7 +42,7 @@ class TileJob(processing.StableDiffusionProcessingImg2Img):
     @classmethod
     def of(cls, job: processing.StableDiffusionProcessingImg2Img) -> TileJob:
         copy = cls.__new__(cls)
-        vars(copy).update(vars(job))
+        copy.__dict__.update(vars(job))
         copy.extra_generation_params = dict(job.extra_generation_params)
         copy.override_settings = dict(job.override_settings)
         return copy
@@ -77,7 +77,7 @@ class CanvasNoise:
     """
 
     def __init__(self, job: TileJob) -> None:
-        self._channels, height, width = job.rng.shape
+        self._channels, height, width = cast("Any", job.rng).shape  # the host's own, which this one replaces
         x, y = job.width // width, job.height // height
         self._cells = [
             Box(box.left // x, box.top // y, box.left // x + width, box.top // y + height) for box in job.boxes
@@ -159,7 +159,7 @@ class HostRefiner:
                     f"a tile of {job.width}x{job.height} px came back as {image.width}x{image.height}; "
                     "turn off other scripts that change the size"
                 )
-        pixels = [np.asarray(image.convert("RGB"), np.float32) / 255 for image in images]
+        pixels = [to_float(np.asarray(image.convert("RGB"))) for image in images]
         return [image if image.any() else broken for image in pixels]  # without its check, the host draws NaN black
 
 

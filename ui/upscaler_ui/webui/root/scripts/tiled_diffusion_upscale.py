@@ -1,3 +1,5 @@
 """The img2img script; the host takes the classes that it finds here."""
 
-from tiled_diffusion_upscaler.ui.upscaler_ui.webui.script import Script  # noqa: F401
+from tiled_diffusion_upscaler.ui.upscaler_ui.webui.script import Script
+
+__all__ = ["Script"]

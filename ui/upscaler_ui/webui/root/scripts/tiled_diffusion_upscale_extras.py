@@ -1,3 +1,5 @@
 """The entry of the Extras tab; the host takes the classes that it finds here."""
 
-from tiled_diffusion_upscaler.ui.upscaler_ui.webui.extras import Enlarge  # noqa: F401
+from tiled_diffusion_upscaler.ui.upscaler_ui.webui.extras import Enlarge
+
+__all__ = ["Enlarge"]
