@@ -65,7 +65,7 @@ def run(
     settings = (settings or Settings()).but(**options)
     picture = load(image, max_pixels=settings.output.pixel_limit)
     yield from (Notice(message) for message in picture.notices)
-    settings.target.of(picture.size)  # an impossible size is said before models are loaded
+    settings.target.of(picture.size)  # an impossible size is refused before models are loaded
     upscaler = upscaler or upscaler_for(settings)
     refiner = refiner or refiner_for(settings)
     if refiner is not None and settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
@@ -108,7 +108,7 @@ def plan(image: Source | Size, settings: Settings | None = None, **options: Any)
     if size is None:
         picture = load(cast("Source", image), max_pixels=settings.output.pixel_limit)
         size, alpha = picture.size, picture.alpha is not None
-    settings.target.of(size)  # an impossible size is said before models are looked for
+    settings.target.of(size)  # an impossible size is refused before models are looked for
     enlarger = None if settings.gan.model == "none" else describe_upscaler(settings.gan.model)
     redrawer = None if settings.diffusion.model == "none" else describe_refiner(settings.diffusion.model)
     return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha)

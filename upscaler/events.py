@@ -1,4 +1,4 @@
-"""What a run tells while it runs: a stream of `Progress` and `Notice`, closed by one `Finished`."""
+"""What a run reports while it runs: a stream of `Progress` and `Notice`, closed by one `Finished`."""
 
 from __future__ import annotations
 

@@ -12,16 +12,16 @@ def one_line(error: BaseException) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """What to say about a name that is not known: the nearest ones, or all there are.
+    """What to say about an unknown name: the nearest ones, or all that are available.
 
     >>> did_you_mean("strenght", ["strength", "steps"])
     'did you mean strength?'
     >>> did_you_mean("x", ["strength", "steps"])
-    'known are strength, steps'
+    'available: strength, steps'
     """
     names = list(known)
     close = get_close_matches(name, names, n=2, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names) or 'none'}"
+    return f"did you mean {' or '.join(close)}?" if close else f"available: {', '.join(names) or 'none'}"
 
 
 def count(number: int, noun: str) -> str:

@@ -31,7 +31,7 @@ class _Work(NamedTuple):
 
 
 def learn(plan: RunPlan, settings: Settings, seconds: Mapping[Stage, float]) -> None:
-    """Remember what a whole run took.
+    """Remember how long a whole run took.
 
     Args:
         plan: of the picture itself, by `upscaler.plan(picture, settings)`; not of a region.
@@ -51,7 +51,7 @@ def learn(plan: RunPlan, settings: Settings, seconds: Mapping[Stage, float]) -> 
 
 
 def estimate(plan: RunPlan, settings: Settings) -> float | None:
-    """Seconds that a run will take, beside loading models and files; `None` before every stage of it was run once."""
+    """Seconds that a run will take, beside loading models and files; `None` until each of its stages has run once."""
     rates = _read()
     works = _works(plan, settings).values()
     if any(work.rate not in rates for work in works):
@@ -80,7 +80,7 @@ def _rate(stage: Stage, plan: RunPlan, settings: Settings) -> str:
 
 
 def _read() -> dict[str, float]:
-    """The rates; whatever is no rate is left out."""
+    """The rates; anything else in the file is left out."""
     try:
         content = json.loads(_file().read_text("utf-8"))
     except (OSError, ValueError, RecursionError):

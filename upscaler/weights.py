@@ -1,4 +1,4 @@
-"""Which models there are and where they lie: those that come with the package, and those in the user's folders.
+"""Which models are available, and where: those that come with the package, and those in the user's folders.
 
 Bundled models are declared in `manifest.toml`; a checkout has it in `weights/`, an installed package in
 `upscaler/bundled/`. The user's models are files (GAN stage) and diffusers folders (diffusion models and ControlNets)
@@ -32,7 +32,7 @@ Kind = Literal["gan", "diffusion", "control"]
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 FOLDER_MARK = "model_index.json"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-"""How models on the hub are called: author/model."""
+"""What models on the hub are called: author/model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def get(name_or_path: str | os.PathLike[str], kind: Kind) -> Model:
 
 
 def find(name_or_path: str | os.PathLike[str], kind: Kind) -> Path:
-    """Where the model of that name or path lies: a file, or a folder in diffusers format. Raises as `get` does."""
+    """The path of the model of that name or path: a file, or a folder in diffusers format. Raises as `get` does."""
     return get(name_or_path, kind).path
 
 

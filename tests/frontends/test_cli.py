@@ -176,7 +176,7 @@ def test_models(tmp_path: Path) -> None:
         name in listed
         for name in ("realesrgan-x4plus", "realesrgan-x4plus-anime", "realesr-animevideov3", "pocket", "BSD-3-Clause")
     )
-    assert run("models", "verify").stdout.count("good") == 4
+    assert run("models", "verify").stdout.count("ok") == 4
     assert Path(run("models", "path", "realesr-animevideov3").stdout.strip()).is_file()
     assert run("models", "path").returncode == 2
 
@@ -186,7 +186,7 @@ def test_doctor_reports_health() -> None:
     assert done.returncode == 0, done.stdout
     facts = json.loads(done.stdout)["facts"]
     assert "device cpu" in facts
-    assert facts["model realesrgan-x4plus"] == "good"
+    assert facts["model realesrgan-x4plus"] == "ok"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

@@ -1,4 +1,4 @@
-"""The commands that the front ends add to the command line, through the entry points of `pyproject.toml`.
+"""The commands that the front ends add to the command line, by the entry points in `pyproject.toml`.
 
 Nothing of a front end is imported before its command runs.
 """
@@ -15,13 +15,13 @@ def add_ui(commands: Any) -> None:
     parser = commands.add_parser(
         "ui", help="open the app", description="Open the app in the browser, or in a window of its own."
     )
-    parser.add_argument("--desktop", action="store_true", help="in a window of its own")
-    parser.add_argument("--no-browser", action="store_true", help="only start; do not open the browser")
-    parser.add_argument("--port", type=int, metavar="N", help="default is the first free one from 7860")
-    parser.add_argument("--listen", action="store_true", help="also answer other machines; needs --auth or --no-auth")
+    parser.add_argument("--desktop", action="store_true", help="open a window instead of the browser")
+    parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
+    parser.add_argument("--port", type=int, metavar="N", help="default is the first free port from 7860")
+    parser.add_argument("--listen", action="store_true", help="also accept other machines; needs --auth or --no-auth")
     login = parser.add_mutually_exclusive_group()
-    login.add_argument("--auth", metavar="USER:PASSWORD", help="ask for this login")
-    login.add_argument("--no-auth", action="store_true", help="with --listen: let everybody in")
+    login.add_argument("--auth", metavar="USER:PASSWORD", help="require this login")
+    login.add_argument("--no-auth", action="store_true", help="with --listen: require no login")
     parser.set_defaults(call=_ui)
 
 
@@ -40,7 +40,7 @@ def add_install_plugin(commands: Any) -> None:
     )
     parser.add_argument("host", choices=("comfyui", "webui"), help="webui: AUTOMATIC1111 or Forge")
     parser.add_argument("folder", type=Path, metavar="DIR", help="where the host is installed")
-    parser.add_argument("--uninstall", action="store_true", help="take the plugin out again")
+    parser.add_argument("--uninstall", action="store_true", help="remove the plugin")
     parser.set_defaults(call=_install_plugin)
 
 

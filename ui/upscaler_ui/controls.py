@@ -1,4 +1,4 @@
-"""Widgets for the table of settings, for every Gradio that we meet: 3.41 and 4.40 in the WebUIs, 6 in the app.
+"""Widgets for the table of settings, for each version of Gradio that we meet: 3.41 and 4.40 in the WebUIs, 6 in the app.
 
 Only widgets and arguments that all of these have are used, and nothing of the engine is imported: an `Option` brings
 all that is needed, so that a plugin can carry this file beside its own copy of the engine.

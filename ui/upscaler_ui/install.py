@@ -1,4 +1,4 @@
-"""`upscaler install-plugin`: a plugin copied into its host, with the engine and its weights, and taken out again.
+"""`upscaler install-plugin`: a plugin copied into its host, with the engine and its weights, and removed again.
 
 A pack has the same shape wherever it lies, and its code finds the engine beside it by relative imports:
 
@@ -23,6 +23,7 @@ from pathlib import Path
 import upscaler
 from upscaler import weights
 from upscaler.errors import UpscalerError
+from upscaler.text import count
 
 UI = Path(__file__).resolve().parent
 NAME = "tiled-diffusion-upscaler"
@@ -82,13 +83,13 @@ def install_command(parsed: argparse.Namespace) -> int:
     """The command's exit code. Raises: UpscalerError."""
     if parsed.uninstall:
         folder, kept = uninstall(parsed.host, parsed.folder)
-        lines = [f"removed {folder}" + (f", but for {len(kept)} files that it did not bring" if kept else "")]
+        lines = [f"removed {folder}" + (f", except for {count(len(kept), 'file')} of your own" if kept else "")]
     else:
         folder = install(parsed.host, parsed.folder)
-        lines = [f"installed {folder}", "start the host again; it installs what it lacks"]
+        lines = [f"installed {folder}", "start the host again; it installs what is missing"]
         if not (folder / "install.py").is_file():
             lines[1:] = [
-                f"once, with the Python of {HOSTS[parsed.host].title}:",
+                f"then, once, with the Python of {HOSTS[parsed.host].title}:",
                 f"  python -m pip install -r {folder / 'requirements.txt'}",
             ]
     sys.stdout.write("\n".join(lines) + "\n")
@@ -139,7 +140,7 @@ def uninstall(key: str, folder: Path) -> tuple[Path, list[str]]:
     """
     _, target = _target(key, folder)
     if not target.is_dir():
-        raise UpscalerError(f"{target} does not exist; there is nothing to take out")
+        raise UpscalerError(f"{target} does not exist; there is nothing to remove")
     recorded = _recorded(target)
     kept = _foreign(target, recorded)
     if not kept:

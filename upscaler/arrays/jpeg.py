@@ -97,7 +97,7 @@ def find_steps(luma: Array, tables: Sequence[Sequence[int]] | None = None) -> St
 def beyond_steps(plane: Array, steps: Steps, *, chroma: bool) -> Array:
     """The part of a plane of differences (h, w) between a decoded picture and another that its steps do not explain.
 
-    A coefficient of the file stands for all values within half a step. A difference within that interval is no news;
+    A coefficient of the file stands for all values within half a step. A difference within that interval means nothing;
     of a larger one only what lies beyond is kept. Chroma is taken as subsampled 2x2.
 
     Source: projection onto the quantisation constraint set (Zakhor 1992, Iterative procedures for reduction of

@@ -12,7 +12,7 @@ from ..options.settings import options
 from ..options.spec import Option
 
 FRONT_ENDS = "upscaler.commands"
-"""Entry points of front ends: each is a function that adds a parser to the given subparsers, with its function as `call`."""
+"""Entry points of front ends: functions that add a parser to the given subparsers, with what to run as `call`."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -31,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="file, or folder for several pictures; default is NAME-large.png beside each",
     )
     run.add_argument("--compare", action="store_true", help="also write a before/after comparison beside the result")
-    run.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    run.add_argument("--dry-run", action="store_true", help="only show what would be done")
     _add_folders_and_volume(run)
     _add_settings(run)
 
@@ -44,20 +44,24 @@ def make_parser() -> argparse.ArgumentParser:
 
     _add_presets(commands)
 
-    models = commands.add_parser("models", help="list, verify or locate models", description="Models that are there.")
-    models.add_argument(
-        "action", choices=("list", "verify", "path"), help="list all, check the bundled ones, or print where one is"
+    models = commands.add_parser(
+        "models", help="list, verify or locate models", description="List, verify or locate models."
     )
-    models.add_argument("name", nargs="?", help="of the model, for path")
-    models.add_argument("--json", action="store_true", help="machine readable")
+    models.add_argument(
+        "action", choices=("list", "verify", "path"), help="list all, verify the bundled ones, or print the path of one"
+    )
+    models.add_argument("name", nargs="?", help="name of the model, for path")
+    models.add_argument("--json", action="store_true", help="print JSON")
 
     doctor = commands.add_parser(
-        "doctor", help="check this installation", description="Versions, devices, memory and models."
+        "doctor",
+        help="check this installation",
+        description="Show versions, devices, memory and models, and what is wrong with them.",
     )
-    doctor.add_argument("--json", action="store_true", help="machine readable")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
 
     inspect = commands.add_parser(
-        "inspect", help="show the settings that made a picture", description="Settings stored in a picture."
+        "inspect", help="show the settings that made a picture", description="Show the settings stored in a picture."
     )
     inspect.add_argument("file", metavar="FILE")
 
@@ -67,22 +71,24 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_presets(commands: Any) -> None:
-    parser = commands.add_parser("presets", help="list, make or share looks", description="Looks by name.")
+    parser = commands.add_parser(
+        "presets", help="list, save or share presets", description="List, save or share presets."
+    )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listed = actions.add_parser("list", help="all presets")
+    listed = actions.add_parser("list", help="list all presets")
     listed.add_argument("--json", action="store_true", help="one JSON object a line")
-    show = actions.add_parser("show", help="what a preset sets")
-    save = actions.add_parser("save", help="keep the look of the given settings under a name")
-    delete = actions.add_parser("delete", help="remove a preset of your own")
+    show = actions.add_parser("show", help="show what a preset sets")
+    save = actions.add_parser("save", help="save the given settings as a preset")
+    delete = actions.add_parser("delete", help="delete one of your presets")
     export = actions.add_parser("export", help="print a preset as JSON, or write it to a file")
     for action in (show, save, delete, export):
         action.add_argument("name", metavar="NAME")
     export.add_argument("-o", "--output", metavar="FILE", help="default is standard output")
-    load = actions.add_parser("import", help="keep a preset that was exported")
+    load = actions.add_parser("import", help="save a preset that was exported")
     load.add_argument("file", metavar="FILE")
     load.add_argument("--name", metavar="NAME", help="default is the name in the file")
     for action in (save, load):
-        action.add_argument("--replace", action="store_true", help="even where there is one of this name")
+        action.add_argument("--replace", action="store_true", help="replace a preset of this name")
     _add_settings(save)
 
 
@@ -90,16 +96,16 @@ def _add_folders_and_volume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-r", "--recursive", action="store_true", help="look into folders inside folders")
     parser.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
     volume = parser.add_mutually_exclusive_group()
-    volume.add_argument("-q", "--quiet", action="store_true", help="only errors")
-    volume.add_argument("-v", "--verbose", action="store_true", help="also times and seam scores")
+    volume.add_argument("-q", "--quiet", action="store_true", help="show only errors")
+    volume.add_argument("-v", "--verbose", action="store_true", help="also show times and seam scores")
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--like", metavar="FILE", help="take the settings stored in a picture that upscaler wrote")
+    parser.add_argument("--like", metavar="FILE", help="use the settings stored in a picture that upscaler wrote")
     parser.add_argument(
         "--preset",
         metavar="NAME",
-        help="take this look (see `upscaler presets list`), over that of --like; other flags win over both",
+        help="use this preset (see `upscaler presets list`); it wins over --like, and other flags win over both",
     )
     groups: dict[str, Any] = {}
     for option in options():

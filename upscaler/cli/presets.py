@@ -14,7 +14,7 @@ from .run import settings_from
 
 
 def presets_command(parsed: argparse.Namespace) -> int:
-    """List, show, keep, remove, export or import presets."""
+    """List, show, save, delete, export or import presets."""
     match parsed.action:
         case "list":
             for preset in presets.presets():
@@ -36,7 +36,7 @@ def presets_command(parsed: argparse.Namespace) -> int:
 def _listed(preset: Preset, *, lines: bool) -> str:
     if lines:
         return json.dumps({**json.loads(presets.to_json(preset)), "builtin": preset.builtin})
-    return f"{preset.name:20}{preset.help or 'your own'}"
+    return f"{preset.name:20}{preset.help or 'yours'}"
 
 
 def _shown(preset: Preset) -> str:

@@ -20,7 +20,7 @@ from .terminal import Display, complain
 
 
 def run_command(parsed: argparse.Namespace) -> int:
-    """Enlarge each picture; what fails is said, and the others go on."""
+    """Enlarge each picture; report those that fail, and go on with the others."""
     settings = settings_from(parsed)
     pairs = [(path, _output(path, parsed, settings)) for path in inputs_from(parsed)]
     if len({output for _, output in pairs}) < len(pairs):
@@ -46,7 +46,7 @@ def run_command(parsed: argparse.Namespace) -> int:
 
 
 def _checked(path: Path, output: Path, settings: Settings) -> Picture:
-    """The picture, once it is sure that its result can be written."""
+    """The picture, loaded, once its result is known to be writable."""
     picture = load(path, max_pixels=settings.output.pixel_limit)
     out = settings.output
     check_output(
@@ -88,7 +88,7 @@ def _run_one(
 
 
 def _keep(latest: Picture | None, output: Path) -> str:
-    """Save what a stopped run had finished; says where, for the end of a message."""
+    """Save what a stopped run had finished; returns the end of a message that says where."""
     if latest is None:
         return ""
     place = output.with_name(f"{output.stem}.partial.png")
@@ -121,7 +121,7 @@ def settings_from(parsed: argparse.Namespace) -> Settings:
     if parsed.like is not None:
         stored = read_settings(parsed.like)
         if stored is None:
-            raise SettingsError(f"--like {parsed.like}: this picture carries no settings; name one that upscaler wrote")
+            raise SettingsError(f"--like {parsed.like}: this picture has no settings; name one that upscaler wrote")
         settings = Settings.from_dict(stored)
     if parsed.preset is not None:
         settings = presets.get(parsed.preset).over(settings)
@@ -142,6 +142,6 @@ def inputs_from(parsed: argparse.Namespace) -> list[Path]:
             found.append(path)
     if not found:
         raise ImageError(
-            f"{', '.join(parsed.input)}: no pictures in there ({', '.join(SUFFIXES)}); use -r for folders inside folders"
+            f"{', '.join(parsed.input)}: no pictures found ({', '.join(SUFFIXES)}); use -r for folders inside folders"
         )
     return found

@@ -1,4 +1,4 @@
-"""`upscaler plan`, `models`, `doctor` and `inspect`: commands that only look."""
+"""`upscaler plan`, `models`, `doctor` and `inspect`: commands that change nothing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def models_command(parsed: argparse.Namespace) -> int:
         for model in found:
             if model.bundled:
                 weights.verify(model)
-                print(f"{model.name}: good")
+                print(f"{model.name}: ok")
         return 0
     if parsed.json:
         for model in found:
@@ -51,9 +51,9 @@ def models_command(parsed: argparse.Namespace) -> int:
         return 0
     for model in found:
         print(
-            f"{model.name:26}{model.kind:11}{model.bytes / 2**20:8.1f} MiB  {model.licence or 'your own':18}{model.description}"
+            f"{model.name:26}{model.kind:11}{model.bytes / 2**20:8.1f} MiB  {model.licence or 'yours':18}{model.description}"
         )
-    print(f"More: put .safetensors files and diffusers folders into {weights.user_folders()[-1]}")
+    print(f"To add more, put .safetensors files and diffusers folders into {weights.user_folders()[-1]}")
     return 0
 
 
@@ -65,7 +65,7 @@ def _find(name: str) -> weights.Model:
 
 
 def doctor_command(parsed: argparse.Namespace) -> int:
-    """Say what is installed, what it runs on, and what is wrong."""
+    """Print what is installed, what it runs on, and what is wrong."""
     import torch
 
     from ..models.device import available_devices, free_memory, pick_device, pick_dtype
@@ -86,11 +86,11 @@ def doctor_command(parsed: argparse.Namespace) -> int:
     for model in weights.models():
         try:
             weights.verify(model)
-            facts[f"model {model.name}"] = "good" if model.bundled else str(model.path)
+            facts[f"model {model.name}"] = "ok" if model.bundled else str(model.path)
         except WeightsError as error:
             problems.append(str(error))
     folder = weights.user_folders()[-1]
-    facts["own models"] = f"{folder}{'' if folder.is_dir() else ' (not there yet)'}"
+    facts["your models"] = f"{folder}{'' if folder.is_dir() else ' (not created yet)'}"
     try:
         with tempfile.TemporaryFile():
             facts["temporary files"] = tempfile.gettempdir()
@@ -110,6 +110,6 @@ def inspect_command(parsed: argparse.Namespace) -> int:
     """Print the settings stored in a picture as JSON."""
     stored = read_settings(parsed.file)
     if stored is None:
-        raise ImageError(f"{parsed.file}: carries no settings of upscaler")
+        raise ImageError(f"{parsed.file}: this picture has no settings; name one that upscaler wrote")
     print(json.dumps(stored, indent=2))
     return 0

@@ -67,7 +67,7 @@ class Display:
             self._progress(event)
 
     def finished(self, event: Finished, output: Path, extra: list[Path]) -> None:
-        """Say where the result lies, and with `verbose` what it took and how visible the joints are."""
+        """Print where the result is, how visible the joints are, and with `verbose` how long each stage took."""
         if self._lines:
             print(
                 json.dumps({**_plain(event), "output": str(output), "extra": [str(path) for path in extra]}), flush=True

@@ -1,1 +1,1 @@
-"""What a run can be told: settings with their ranges, and presets. Standard library only."""
+"""What can be set for a run: settings with their ranges, and presets. Standard library only."""

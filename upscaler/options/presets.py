@@ -1,4 +1,4 @@
-"""Looks by name: those that come with the package, and the user's own, one JSON file each in the data folder.
+"""Presets: looks with a name, built in or the user's own, which are one JSON file each in the data folder.
 
 A preset says how a picture is enlarged, not how large, where to, from which seed or on what machine.
 """
@@ -45,7 +45,7 @@ class Preset:
 
     def over(self, settings: Settings) -> Settings:
         """`settings` with this look; their size, output, hardware and seed stay, and so do prompts it does not name."""
-        defaults = {option.name: option.default for option in _look() if option.name not in _WORDS}
+        defaults = {option.name: option.default for option in _preset_options() if option.name not in _WORDS}
         return settings.but(**{**defaults, **self.values})
 
 
@@ -92,7 +92,7 @@ _BUILTIN = (
 
 
 def presets() -> list[Preset]:
-    """The built-in presets, then the user's by name; files there that are no presets are left out."""
+    """The built-in presets, then the user's by name; files that are not presets are left out."""
     found = list(_BUILTIN)
     folder = _folder()
     for file in sorted(folder.glob("*.json")) if folder.is_dir() else ():
@@ -107,7 +107,7 @@ def get(name: str) -> Preset:
     """The preset of that name.
 
     Raises:
-        SettingsError: there is none, or its file is damaged; names the nearest one.
+        SettingsError: it does not exist, or its file is damaged; names the nearest one.
     """
     for preset in _BUILTIN:
         if preset.name == name:
@@ -116,14 +116,16 @@ def get(name: str) -> Preset:
     if file.is_file():
         return _read(file)
     known = [preset.name for preset in presets()]
-    raise SettingsError(f"preset {name}: there is none of this name; {did_you_mean(name, known)}")
+    raise SettingsError(f"preset {name}: does not exist; {did_you_mean(name, known)}")
 
 
 def save(name: str, settings: Settings, *, overwrite: bool = False) -> Preset:
     """The look of these settings, stored under that name: what differs from the defaults. Raises as `store`."""
     default = Settings()
     values = {
-        option.name: settings.value(option) for option in _look() if settings.value(option) != default.value(option)
+        option.name: settings.value(option)
+        for option in _preset_options()
+        if settings.value(option) != default.value(option)
     }
     return store(Preset(name, _title(name), "", values), overwrite=overwrite)
 
@@ -150,7 +152,7 @@ def delete(name: str) -> None:
     """Remove one of the user's presets.
 
     Raises:
-        SettingsError: there is none of this name, or it is built in.
+        SettingsError: it does not exist, or it is built in.
     """
     file = _own_file(name)
     if not file.is_file():
@@ -168,16 +170,16 @@ def to_json(preset: Preset) -> str:
 
 
 def from_json(text: str) -> Preset:
-    """The preset in a text from anywhere, checked; models are named and never lie at a path. It is not stored.
+    """The preset in a text from anywhere, checked; its models are names and never paths. It is not stored.
 
     Raises:
-        SettingsError: too long, no preset, or a value that is not allowed.
+        SettingsError: too long, not a preset, or a value that is not allowed.
     """
     preset = _parse(text)
     for name in _MODELS:
         if not _MODEL_NAME.fullmatch(str(preset.values.get(name, ""))):
             raise SettingsError(
-                f"preset {preset.name}: {name} {str(preset.values[name])[:80]!r} is a place on another machine; "
+                f"preset {preset.name}: {name} {str(preset.values[name])[:80]!r} is a path on another machine; "
                 "name a model instead"
             )
     return preset
@@ -204,7 +206,7 @@ def _text_of(file: Path) -> str:
 
 def _parse(text: str) -> Preset:
     if len(text.encode("utf-8", "replace")) > _LARGEST:
-        raise SettingsError(f"preset: longer than {_LARGEST >> 10} KiB; this is no preset")
+        raise SettingsError(f"preset: longer than {_LARGEST >> 10} KiB, so this is not a preset")
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -220,14 +222,14 @@ def _parse(text: str) -> Preset:
         if not isinstance(value, str) or len(value) > most or not value.isprintable():
             raise SettingsError(f"preset {name}: its {key} is not one line of at most {most} characters")
     given = cast("dict[str, Any]", values)
-    for key in given.keys() - {option.name for option in _look()}:
+    for key in given.keys() - {option.name for option in _preset_options()}:
         if key in {option.name for option in options()}:
-            raise SettingsError(f"preset {name}: {key} is no part of a look; take it out")
+            raise SettingsError(f"preset {name}: a preset cannot set {key}; remove it")
     try:
         settings = Settings.of(**given)
     except SettingsError as error:
         raise SettingsError(f"preset {name}: {str(error)[:300]}") from None
-    checked = {option.name: settings.value(option) for option in _look() if option.name in given}
+    checked = {option.name: settings.value(option) for option in _preset_options() if option.name in given}
     return Preset(name, title or _title(name), help, checked)
 
 
@@ -255,7 +257,7 @@ def _title(name: str) -> str:
 
 def _own_file(name: str) -> Path:
     if any(preset.name == name for preset in _BUILTIN):
-        raise SettingsError(f"preset {name}: is built in and stays as it is; choose another name")
+        raise SettingsError(f"preset {name}: is built in and cannot be changed; choose another name")
     return _file(name)
 
 
@@ -268,7 +270,7 @@ def _folder() -> Path:
     return folders.data_folder() / "presets"
 
 
-def _look() -> list[Option]:
-    """The options that make a look."""
+def _preset_options() -> list[Option]:
+    """The options that a preset sets."""
     groups = ("gan", "diffusion", "tiles", "seams", "wavelet")
     return [option for option in options() if option.group in groups and option.name not in ("seed", "batch")]

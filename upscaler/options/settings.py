@@ -48,7 +48,7 @@ class Target(Group):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.megapixels is not None and (self.width or self.height):
-            raise SettingsError("target: megapixels and width or height exclude each other; give one of them")
+            raise SettingsError("target: give either megapixels, or a width and a height")
 
     def of(self, source: Size) -> Size:
         """The size that a picture of size `source` is enlarged to.
@@ -156,7 +156,15 @@ class Tiles(Group):
         ),
     ] = "auto"
     overlap: Annotated[
-        int, _spec("context that neighbouring tiles share, at most half of a tile", "--overlap", low=0, high=2048, step=8, unit="px")
+        int,
+        _spec(
+            "context that neighbouring tiles share, at most half of a tile",
+            "--overlap",
+            low=0,
+            high=2048,
+            step=8,
+            unit="px",
+        ),
     ] = 64
     feather: Annotated[
         int,
@@ -236,7 +244,7 @@ class Output(Group):
     ] = 0
     dither: Annotated[bool, _spec("dither when rounding to 8 bits", "--dither")] = True
     metadata: Annotated[bool, _spec("keep EXIF, text and settings in the file", "--metadata")] = True
-    gps: Annotated[bool, _spec("keep the place where a photograph was taken", "--gps")] = True
+    gps: Annotated[bool, _spec("keep where a photograph was taken", "--gps")] = True
     overwrite: Annotated[bool, _spec("replace an existing file", "--overwrite")] = False
     max_pixels: Annotated[
         int, _spec("refuse larger input pictures, in megapixels", "--max-pixels", low=1, high=65536, unit="MP")

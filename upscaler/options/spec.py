@@ -91,7 +91,7 @@ class Option:
         if fits and self.spec.pattern is not None:
             fits = re.fullmatch(self.spec.pattern, str(given)) is not None
         if not fits:
-            raise SettingsError(f"{self.path}: {value!r} is not allowed; give {self.allowed}, as in {self.default!r}")
+            raise SettingsError(f"{self.path}: {value!r} is not allowed; give {self.allowed}, such as {self.default!r}")
         return given
 
 

@@ -58,7 +58,7 @@ def fitting_profile(picture: Picture, channels: int) -> bytes | None:
 
 
 def write(picture: Picture, stream: IO[bytes], kind: str, options: Options) -> tuple[str, ...]:
-    """Write the picture to an open file as `kind` (PNG, JPEG, WEBP, TIFF or AVIF); notices come back."""
+    """Write the picture to an open file as `kind` (PNG, JPEG, WEBP, TIFF or AVIF); returns notices."""
     if kind == "TIFF":
         return _write_tiff(picture, stream, options)
     if kind == "PNG":

@@ -19,7 +19,7 @@ from ..geometry import MAX_PIXELS, Size
 from ..text import one_line
 from .decode import decode, decode_tiff, needs_tifffile
 from .encode import Options, pil_image, write
-from .headers import allowing, open_header, stream_of, told_apart
+from .headers import allow_pixels, as_image_errors, open_header, stream_of
 from .metadata import KEY, MAX_EXIF, Exif, settings_in
 from .metadata import read as read_description
 from .picture import Picture
@@ -67,7 +67,7 @@ def suffix_of(format: str) -> str:
 
 
 def load(source: Source, *, max_pixels: int | None = MAX_PIXELS) -> Picture:
-    """The picture in a path, bytes, a binary file, a Pillow image or an array; a `Picture` comes back as it is.
+    """The picture in a path, bytes, a binary file, a Pillow image or an array; a `Picture` is returned as it is.
 
     Of animations and several pages the first. 16 bits per sample come whole out of PNG and TIFF (Pillow reads other
     formats with 8 in colour). Orientation is applied; colours stay in the file's own space, but CMYK and Lab become
@@ -85,9 +85,9 @@ def load(source: Source, *, max_pixels: int | None = MAX_PIXELS) -> Picture:
         return Picture.from_array(source)
     if isinstance(source, Pillow.Image):
         _check_input("picture", source.width, source.height, max_pixels)
-        with told_apart("picture"):
+        with as_image_errors("picture"):
             return decode(source)
-    with stream_of(source) as (stream, name), told_apart(name):
+    with stream_of(source) as (stream, name), as_image_errors(name):
         origin = {"source": name if isinstance(source, (str, os.PathLike)) else None}
         try:
             image = open_header(stream, max_pixels)
@@ -100,24 +100,24 @@ def load(source: Source, *, max_pixels: int | None = MAX_PIXELS) -> Picture:
             return decode_tiff(stream, lambda w, h: _check_input(name, w, h, max_pixels), format="TIFF", **origin)
         _check_input(name, image.width, image.height, max_pixels)
         origin["format"] = "JPEG" if image.format == "MPO" else image.format
-        with allowing(image.width * image.height):
+        with allow_pixels(image.width * image.height):
             return decode(image, again=lambda: open_header(stream, max_pixels), **origin)
 
 
 def size_in_header(source: Source, *, max_pixels: int | None = MAX_PIXELS) -> Size | None:
-    """The size that `load` would give, where the head of a file tells it and that the picture is opaque; else `None`.
+    """The size of the picture that `load` would return, where the header of a file is enough to tell; else `None`.
 
     Raises:
         ImageError: missing, empty, too large, or not a picture.
     """
     if not isinstance(source, (str, os.PathLike, bytes)):
         return None
-    with stream_of(source) as (stream, name), told_apart(name):
+    with stream_of(source) as (stream, name), as_image_errors(name):
         image = open_header(stream, max_pixels)
         if image.format == "TIFF" or image.mode not in ("L", "RGB", "CMYK") or "transparency" in image.info:
             return None
         _check_input(name, image.width, image.height, max_pixels)
-        with allowing(image.width * image.height):  # a PNG may hold EXIF behind the pixels, which Pillow then reads
+        with allow_pixels(image.width * image.height):  # a PNG may hold EXIF behind the pixels, which Pillow then reads
             turned = read_description(image, []).orientation > 4
         return Size(image.height, image.width) if turned else Size(image.width, image.height)
 
@@ -135,7 +135,7 @@ def save(
     settings_json: str | None = None,
     overwrite: bool = False,
 ) -> tuple[str, ...]:
-    """Write the picture; what comes back is one line for each thing that the format could not hold.
+    """Write the picture; returns one line for each thing that the format could not hold.
 
     The file appears under its name only when it is complete.
 
@@ -148,7 +148,7 @@ def save(
         metadata: False leaves out EXIF, texts and settings. The colour profile stays: without it the colours would be
             wrong.
         gps: whether EXIF's place goes into the file.
-        settings_json: a JSON object; `read_settings` gives it back.
+        settings_json: a JSON object, for `read_settings`.
         overwrite: replace an existing file.
 
     Raises:
@@ -228,14 +228,14 @@ def _format_of(path: Path, format: str) -> FileFormat:
 
 
 def read_settings(source: str | os.PathLike[str] | bytes | BinaryIO) -> dict[str, Any] | None:
-    """The settings that `save` put into this file, None if there are none; pixels are not read. Raises: ImageError."""
-    with stream_of(source) as (stream, name), told_apart(name):
+    """The settings that `save` put into this file, or `None`; pixels are not read. Raises: ImageError."""
+    with stream_of(source) as (stream, name), as_image_errors(name):
         return settings_in(open_header(stream, None))
 
 
 def _check_input(name: str, width: int, height: int, max_pixels: int | None) -> None:
     if width < 1 or height < 1:
-        raise ImageError(f"{name}: has no pixels ({width}x{height})")
+        raise ImageError(f"{name}: the picture has no pixels ({width}x{height})")
     if max_pixels is not None and width * height > max_pixels:
         raise ImageError(
             f"{name}: {width}x{height} is {width * height / 1e6:.0f} megapixels, above the limit of"

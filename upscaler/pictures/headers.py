@@ -1,4 +1,4 @@
-"""Opening a picture: only readers that we mean, only its header, and one line about whatever is wrong with it."""
+"""Opening a picture: a fixed list of readers, the header alone, and one line for whatever is wrong with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..errors import ImageError
 from ..text import one_line
 
 # Formats read: Pillow's own readers of pictures. No EPS, PDF or WMF (they run other programs), no icons, no containers.
-# HEIF is there when the host has registered a reader for it.
+# HEIF works where the host has registered a reader for it.
 _READ = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF", "HEIF", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000", "QOI")
 
 _ANY = 1 << 62  # pixels: more than any file has
@@ -33,9 +33,9 @@ def stream_of(source: Any) -> Generator[tuple[BinaryIO, str], None, None]:
         path = Path(cast("str", source))
         try:
             if path.is_dir():
-                raise ImageError(f"{path}: is a folder; give the name of a picture")
+                raise ImageError(f"{path}: this is a folder; give the name of a picture")
             if path.exists() and not path.is_file():
-                raise ImageError(f"{path}: is not a regular file; give the name of a picture")
+                raise ImageError(f"{path}: not a regular file; give the name of a picture")
             stream = path.open("rb")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
@@ -54,8 +54,8 @@ def stream_of(source: Any) -> Generator[tuple[BinaryIO, str], None, None]:
 
 
 @contextmanager
-def told_apart(name: str) -> Generator[None, None, None]:
-    """Turns whatever Pillow and its friends raise about broken data into one line."""
+def as_image_errors(name: str) -> Generator[None, None, None]:
+    """Raise what Pillow and the other decoders raise about broken data as an `ImageError` of one line."""
     try:
         yield
     except ImageError as error:
@@ -82,7 +82,7 @@ def open_header(stream: BinaryIO, max_pixels: int | None) -> ImageFile.ImageFile
     stream.seek(0)
     prefix = stream.read(16)
     if not prefix:
-        raise ImageError("is empty")
+        raise ImageError("the file is empty")
     reason = None
     for kind in (kind for kind in _READ if kind in Pillow.OPEN):
         factory, accepts = Pillow.OPEN[kind]
@@ -92,7 +92,7 @@ def open_header(stream: BinaryIO, max_pixels: int | None) -> ImageFile.ImageFile
         try:
             return factory(cast("Any", stream), "")
         except Pillow.DecompressionBombError:
-            with allowing(_ANY if max_pixels is None else max_pixels):
+            with allow_pixels(_ANY if max_pixels is None else max_pixels):
                 stream.seek(0)
                 return factory(cast("Any", stream), "")
         except (SyntaxError, IndexError, TypeError, EOFError, KeyError, ValueError, OSError) as error:
@@ -101,8 +101,8 @@ def open_header(stream: BinaryIO, max_pixels: int | None) -> ImageFile.ImageFile
 
 
 @contextmanager
-def allowing(pixels: int) -> Generator[None, None, None]:
-    """Pillow's own limit is at least `pixels` inside; the last one out of several threads puts it back."""
+def allow_pixels(pixels: int) -> Generator[None, None, None]:
+    """Raise Pillow's own limit to at least `pixels` inside; the last of several threads to leave puts it back."""
     global _usual_limit
     with _lock:
         if not _at_work:

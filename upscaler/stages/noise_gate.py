@@ -1,4 +1,4 @@
-"""Which differences between an input picture and an enlargement of it are news, and which may be noise of the input."""
+"""Which differences between an input picture and an enlargement of it are real, and which may be noise of the input."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ class Gate:
         return cls(noise, steps)
 
     def __call__(self, difference: Array, source: Array) -> None:
-        """Reduce `difference`, the source less an enlargement scaled down, in place to what is news.
+        """Reduce `difference`, the source less an enlargement scaled down, in place to what is more than noise.
 
         Its low band is kept as it is. Of the rest, what quantisation explains is dropped (`jpeg.beyond_steps`), and
         where the enlargement is flat, nearly all is: a network has cleaned that place, and blocks that hold an edge
         ring all over.
         """
-        apply_in_strips(partial(_news, gate=self), difference, source, halo=_HALO, align=jpeg.ALIGN)
+        apply_in_strips(partial(_beyond_noise, gate=self), difference, source, halo=_HALO, align=jpeg.ALIGN)
 
 
 def noise_level(luma: Array) -> float:
     """Standard deviation of white noise in a picture, from its flattest blocks, in the units of `luma` (h, w).
 
-    Fine texture is told from noise by its spectrum: the more the lower frequencies have, the lower the estimate.
+    Fine texture and noise differ in their spectra: the more the lower frequencies have, the lower the estimate.
     """
     coefficients = jpeg.dct(luma[: luma.shape[0] // 8 * 8, : luma.shape[1] // 8 * 8]).swapaxes(1, 2)
     energy = np.square(coefficients.reshape(-1, 64))[:, 1:]
@@ -76,7 +76,7 @@ def noise_level(luma: Array) -> float:
     return math.sqrt(high) * (high / mean) ** 2 if mean > 0 else 0.0
 
 
-def _news(difference: Array, source: Array, *, gate: Gate) -> Array:
+def _beyond_noise(difference: Array, source: Array, *, gate: Gate) -> Array:
     trust = _variance(planes.split(source - difference)[0])
     trust /= trust + np.float32(gate.noise**2)
     kept: list[Array] = []

@@ -41,7 +41,7 @@ class Joint:
 
     @property
     def limit(self) -> float:
-        """Up to where it cannot be told: what the tiles beside it score inside, and at least three quarters of 1/255."""
+        """The score up to which it is invisible: what the tiles beside it score inside, and at least 0.75/255."""
         return max(_VISIBLE, self.inside)
 
     @property
@@ -154,13 +154,13 @@ def _measure(image: Image, reference: Image, joint: float, span: Span, gap: int)
     right = difference[:, line + gap :].mean(axis=1)
     steepness = np.abs(np.diff(difference, axis=1))
     ordinary = np.mean([np.median(steepness[:, line - 1 + k], axis=0) for near in _NEAR for k in (near, -near)], axis=0)
-    tone = _certain(right - left)
-    excess = np.maximum(_certain(steepness[:, line - 1] - ordinary, above=True), 0)
+    tone = _beyond_texture(right - left)
+    excess = np.maximum(_beyond_texture(steepness[:, line - 1] - ordinary, above=True), 0)
     return box, float((tone + excess).max() * 255)
 
 
-def _certain(values: NDArray[np.float32], *, above: bool = False) -> NDArray[np.float32]:
-    """Size of the median over the rows, (3,), less three times its standard error: what texture alone does not explain."""
+def _beyond_texture(values: NDArray[np.float32], *, above: bool = False) -> NDArray[np.float32]:
+    """Size of the median over the rows, (3,), less three times its standard error: what texture does not explain."""
     median = np.median(values, axis=0)
-    doubt = 3 * 1.2533 * values.std(axis=0) / np.sqrt(len(values))
-    return np.maximum((median if above else np.abs(median)) - doubt, 0)
+    error = 3 * 1.2533 * values.std(axis=0) / np.sqrt(len(values))
+    return np.maximum((median if above else np.abs(median)) - error, 0)

@@ -17,7 +17,7 @@ TITLE = "upscaler"
 
 
 def show_window(url: str) -> str | None:
-    """Show the app and come back when its window is closed; or say why there cannot be a window."""
+    """Show the app until its window is closed; returns why there cannot be a window, or `None`."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe(duplex=False)
     process = spawn.Process(target=_window, args=(url, theirs))
@@ -47,6 +47,6 @@ def _window(url: str, reason: Connection) -> None:
         webview.create_window(TITLE, url, width=1360, height=900, min_size=(390, 600))
         webview.start()
     except ImportError:
-        reason.send("pywebview is not installed; run: pip install 'upscaler[desktop]'")
-    except Exception as error:  # every engine fails in its own way, and the browser is there
+        reason.send("pywebview is not installed; run: pip install 'tiled-diffusion-upscaler[desktop]'")
+    except Exception as error:  # every engine fails in its own way, and the browser remains
         reason.send(one_line(error))

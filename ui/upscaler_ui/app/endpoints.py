@@ -40,7 +40,7 @@ def add_endpoints(form: Form, sessions: Sessions) -> None:
         preset = gr.Textbox("", label="name of a preset, or nothing")
         job = gr.Textbox("", label="32 hexadecimal digits to cancel it by, or nothing")
         width, height = (gr.Number(512, precision=0, label="of the picture") for _ in range(2))
-        # a field that may be left out needs a value that says so
+        # a field that may be left out needs a value that means so
         widgets = {name: control(option, 0 if option.optional else None) for name, option in form.table.items()}
         button = gr.Button()
     button.click(

@@ -22,12 +22,13 @@ LEFT_OUT = {"overwrite": "the app gives each result a name of its own"}
 """Options without a widget, and why."""
 
 _MODELS: dict[str, weights.Kind] = {"gan": "gan", "model": "diffusion", "control": "control"}
+_PATHS = {option.name: option.path for option in options()}
 _GROUPS = (
     ("Models", ("control", "gan_tile")),
     ("Sampling", ("steps", "guidance", "scheduler", "seed")),
     ("Tiles", ("tile", "overlap", "feather", "order", "batch")),
     ("Seams", ("seams", "seam_strength", "seam_width", "seam_steps")),
-    ("Colour & wavelet", ("wavelet_color", "wavelet_denoise")),
+    ("Colour and noise", ("wavelet_color", "wavelet_denoise")),
     ("Output", ("quality", "bit_depth", "dither", "metadata", "gps", "max_pixels")),
     ("Hardware", ("device", "precision")),
 )
@@ -59,7 +60,7 @@ class Form:
         self.cards = component("cards", preset_cards(), elem_id="presets")
         self.creativity = self._knob("Creativity", "how much new detail is invented", 50, ("strength",))
         self.structure = self._knob(
-            "Structure", "how strictly the result keeps to the picture", 100, ("consistency", "control_scale")
+            "Structure", "how closely the result follows the picture", 100, ("consistency", "control_scale")
         )
         strength, held = self.widgets["strength"], [self.widgets[name] for name in ("consistency", "control_scale")]
         own: dict[str, Any] = {"fn": None, "api_visibility": "private"}
@@ -68,8 +69,8 @@ class Form:
         self.structure.input(inputs=self.structure, outputs=held, js=_TO_HELD, **own)
         for widget in held:
             widget.input(inputs=widget, outputs=self.structure, js=_TO_STRUCTURE, **own)
-        self._add("prompt", info=None, placeholder="what the picture shows; the model pocket does not read it")
-        self._add("negative", info=None, placeholder="what it must not show; needs guidance above 1")
+        self._add("prompt", info=None, placeholder="what the picture shows (the model pocket ignores it)")
+        self._add("negative", info=None, placeholder="what it must not show (needs guidance above 1)")
         for name in ("gan", "model"):
             self._add(name, info=None)
 
@@ -87,8 +88,8 @@ class Form:
         with gr.Row() as factor:
             self._add("scale", info=None)
         with gr.Row(visible=False) as pixels:
-            self._add("width", info="empty: as the picture's shape says")
-            self._add("height", info="empty: as the picture's shape says")
+            self._add("width", info="leave empty to keep the shape")
+            self._add("height", info="leave empty to keep the shape")
         with gr.Row(visible=False) as megapixels:
             self._add("megapixels", info=None)
         with gr.Row(visible=False) as paper:
@@ -197,24 +198,24 @@ def _target(
 
 
 def model_choices(name: str) -> list[tuple[str, str]]:
-    """What the picker of a model offers: name with size and licence, and the name alone."""
+    """What the list of a model offers: name with size and licence, and the name alone."""
     found = {model.name: model for model in reversed(weights.models(_MODELS[name]))}
     labels = [
-        (f"{model.name} · {model.bytes / 1e6:,.0f} MB · {model.licence or 'your own'}", model.name)
+        (f"{model.name} · {model.bytes / 1e6:,.0f} MB · {model.licence or 'yours'}", model.name)
         for model in reversed(found.values())
     ]
     return [*labels, ("none", "none")]
 
 
 def checked_model(name: str, value: str) -> str:
-    """The name of a model that is there; a path or a hub id never comes through.
+    """The name, if it is that of an installed model; paths and hub ids are refused.
 
     Raises:
         SettingsError: it is not in the list.
     """
     names = [choice for _, choice in model_choices(name)]
     if value not in names:
-        raise SettingsError(f"{name}: no model {value!r}; choose one of {', '.join(names)}")
+        raise SettingsError(f"{_PATHS[name]}: no model {value!r}; choose one of {', '.join(names)}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""What happens when the page is used. A handler changes the state of the session and gives back what changes on the page.
+"""What happens when the page is used. A handler changes the state of the session and returns what changes on the page.
 
 layout.py, form.py  the widgets     session.py  what a user has     jobs.py  the thread that runs jobs     render.py  drawing
 """
@@ -88,7 +88,7 @@ class Handlers(PresetHandlers):
         return update
 
     def on_plan(self, request: gr.Request, *values: Any) -> Update:
-        """Settings were changed: say what a run would do."""
+        """Settings were changed: show what a run would do."""
         session, page = self.of(request)
         update: Update = {}
         if page.limit(self.form.max_pixels(values)):

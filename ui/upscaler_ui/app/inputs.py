@@ -41,11 +41,11 @@ class Input:
 
     @staticmethod
     def of(path: Path, name: str = "", *, max_pixels: int | None = MAX_PIXELS, whole: bool = True) -> Input:
-        """The picture in a file, by default called as the file is. What is wrong with it is in `error`.
+        """The picture in a file, named like the file by default; `error` holds what is wrong with it.
 
         Args:
             max_pixels: as in `upscaler.load`.
-            whole: False looks at no more than the size, where the head of the file tells it.
+            whole: False reads only the size, where the header of the file is enough to tell.
         """
         name = name or path.stem
         try:

@@ -119,14 +119,14 @@ class Worker:
         self._lock = threading.Lock()
 
     def submit(self, job: Job) -> Job:
-        """Let the job run when those before it are over."""
+        """Run the job when those before it are over."""
         with self._lock:
             self._jobs = [*(other for other in self._jobs if not other.state.over), job]
             self._thread.submit(self._run, job)
         return job
 
     def warm_up(self) -> None:
-        """Load the usual models, so that the first job begins at once; what is wrong with them is its job to say."""
+        """Load the usual models, so that the first job begins at once; it also reports what is wrong with them."""
 
         def load() -> None:
             with suppress(UpscalerError):

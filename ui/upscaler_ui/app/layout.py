@@ -44,7 +44,7 @@ class Layout:
             elem_id="input",
         )
         with gr.Row(elem_id="more-input"):
-            self.folder = gr.UploadButton("A whole folder", file_count="directory", size="sm", elem_id="folder")
+            self.folder = gr.UploadButton("Choose a folder", file_count="directory", size="sm", elem_id="folder")
             self.paste = gr.UploadButton("Paste", visible="hidden", file_types=["image"], elem_id="paste")
         self.facts = gr.HTML("", elem_id="facts")
         gr.HTML("<h2>2 · Look</h2>")
@@ -62,8 +62,8 @@ class Layout:
 
     def _presets(self) -> None:
         with gr.Row(elem_classes="ends"):
-            self.preset_name = gr.Textbox(label="Name", placeholder="my-look", min_width=120, elem_id="preset-name")
-            self.preset_save = gr.Button("Save this look", size="sm", min_width=100, elem_id="preset-save")
+            self.preset_name = gr.Textbox(label="Name", placeholder="my-preset", min_width=120, elem_id="preset-name")
+            self.preset_save = gr.Button("Save as preset", size="sm", min_width=100, elem_id="preset-save")
         with gr.Row(elem_classes="ends"):
             self.preset_own = gr.Dropdown(own_presets(), label="Saved", value=None, min_width=120, elem_id="preset-own")
             self.preset_export = gr.DownloadButton(
@@ -106,7 +106,7 @@ class Layout:
                     self.after = gr.Image(
                         label="After", format="png", interactive=False, elem_id="zoom-after", buttons=[]
                     )
-                gr.HTML("Click into the picture where you want to look.", elem_id="zoom-hint")
+                gr.HTML("Click the picture where you want to look.", elem_id="zoom-hint")
                 self.overview = gr.Image(
                     type="filepath", interactive=False, height=260, elem_id="overview", buttons=[], show_label=False
                 )

@@ -34,7 +34,7 @@ def facts(page: Page) -> str:
         item = page.readable[0]
         lines = [item.line, *item.notices]
         if item.settings is not None:
-            lines.append("Its settings are restored.")
+            lines.append("The settings that made it are restored.")
     elif len(page.inputs) > 1:
         all_read = len(page.readable) == len(page.inputs)
         those = f"{count(len(page.inputs), 'picture')}"
@@ -50,10 +50,11 @@ def plan_line(page: Page) -> str:
     if isinstance(page.planned, UpscalerError):
         return f'<span class="bad">{html.escape(" ".join(cause_and_remedy(page.planned)))}</span>'
     plan, settings = page.planned
-    size, *phrases = plan_phrases(plan, settings, timing.estimate(plan, settings)).values()
+    phrases = plan_phrases(plan, settings, timing.estimate(plan, settings))
+    size = phrases.pop("size")
     more = len(page.readable) - 1
-    rest = html.escape(" · ".join([*phrases, *([f"and {count(more, 'more picture')}"] if more else [])]))
-    return f"<b>{html.escape(size)}</b> · {rest}"
+    rest = [*(f"{head}: {phrase}" for head, phrase in phrases.items()), f"and {count(more, 'more picture')}"]
+    return f"<b>{html.escape(size)}</b> · {html.escape(' · '.join(rest if more else rest[:-1]))}"
 
 
 def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
@@ -128,7 +129,7 @@ def status(page: Page, worker: Worker) -> str:
         return f'<b>{name}</b> {text}{queue}<progress max="100" value="{percent:.1f}"></progress>'
     ends = {
         State.FINISHED: "is finished",
-        State.STOPPED: "was stopped; what was finished is kept" if job.progress else "was taken out of the queue",
+        State.STOPPED: "was stopped; what was finished is kept" if job.progress else "was removed from the queue",
         State.FAILED: "failed",
     }
     notes = "".join(f'<br><span class="quiet">{html.escape(note)}</span>' for note in job.notices)
@@ -181,7 +182,7 @@ def _job_item(job: Job) -> dict[str, Any]:
     text = "failed: " + cause_and_remedy(job.error)[0] if job.error is not None else stage
     return {
         "id": job.id,
-        "title": job.name if job.region is None else f"{job.name}, an area",
+        "title": job.name if job.region is None else f"{job.name} (area)",
         "text": text,
         "state": job.state.value,
         "fraction": fraction,
@@ -211,7 +212,7 @@ def download(path: Path) -> Any:
 
 
 def fractions(region: Any) -> tuple[float, float, float, float] | None:
-    """A marked area as it came from a browser; `None` for none, and for what is not four numbers in order."""
+    """A marked area as a browser sent it; `None` for none, and for anything but four numbers in order."""
     if (
         not isinstance(region, (list, tuple))
         or len(region) != 4

@@ -38,15 +38,15 @@ class PresetHandlers(Screen):
         return {**self.changes(session, page), **self.no_failure(), **look}
 
     def on_save_preset(self, name: str, *values: Any) -> Update:
-        """The look of the form is to be kept."""
+        """Save the settings of the form as a preset."""
         return self._presets_after(lambda: presets.save(name, self.form.settings(values, size=False)).name)
 
     def on_delete_preset(self, name: str | None) -> Update:
-        """One of the user's presets is to go."""
+        """Delete one of the user's presets."""
         return self._presets_after(lambda: presets.delete(name or ""))
 
     def on_import_preset(self, path: str) -> Update:
-        """A preset that was exported is to be kept."""
+        """Save a preset that was exported."""
         return self._presets_after(lambda: presets.store(presets.from_file(Path(path))).name)
 
     def on_pick_preset(self, name: str | None, request: gr.Request) -> Update:

@@ -24,7 +24,7 @@ from .session import Page, Session, Sessions
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {**PRIVATE, "queue": False, "show_progress": "hidden"}
 AS_TYPED: dict[str, Any] = {**QUIET, "preprocess": False}
-"""For values of the form alone: the form says what is out of range or not typed to its end."""
+"""For values of the form alone, which it checks itself, also when they are half typed."""
 
 QUEUED: dict[str, Any] = {**QUIET, "queue": True}
 """For what may take some seconds."""

@@ -59,7 +59,7 @@ class Page:
         self._read(paths, max_pixels)
 
     def limit(self, max_pixels: int | None) -> bool:
-        """Let the chosen pictures have so many pixels; true where this was another number, so that they are read again."""
+        """Allow the chosen pictures so many pixels; read them again, and return true, if that is another number."""
         changed = max_pixels != self.max_pixels
         if changed:
             self._read([item.path for item in self.inputs], max_pixels)

@@ -23,29 +23,33 @@ def start(parsed: argparse.Namespace) -> int:
     """Run the app until it is closed.
 
     Raises:
-        SettingsError: `--listen` without a word on who may come in, or a login without a password.
+        SettingsError: `--listen` without saying who may come in, or a login without a password.
         UpscalerError: Gradio is not installed, or the port is taken.
     """
     auth = _login(parsed)
     if importlib.util.find_spec("gradio") is None:
-        raise UpscalerError("the app needs Gradio, which is not installed; run: pip install 'upscaler[ui]'")
+        raise UpscalerError(
+            "the app needs Gradio, which is not installed; run: pip install 'tiled-diffusion-upscaler[ui]'"
+        )
     with serving(parsed.listen, parsed.port, auth) as url:
-        print(f"upscaler is at {url}", file=sys.stderr, flush=True)
+        print(f"upscaler is running at {url}", file=sys.stderr, flush=True)
         if parsed.desktop:
             from .desktop import show_window
 
             reason = show_window(url)
             if reason is None:
                 return 0
-            print(f"upscaler: no window of its own ({reason}); opening the browser", file=sys.stderr, flush=True)
+            print(
+                f"upscaler: cannot open a window ({reason}); opening the browser instead", file=sys.stderr, flush=True
+            )
         if not parsed.no_browser and not parsed.listen:
             webbrowser.open(url)
-        _wait_for_the_end()
+        _wait_for_stop()
     return 0
 
 
-def _wait_for_the_end() -> None:
-    """Come back after Ctrl-C, or when the process is asked to end."""
+def _wait_for_stop() -> None:
+    """Return after Ctrl-C, or when the process is asked to end."""
     import signal
 
     over = threading.Event()
@@ -63,7 +67,7 @@ def _wait_for_the_end() -> None:
 def serving(
     listen: bool = False, port: int | None = None, auth: tuple[str, str] | None = None
 ) -> Generator[str, None, None]:
-    """The address of the app, which answers as long as the context lasts."""
+    """The address of the app, which runs as long as the context lasts."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
     from .components import asset
@@ -94,7 +98,7 @@ def serving(
             js=f"() => {{\n{asset('keys.js')}\n}}",
         )
     except OSError as error:
-        raise UpscalerError(f"--port {port}: cannot be used ({error}); leave it out or choose another one") from None
+        raise UpscalerError(f"--port {port}: cannot be used ({error}); choose another one, or leave it out") from None
     sessions.worker.warm_up()
     try:
         yield local
@@ -116,13 +120,13 @@ def theme() -> Any:
 def _login(parsed: argparse.Namespace) -> tuple[str, str] | None:
     if parsed.listen and not parsed.auth and not parsed.no_auth:
         raise SettingsError(
-            "--listen lets other machines in; add --auth USER:PASSWORD, or --no-auth if everybody may use this machine"
+            "--listen lets other machines in; add --auth USER:PASSWORD, or --no-auth if anyone may use this machine"
         )
     if not parsed.auth:
         return None
     user, _, password = parsed.auth.partition(":")
     if not user or not password:
-        raise SettingsError("--auth: is not a login; give USER:PASSWORD")
+        raise SettingsError("--auth: a user and a password are needed; give USER:PASSWORD")
     return user, password
 
 
@@ -136,4 +140,4 @@ def _free_port() -> int:
                 return port
             except OSError:
                 continue
-    raise UpscalerError(f"the ports {_PORTS.start} to {_PORTS.stop - 1} are all taken; give another one with --port")
+    raise UpscalerError(f"the ports {_PORTS.start} to {_PORTS.stop - 1} are all in use; choose another one with --port")

@@ -39,14 +39,14 @@ def load(name: str) -> Upscaler | None:
     return Stoppable(load_upscaler(name, device=device))
 
 
-def stop_asked() -> bool:
+def interrupted() -> bool:
     """Whether the user pressed Interrupt."""
     return shared.state.interrupted or shared.state.stopping_generation
 
 
-def stop_if_asked() -> None:
+def raise_if_interrupted() -> None:
     """Raises `Cancelled` where the user pressed Interrupt."""
-    if stop_asked():
+    if interrupted():
         raise Cancelled("interrupted")
 
 
@@ -60,11 +60,11 @@ class Stoppable:
 
     def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
         def step(done: int, total: int) -> None:
-            stop_if_asked()
+            raise_if_interrupted()
             if on_step is not None:
                 on_step(done, total)
 
-        stop_if_asked()
+        raise_if_interrupted()
         return self.gan(image, on_step=step)
 
 
@@ -77,13 +77,13 @@ class HostUpscaler:
         self._data = data
 
     def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
-        stop_if_asked()
+        raise_if_interrupted()
         height, width = image.shape[:2]
         least = int(getattr(shared.opts, "ESRGAN_tile", 0))  # the host fills up smaller pictures with black
         below, beside = (max(-(-side // _GRID) * _GRID, least) - side for side in (height, width))
         padded = np.pad(image, ((0, below), (0, beside), (0, 0)), mode="symmetric")
         picture = Pillow.fromarray(quantise(padded, dither=False))
         large = self._data.scaler.upscale(picture, self.scale, self._data.data_path)
-        stop_if_asked()
+        raise_if_interrupted()
         pixels = to_float(np.asarray(large.convert("RGB")))
         return np.ascontiguousarray(pixels[: height * self.scale, : width * self.scale])

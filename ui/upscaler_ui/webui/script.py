@@ -83,7 +83,7 @@ class Script(modules.scripts.Script):
         for picture in pictures:
             mask = _mask(p, settings.target.of(picture.size))
             for seed in seeds:
-                if results and networks.stop_asked():
+                if results and networks.interrupted():
                     break
                 refiner = HostRefiner(job)
                 image = _upscale(picture, settings.but(seed=seed), upscaler, refiner, mask)
@@ -112,7 +112,7 @@ def _paste(option: Option, params: Mapping[str, str]) -> Any:
 
 
 class _Result(NamedTuple):
-    """A picture, with the job as the host is told about it."""
+    """A picture, with the job as the host shall see it."""
 
     image: Pillow.Image
     seed: int

@@ -21,7 +21,7 @@ from ....upscaler.models.device import is_out_of_memory
 from ....upscaler.options.settings import Sampling
 from ....upscaler.tiling.grid import DEFAULT_SIDES
 from ....upscaler.tiling.noise import field
-from .networks import stop_if_asked
+from .networks import raise_if_interrupted
 
 _QUIET = {
     "img2img_color_correction": False,  # ours is the wavelet filter
@@ -33,7 +33,7 @@ _QUIET = {
 class TileJob(processing.StableDiffusionProcessingImg2Img):
     """A copy of the user's img2img job for some tiles: sampler, prompts, styles, LoRA and other scripts are theirs.
 
-    Only the pictures and what would spoil a tile are other. The user's own job is never changed.
+    Only the pictures differ, and what would spoil a tile. The user's own job is never changed.
     """
 
     boxes: Sequence[Box] = ()
@@ -101,7 +101,7 @@ class HostRefiner:
     """A `Refiner` over the user's job. Of the sampling only the strength is taken, the rest is the job's own.
 
     Args:
-        job: what is to be done with the tiles; its `subseed` has been drawn, if it has a `subseed_strength`.
+        job: what to do with the tiles; its `subseed` has been drawn, if it has a `subseed_strength`.
     """
 
     multiple = 8
@@ -118,12 +118,12 @@ class HostRefiner:
     def __call__(
         self, tiles: Sequence[Image], *, boxes: Sequence[Box], sampling: Sampling, seed: int, on_step: OnStep
     ) -> list[Image]:
-        """See `Refiner`. The host shows its steps itself; here they are told when the batch is done.
+        """See `Refiner`. The host shows its steps itself; here they are reported when the batch is done.
 
         Raises:
             Cancelled: the user pressed Interrupt; nothing of this batch is kept.
         """
-        stop_if_asked()
+        raise_if_interrupted()
         images = self._process(self.job.on(tiles, boxes, strength=sampling.strength, seed=seed))
         for step in range(self.job.steps):
             on_step(step + 1, self.job.steps)
