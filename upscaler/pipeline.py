@@ -141,7 +141,7 @@ class _Run:
         return replace(self.result, pixels=self.canvas[rows, columns].copy(), alpha=alpha)
 
     def enlarge(self, upscaler: Upscaler | None) -> Iterator[Event]:
-        """Let the result be the enlarged picture, true to the input, with opacity enlarged the same way."""
+        """Enlarge the picture, and its opacity the same way, and make it true to the input."""
         layers = [self.picture.pixels]
         if self.picture.alpha is not None:
             layers.append(np.repeat(self.picture.alpha[..., None], 3, axis=2))
@@ -212,7 +212,7 @@ class _Run:
         return SeamReport(before, after, redrawn)
 
     def finish(self, base: Image) -> Iterator[Event]:
-        """Bring the low resolution content of the redrawn picture back to that of the base, which is the input's."""
+        """Restore the low-resolution content of the base, which is the input's, in the redrawn picture."""
         with self._clock(Stage.FINISH):
             yield self._progress(Stage.FINISH, Step(0), 1)
             size, strength = self.picture.size, self.settings.wavelet.consistency
@@ -234,7 +234,7 @@ class _Run:
 
 
 def _advice(settings: Settings, refiner: Refiner, tile: Size) -> str:
-    """Which settings would fit into the free memory, as settings that are allowed together."""
+    """Settings that would fit into the free memory and that are allowed together, in words."""
     for side in range((min(tile) - 1) // 64 * 64, 63, -64):
         if refiner.batch_size(Size(side, side)) < 1:
             continue
@@ -247,7 +247,7 @@ def _advice(settings: Settings, refiner: Refiner, tile: Size) -> str:
 
 
 def _keep_outside(canvas: Image, base: Image, mask: Mask) -> None:
-    """Take away, in place, what the last filter did where the mask is 0."""
+    """Put back, in place, the base where the mask is 0."""
     height, width = canvas.shape[:2]
     for rows in strips(height, width):
         open_here = mask.under(Box(0, rows.start, width, rows.stop)) > 0
@@ -255,6 +255,6 @@ def _keep_outside(canvas: Image, base: Image, mask: Mask) -> None:
 
 
 def _finish_pixels(canvas: Image) -> None:
-    """Bring a canvas back to what every stage expects: [0, 1], on the grid of exact sums; in place, strip by strip."""
+    """Clip a canvas to [0, 1] and put it on the grid of exact sums, as every stage expects it; in place, strip by strip."""
     for rows in strips(*canvas.shape[:2]):
         to_grid(np.clip(canvas[rows], 0, 1, out=canvas[rows]))

@@ -9,7 +9,7 @@ from upscaler.options.settings import options
 
 README = Path(__file__).parents[2] / "README.md"
 START, END = (
-    "<!-- options: made from upscaler/settings.py by tests/unit/test_readme.py -->\n",
+    "<!-- options: made from upscaler/options/settings.py by tests/unit/test_readme.py -->\n",
     "<!-- end of options -->",
 )
 

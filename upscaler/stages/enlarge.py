@@ -90,7 +90,7 @@ class _Network:
         self._notices: list[Notice] = []
 
     def take_notices(self) -> list[Notice]:
-        """What is to be told since the last call."""
+        """The notices since the last call."""
         notices, self._notices = self._notices, []
         return notices
 
