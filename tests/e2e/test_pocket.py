@@ -12,7 +12,10 @@ from PIL import Image as PillowImage
 
 import upscaler
 from upscaler.arrays.types import Image
+from upscaler.geometry import Box
 from upscaler.models import load_refiner, load_upscaler
+from upscaler.options.settings import Sampling
+from upscaler.stages.detail import filter_detail, has_nothing_to_refine
 
 PHOTO = Path(__file__).parents[2] / "examples" / "photo.png"
 
@@ -89,3 +92,18 @@ def test_flat_colours_stay_flat() -> None:
     result = np.asarray(upscaler.upscale(drawing, 4, **stages).pixels, np.float32)
     for rows in (slice(0, 240), slice(336, 512)):
         assert result[rows].std(axis=(0, 1)).max() < 0.5 / 255
+
+
+def test_what_it_adds_to_flat_tiles_is_filtered_out(stages: dict[str, object]) -> None:
+    """So that tiles that are called flat can be skipped: 8-bit colours come out as they were."""
+    levels = np.random.default_rng(0).integers(0, 256, (4, 3))
+    tiles = [np.full((128, 128, 3), colour, np.float32) / 255 for colour in levels]
+    boxes = [Box(left, 0, left + 128, 128) for left in range(0, 512, 128)]
+    for strength in (0.25, 1):
+        sampling = Sampling(strength=strength, steps=4)
+        drawn = stages["refiner"](tiles, boxes=boxes, sampling=sampling, seed=0, on_step=lambda step, steps: None)
+        for tile, image, colour in zip(tiles, drawn, levels):
+            assert has_nothing_to_refine(tile)
+            assert image.std() > 0
+            result = filter_detail(image, tile, scale=4)
+            assert np.array_equal(np.rint(result * 255), np.broadcast_to(colour, result.shape))
