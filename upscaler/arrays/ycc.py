@@ -100,8 +100,10 @@ def _framed(planes: Array, margin: int) -> tuple[Array, tuple[int, int, int]]:
     """
     height, width = planes.shape[-2:]
     shape = math.prod(planes.shape[:-2]), height + 2 * margin, width + 2 * margin
-    row = np.zeros(math.prod(shape) + 2 * margin * (shape[2] + 1), np.float32)
-    framed = row[: math.prod(shape)].reshape(shape)
+    size = math.prod(shape)
+    row = np.empty(size + 2 * margin * (shape[2] + 1), np.float32)
+    row[size:] = 0
+    framed = row[:size].reshape(shape)
     inside = framed[:, margin : margin + height]
     inside[:, :, margin : margin + width] = planes.reshape(-1, height, width)
     inside[:, :, :margin] = inside[:, :, margin : margin + 1]

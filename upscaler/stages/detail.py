@@ -62,10 +62,10 @@ def filter_detail(refined: Array, reference: Array, *, scale: float, color: floa
     planes = zip(*(split(change[row::2, column::2]) for row, column in PHASES))
     luma, *chroma = (list(phases) for phases in planes)
     room = _room(reference)
-    changed = _change([luma], room, 1, _Judgement(levels, color, denoise))
+    _judge([luma], room, 1, _Judgement(levels, color, denoise))
     room *= _CHROMA_SHARE
-    changed += _change(chroma, room, 1, _Judgement(levels - 2, color, denoise))
-    for (row, column), *phases in zip(PHASES, *changed):
+    _judge(chroma, room, 1, _Judgement(levels - 2, color, denoise))
+    for (row, column), *phases in zip(PHASES, luma, *chroma):
         join_into(change[row::2, column::2], phases)
     change += refined
     return change[:height, :width]
@@ -116,30 +116,34 @@ def _room(reference: Array) -> Array:
     return activity
 
 
-def _change(planes: Sequence[Sequence[Array]], room: Array, octave: int, judgement: _Judgement) -> list[list[Array]]:
-    """What has to be added to planes that are judged as one, from one octave on.
+def _judge(planes: Sequence[list[Array]], room: Array, octave: int, judgement: _Judgement) -> None:
+    """Turn planes, which are judged as one, into what has to be added to them, from one octave on.
 
     Args:
-        planes: each in phases, as are the results; overwritten.
+        planes: each in phases.
         room: (h / 2, w / 2), the variance that a coefficient of this octave may have.
     """
     lows = [halve(plane) for plane in planes]
     if octave < min(_PYRAMID, judgement.levels):
-        deeper = _change([part(low) for low in lows], room[::2, ::2] * np.float32(4), octave + 1, judgement)
-        changes = [double(weave(change)) for change in deeper]
+        phases = [part(low) for low in lows]
+        _judge(phases, room[::2, ::2] * np.float32(4), octave + 1, judgement)
+        changes = [weave(change) for change in phases]
     else:
-        changes = [double(change) for change in _change_below(lows, room, octave, judgement)]
-    if judgement.denoise:
-        for plane, low in zip(planes, lows):
-            for phase, base in zip(plane, double(low)):
-                phase -= base
-        limit = pyramid_limit(planes, room, octave, judgement.denoise)
-        opposite = -limit
+        changes = _change_below(lows, room, octave, judgement)
+    if not judgement.denoise:
         for plane, change in zip(planes, changes):
-            for phase, result in zip(plane, change):
-                np.minimum(phase, limit, out=phase)
-                result -= np.maximum(phase, opposite, out=phase)
-    return changes
+            plane[:] = double(change)
+        return
+    for plane, low in zip(planes, lows):
+        for phase, base in zip(plane, double(low)):
+            phase -= base
+    limit = pyramid_limit(planes, room, octave, judgement.denoise)
+    opposite = -limit
+    for plane, change in zip(planes, changes):
+        for phase, base in zip(plane, double(change)):
+            np.minimum(phase, limit, out=phase)
+            np.maximum(phase, opposite, out=phase)
+            np.subtract(base, phase, out=phase)
 
 
 def _change_below(lows: Sequence[Array], room: Array, octave: int, judgement: _Judgement) -> list[Array]:
