@@ -35,6 +35,7 @@ class _Judgement(NamedTuple):
     levels: int  # octaves that are detail
     color: float
     denoise: float
+    spins: int  # transforms that are averaged for the octaves below the pyramid
 
 
 def filter_detail(refined: Array, reference: Array, *, scale: float, color: float = 1.0, denoise: float = 0.5) -> Array:
@@ -62,9 +63,9 @@ def filter_detail(refined: Array, reference: Array, *, scale: float, color: floa
     planes = zip(*(split(change[row::2, column::2]) for row, column in PHASES))
     luma, *chroma = (list(phases) for phases in planes)
     room = _room(reference)
-    _judge([luma], room, 1, _Judgement(levels, color, denoise))
+    _judge([luma], room, 1, _Judgement(levels, color, denoise, spins=2))
     room *= _CHROMA_SHARE
-    _judge(chroma, room, 1, _Judgement(levels - 2, color, denoise))
+    _judge(chroma, room, 1, _Judgement(levels - 2, color, denoise, spins=1))
     for (row, column), *phases in zip(PHASES, luma, *chroma):
         join_into(change[row::2, column::2], phases)
     change += refined
@@ -148,12 +149,13 @@ def _judge(planes: Sequence[list[Array]], room: Array, octave: int, judgement: _
 
 def _change_below(lows: Sequence[Array], room: Array, octave: int, judgement: _Judgement) -> list[Array]:
     """What has to be added to the low bands that the pyramid has left: octaves of detail, and tone."""
-    levels, color, denoise = judgement
+    levels, color, denoise, spins = judgement
     changes: list[Array] = []
     tones = [smooth(low, levels - octave) for low in lows]
     details = [low - tone for low, tone in zip(lows, tones)]
-    judged = denoise > 0 and levels > octave
-    kept = shrink(details, room, octave, levels=levels, strength=denoise, tone=1 - color) if judged else details
+    kept = details
+    if denoise and levels > octave:
+        kept = shrink(details, room, octave, levels=levels, strength=denoise, tone=1 - color, spins=spins)
     for tone, before, after in zip(tones, details, kept):
         change = after - before
         change -= np.float32(color) * tone

@@ -51,7 +51,7 @@ def pyramid_limit(planes: Sequence[Sequence[Array]], room: Array, octave: int, s
 
 
 def shrink(
-    planes: Sequence[Array], room: Array, octave: int, *, levels: int, strength: float, tone: float
+    planes: Sequence[Array], room: Array, octave: int, *, levels: int, strength: float, tone: float, spins: int
 ) -> list[Array]:
     """Planes (h, w), halved `octave` times, with thresholds on the octaves below, by a cycle-spun wavelet transform.
 
@@ -59,13 +59,14 @@ def shrink(
         room: (h, w), of the octave above.
         levels: the last octave that is judged.
         tone: the share that is kept of what lies below it.
+        spins: how many shifted transforms are averaged, 1 or 2.
     """
     height, width = planes[0].shape
-    down, right = (max(shifts) for shifts in zip(*_SPINS))
+    down, right = (max(shifts) for shifts in zip(*_SPINS[:spins]))
 
     def spin(planes: Array) -> Array:
         framed = np.pad(planes, ((0, 0), (down, down), (right, right)), "edge")
-        starts = [(down - row, right - column) for row, column in _SPINS]
+        starts = [(down - row, right - column) for row, column in _SPINS[:spins]]
         return np.stack([framed[:, y : y + down + height, x : x + right + width] for y, x in starts], axis=1)
 
     def judge(spun: Array, rooms: Array, level: int) -> Array:
@@ -79,10 +80,10 @@ def shrink(
 
     spun = judge(spin(np.stack(planes) * np.float32(2**octave)), spin(room[None])[0], octave + 1)
     results = [np.zeros_like(plane) for plane in planes]
-    for result, spins in zip(results, spun):
-        for plane, (row, column) in zip(spins, _SPINS):
+    for result, shifted in zip(results, spun):
+        for plane, (row, column) in zip(shifted, _SPINS):
             result += plane[row : row + height, column : column + width]
-        result *= np.float32(0.5**octave / len(spins))
+        result *= np.float32(0.5**octave / spins)
     return results
 
 
