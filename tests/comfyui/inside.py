@@ -24,8 +24,12 @@ import comfy.controlnet
 import comfy.model_patcher
 import comfy.ops
 import comfy.samplers
+import comfy.sd
 import comfy.supported_models as families
+import comfy.taesd.taesd
+import spandrel
 import torch
+from safetensors.torch import load_file
 
 CPU = torch.device("cpu")
 spec = importlib.util.spec_from_file_location("pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
@@ -34,6 +38,7 @@ assert spec.loader is not None
 sys.modules["pack"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["pack"])
 nodes = importlib.import_module("pack.ui.upscaler_ui.comfyui.nodes")
+gan = importlib.import_module("pack.ui.upscaler_ui.comfyui.gan")
 sampling = importlib.import_module("pack.ui.upscaler_ui.comfyui.sampling")
 
 UNET = {
@@ -85,6 +90,60 @@ def model_of(family: Any, config: dict[str, Any]) -> Any:
     return comfy.model_patcher.ModelPatcher(model, load_device=CPU, offload_device=CPU)
 
 
+def taesd() -> Any:
+    """The host's tiny autoencoder."""
+    with torch.no_grad():
+        state = {
+            name: torch.full_like(value, 0.18215) if name == "vae_scale" else torch.randn_like(value) * 0.05
+            for name, value in comfy.taesd.taesd.TAESD().state_dict().items()
+        }
+    return comfy.sd.VAE(sd=state, device=CPU)
+
+
+def lies_last(tensor: torch.Tensor) -> bool:
+    """Whether its channels lie last in memory."""
+    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+
+
+def decode_in_order(**given: Any) -> dict[str, Any]:
+    """Whether latents to decode lie with channels last, and what that changes in the picture."""
+    vae, orders = taesd(), list[bool]()
+    decode = vae.decode
+
+    def watched(latents: torch.Tensor) -> torch.Tensor:
+        orders.append(lies_last(latents))
+        return decode(latents)
+
+    def plain(latents: torch.Tensor) -> torch.Tensor:
+        return decode(latents.contiguous())
+
+    vae.decode = watched
+    ours = run(**given, vae=vae)
+    vae.decode = plain
+    return {"last": all(orders), "difference": float((ours - run(**given, vae=vae)).abs().max())}
+
+
+def enlarge_in_order() -> dict[str, Any]:
+    """The same of the host's UPSCALE_MODEL, and whether it is as it was afterwards."""
+    state = {
+        name: value.float() for name, value in load_file(ROOT / "weights/realesr-animevideov3.safetensors").items()
+    }
+    network: Any = spandrel.ModelLoader().load_from_state_dict(state)
+    orders: list[bool] = []
+
+    def watch(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        orders.append(lies_last(inputs[0]))
+
+    network.model.body[0].register_forward_pre_hook(watch)
+    ours = torch.from_numpy(gan.connected(network)(IMAGE[0].numpy()))
+    with torch.inference_mode():
+        plain = network(IMAGE.movedim(-1, 1).contiguous())[0].movedim(0, -1)
+    kept = all(
+        torch.equal(value, state[name]) and value.is_contiguous() for name, value in network.model.state_dict().items()
+    )
+    return {"last": orders == [True, False], "difference": float((ours - plain).abs().max()), "kept": kept}
+
+
 def prompt(length: int, channels: int, pooled: int, **options: Any) -> list[Any]:
     return [torch.randn(1, length, channels), {"pooled_output": torch.randn(1, pooled), **options}]
 
@@ -117,6 +176,8 @@ def main() -> None:
     positive, negative = prompt(77, 2048, 1280, **ids), prompt(77, 2048, 1280)
     sdxl = {"model": model_of(families.SDXL, SDXL), "vae": BlockVAE(4), "positive": [positive], "negative": [negative]}
     plain = case("sdxl", **sdxl)
+    report["decode"] = decode_in_order(**{name: value for name, value in sdxl.items() if name != "vae"})
+    report["enlarge"] = enlarge_in_order()
     net = controlnet()
     guided = [[entry[0], {**entry[1], "control": net}] for entry in (positive, negative)]
     controlled = case("controlnet", **{**sdxl, "positive": guided[:1], "negative": guided[1:]})

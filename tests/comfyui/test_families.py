@@ -31,3 +31,12 @@ def test_no_result_depends_on_the_batch(report: dict[str, Any]) -> None:
 def test_each_family_gets_its_tile_and_its_control(report: dict[str, Any]) -> None:
     assert report["native tiles"] == [1024, 1024, 1024]
     assert report["controlnet changes"] > 1e-4
+
+
+def test_the_order_in_memory_is_the_faster_one_and_changes_nothing(report: dict[str, Any]) -> None:
+    """Channels last on a CPU, for what is decoded and what is enlarged; the host's network keeps its own."""
+    assert report["decode"]["last"]
+    assert report["decode"]["difference"] < 1e-4
+    assert report["enlarge"]["last"]
+    assert report["enlarge"]["kept"]
+    assert report["enlarge"]["difference"] < 1e-4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, cast
 
@@ -52,13 +54,34 @@ class HostUpscaler:
                 model_management.free_memory(need, self.gan.device)
             self.gan.network.model.to(self.gan.device)
             self._placed = True
-            return self.gan(image, on_step=step)
+            with _channels_last(self.gan):
+                return self.gan(image, on_step=step)
 
     def release(self) -> None:
         """Give the device's memory back."""
         if self._patcher is None and self._placed:
             self.gan.network.model.to("cpu")
             self._placed = False
+
+
+@contextmanager
+def _channels_last(gan: GanUpscaler) -> Generator[None, None, None]:
+    """Hand the network its input with channels last while the block runs, on a CPU, which its convolutions then keep.
+
+    The weights stay as the host has them. Networks that are not known to be convolutions alone may need the usual order.
+    """
+    if gan.device.type != "cpu" or gan.network.architecture.id not in HALOS:
+        yield
+        return
+
+    def order(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (inputs[0].contiguous(memory_format=torch.channels_last), *inputs[1:])
+
+    hook = gan.network.model.register_forward_pre_hook(order)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def connected(model: Any) -> HostUpscaler:

@@ -173,7 +173,10 @@ class HostRefiner:
 
     def _decode(self, latents: torch.Tensor, shape: tuple[int, ...]) -> Image:
         model_management.throw_exception_if_processing_interrupted()
-        pixels = self._inputs.vae.decode(latents[None]).float().cpu()
+        batch = latents[None]
+        if self._device.type == "cpu" and batch.ndim == 4:  # pictures to encode lie this way already
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        pixels = self._inputs.vae.decode(batch).float().cpu()
         pixels = torch.where(pixels.isfinite(), pixels, torch.nan).clamp(0, 1)  # clamping alone would hide infinity
         return np.ascontiguousarray(pixels.reshape(*shape[:2], -1)[..., :3].numpy())
 
