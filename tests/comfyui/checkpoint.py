@@ -12,10 +12,25 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+ROOT = Path(__file__).parents[2]
+
 State = dict[str, torch.Tensor]
+
+
+def make_models(folder: Path, program: Path) -> None:
+    """Fill a folder of models as ComfyUI has it, and `diffusers/` in it with the same checkpoint in the other format.
+
+    Args:
+        program: ComfyUI's checkout.
+    """
+    (folder / "checkpoints").mkdir()
+    (folder / "upscale_models").mkdir()
+    make(folder / "diffusers", folder / "checkpoints" / "random.safetensors", program / "comfy" / "sd1_tokenizer")
+    weights = load_file(ROOT / "weights" / "realesr-animevideov3.safetensors")
+    torch.save({name: value.float() for name, value in weights.items()}, folder / "upscale_models" / "compact.pth")
 
 
 def make(folder: Path, file: Path, tokenizer: Path) -> None:

@@ -34,17 +34,10 @@ def python() -> str:
 
 @pytest.fixture(scope="session")
 def models(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of models as the host has it, and `diffusers/`, the same checkpoint in the other format."""
-    import torch
-    from checkpoint import make
-    from safetensors.torch import load_file
+    from checkpoint import make_models
 
     folder = tmp_path_factory.mktemp("models")
-    (folder / "checkpoints").mkdir()
-    (folder / "upscale_models").mkdir()
-    make(folder / "diffusers", folder / "checkpoints" / "random.safetensors", program / "comfy" / "sd1_tokenizer")
-    weights = load_file(ROOT / "weights" / "realesr-animevideov3.safetensors")
-    torch.save({name: value.float() for name, value in weights.items()}, folder / "upscale_models" / "compact.pth")
+    make_models(folder, program)
     return folder
 
 
