@@ -79,7 +79,7 @@ def host(program: Path, python: str, base: Path) -> Iterator[object]:
 def clone(program: Path, python: str, models: Path, tmp_path: Path) -> Iterator[object]:
     from host import Host
 
-    if not (ROOT / ".git").is_dir() or shutil.which("git") is None:
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
         pytest.skip("this is no git checkout")
     base = make_base(models, tmp_path)
     subprocess.run(["git", "clone", "--quiet", ROOT, base / "custom_nodes" / "upscaler"], check=True)
