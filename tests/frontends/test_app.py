@@ -94,7 +94,7 @@ def test_a_picture_from_drop_to_download(open_page: OpenPage, small_photo: Path,
     choose(page, "fast")
     scale(page, 8)
     page.wait_for_function("document.querySelector('#plan').innerText.includes('1280x1024')")
-    assert "6 tiles (2x3) of 512x544 by pocket" in page.inner_text("#plan")
+    assert "6 tiles (3x2) of 512x544 by pocket" in page.inner_text("#plan")
     page.click("#run")
     seen, canvases, outlined = set(), set(), 0
     for _ in range(1200):

@@ -51,7 +51,7 @@ def plan_line(page: Page) -> str:
         return f'<span class="bad">{html.escape(" ".join(cause_and_remedy(page.planned)))}</span>'
     plan, settings = page.planned
     phrases = plan_phrases(plan, settings, timing.estimate(plan, settings))
-    size = phrases.pop("size")
+    size = phrases.pop("size").replace("->", "→")
     more = len(page.readable) - 1
     rest = [*(f"{head}: {phrase}" for head, phrase in phrases.items()), f"and {count(more, 'more picture')}"]
     return f"<b>{html.escape(size)}</b> · {html.escape(' · '.join(rest if more else rest[:-1]))}"
@@ -122,7 +122,8 @@ def status(page: Page, worker: Worker) -> str:
     name = html.escape(job.name)
     if job.state is State.WAITING:
         ahead = worker.ahead(job)
-        return f"<b>{name}</b> is waiting for {count(ahead, 'other job')}{queue}"
+        cause = f"is waiting for {count(ahead, 'other job')}" if ahead else "starts when the models are loaded"
+        return f"<b>{name}</b> {cause}{queue}"
     if job.state is State.RUNNING:
         text = "Stopping after this step" if job.stopping else progress(job)
         percent = 100 * (job.progress.fraction if job.progress else 0)
