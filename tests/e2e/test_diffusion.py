@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
 
 import upscaler
 from upscaler.arrays.types import Image
-from upscaler.errors import UnsupportedModel, WeightsNotFound
+from upscaler.errors import OutOfMemory, UnsupportedModel, WeightsNotFound
 from upscaler.geometry import Box
-from upscaler.models import load_refiner
+from upscaler.models import load_refiner, load_upscaler
 from upscaler.options.settings import Sampling
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from checkpoints import make_sd
+from checkpoints import make_control, make_sd
 
 TILE: Image = np.random.default_rng(3).random((64, 64, 3), np.float32)
 
@@ -48,6 +50,62 @@ def test_a_tile_that_overflows_is_redone_in_float32(folder: Path) -> None:
     for tile, wanted in zip(tiles, expected):  # weights that were rounded once stay rounded
         np.testing.assert_allclose(tile, wanted, atol=0.02)
     assert unet.dtype == torch.bfloat16
+
+
+def test_memory_that_runs_out_on_the_way_to_float32_leaves_no_mixed_model(folder: Path) -> None:
+    refiner = load_refiner(str(folder), device="cpu", precision="bfloat16")
+    unet = refiner._parts.unet  # type: ignore[attr-defined]
+    before = refine(refiner, [TILE])[0]
+    hook = unet.conv_out.register_forward_hook(lambda module, inputs, output: output.fill_(torch.inf))
+    apply = unet.up_blocks._apply
+
+    def fail(function: object, *rest: object) -> object:
+        if unet.conv_in.weight.dtype == torch.float32:  # the first half is converted
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return apply(function, *rest)
+
+    unet.up_blocks._apply = fail
+    with pytest.raises(OutOfMemory):
+        refine(refiner, [TILE])
+    hook.remove()
+    assert {weight.dtype for weight in unet.parameters()} == {torch.bfloat16}
+    np.testing.assert_array_equal(refine(refiner, [TILE])[0], before)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried 20 GiB.\nGPU 0")])
+@pytest.mark.parametrize("kind", ["unet", "control"])
+def test_memory_that_runs_out_while_loading_is_one_line(
+    error: Exception, kind: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = str(make_control(tmp_path / "control", folder)) if kind == "control" else "none"
+    network = diffusers.ControlNetModel if kind == "control" else diffusers.UNet2DConditionModel
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(network, "from_pretrained", fail)
+    with pytest.raises(OutOfMemory, match=r"the model .* does not fit .* smaller model") as caught:
+        load_refiner(str(folder), control=control, device="cpu")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_models_that_load_at_the_same_time_are_those_that_load_one_after_the_other(folder: Path) -> None:
+    """While they load, libraries change torch's default number format and more, for all threads."""
+    wanted = ["bfloat16", "float32", "bfloat16", "realesr-animevideov3"]
+
+    def load(name: str) -> tuple[set[torch.dtype], bytes]:
+        if name.startswith("realesr"):
+            gan = load_upscaler(name, device="cpu", precision="float32")
+            return {weight.dtype for weight in gan.network.model.parameters()}, gan(TILE).tobytes()  # type: ignore[attr-defined]
+        refiner = load_refiner(str(folder), device="cpu", precision=name)
+        weights = refiner._parts.unet.parameters()  # type: ignore[attr-defined]
+        return {weight.dtype for weight in weights}, refine(refiner, [TILE])[0].tobytes()
+
+    serial = [load(name) for name in wanted]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            assert list(pool.map(load, wanted)) == serial
+    assert torch.get_default_dtype() is torch.float32
 
 
 def test_reduced_precision_is_close(folder: Path) -> None:

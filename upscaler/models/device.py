@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from ..errors import OutOfMemory, SettingsError
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+
+_LOADING = threading.RLock()
 
 
 def available_devices() -> list[str]:
@@ -114,6 +117,41 @@ def memory_errors(device: torch.device, what: str, remedy: str) -> Generator[Non
         raise OutOfMemory(f"{what} does not fit into the memory of {device} ({free:.1f} GiB free): {remedy}") from None
 
 
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Run the block on one thread of the processor: over small pieces of work several would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def loading(device: torch.device, name: str) -> Generator[None]:
+    """Load the model of that name in the block: one at a time in this process, and memory that runs out said in one line.
+
+    While they load, diffusers and transformers change what belongs to the whole process, such as torch's default
+    number format and how modules register their parameters; a network that another thread builds meanwhile comes out
+    in the wrong format or without weights.
+
+    Raises:
+        OutOfMemory: the model does not fit.
+    """
+    remedy = "close what else needs memory, choose a smaller model, or another device"
+    with _LOADING, one_thread(), memory_errors(device, f"the model {name}", remedy):
+        yield
+
+
 def convert(module: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Give a module another number format, in place; by torch's plain call, since that of diffusers' classes warns."""
-    torch.nn.Module.to(module, dtype)
+    """Give a module another number format, in place and whole, or not at all where memory runs out.
+
+    By torch's plain call, since that of diffusers' classes warns.
+    """
+    before = next((weight.dtype for weight in module.parameters()), dtype)
+    try:
+        torch.nn.Module.to(module, dtype)
+    except BaseException:
+        torch.nn.Module.to(module, before)
+        raise

@@ -11,7 +11,8 @@ import torch
 
 from ... import weights
 from ...errors import SettingsError, UnsupportedModel, WeightsError, WeightsNotFound
-from ..device import pick_device, pick_dtype
+from ...text import one_line
+from ..device import is_out_of_memory, loading, pick_device, pick_dtype
 from .codec import VaeCodec
 from .control import load_control
 from .refiner import Components, DiffusionRefiner
@@ -33,6 +34,7 @@ def load_refiner(
         WeightsNotFound: nothing of that name, and the hub has it not or is out of reach.
         UnsupportedModel: the folder holds another kind of model.
         SettingsError: there is no such device, or the ControlNet was not made for this model.
+        OutOfMemory: it does not fit.
     """
     where = pick_device(device)
     dtype = pick_dtype(where, precision)
@@ -43,14 +45,16 @@ def load_refiner(
         raise SettingsError(
             f"diffusion.control: {name} takes no ControlNet; name a Stable Diffusion model as diffusion.model, or none here"
         )
-    try:
-        parts = _pocket(folder, where, dtype) if pocket else _diffusers(folder, index, where, dtype)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnsupportedModel(f"{name}: cannot be loaded as a diffusion model: {reason}") from error
-    if control != "none":
-        network = load_control(control, parts.unet, dtype=dtype)
-        parts = replace(parts, control=_ready(network.to(where), where))
+    with loading(where, name):
+        try:
+            parts = _pocket(folder, where, dtype) if pocket else _diffusers(folder, index, where, dtype)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise UnsupportedModel(f"{name}: cannot be loaded as a diffusion model: {one_line(error)}") from error
+        if control != "none":
+            network = load_control(control, parts.unet, dtype=dtype)
+            parts = replace(parts, control=_ready(network.to(where), where))
     return DiffusionRefiner(parts, device=where, dtype=dtype, name=folder.name)
 
 

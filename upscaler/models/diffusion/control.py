@@ -10,6 +10,7 @@ import torch
 from ... import weights
 from ...errors import SettingsError, UnsupportedModel, WeightsNotFound
 from ...text import one_line
+from ..device import is_out_of_memory
 
 _WEIGHTS = "diffusion_pytorch_model"
 _FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
@@ -36,7 +37,7 @@ def load_control(name: str, unet: Any, *, dtype: torch.dtype) -> Any:
         safe = any(folder.glob("*.safetensors"))
         return ControlNetModel.from_pretrained(folder, torch_dtype=dtype, use_safetensors=safe, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        if isinstance(error, SettingsError):
+        if isinstance(error, SettingsError) or is_out_of_memory(error):
             raise
         raise UnsupportedModel(f"{name}: cannot be loaded as a ControlNet: {one_line(error)}") from error
 

@@ -100,12 +100,13 @@ class DiffusionRefiner:
     @contextmanager
     def _in_float32(self) -> Generator[None, None, None]:
         """Evaluate in float32 for a while. An autoencoder that overflowed once would again: it stays in float32."""
-        reduced, self._dtype = self._dtype, torch.float32
-        self._parts.codec.to(torch.float32)
+        reduced = self._dtype
         networks = [network for network in (self._parts.unet, self._parts.control) if network is not None]
-        for network in networks:
-            convert(network, torch.float32)
         try:
+            self._parts.codec.to(torch.float32)
+            for network in networks:
+                convert(network, torch.float32)
+            self._dtype = torch.float32
             yield
         finally:
             self._dtype = reduced
