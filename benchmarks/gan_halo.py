@@ -18,7 +18,8 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from upscaler.arrays.types import Image
-from upscaler.models.gan.network import GanUpscaler, load_upscaler
+from upscaler.models.gan.load import load_upscaler
+from upscaler.models.gan.network import GanUpscaler
 from upscaler.weights import bundled
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.png"

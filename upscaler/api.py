@@ -77,7 +77,10 @@ def upscaler_for(settings: Settings) -> Upscaler | None:
     """The super-resolution model that the settings name, loaded; `None` for "none"."""
     if settings.gan.model == "none":
         return None
-    return load_upscaler(settings.gan.model, device=settings.hardware.device, precision=settings.hardware.precision)
+    hardware = settings.hardware
+    return load_upscaler(
+        settings.gan.model, device=hardware.device, precision=hardware.precision, backend=hardware.backend
+    )
 
 
 def refiner_for(settings: Settings) -> Refiner | None:

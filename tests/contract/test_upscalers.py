@@ -29,7 +29,7 @@ PHOTO = Path(__file__).parents[2] / "examples" / "photo.png"
 
 def bundled(name: str, precision: str) -> Callable[[Path], Upscaler]:
     def make(_: Path) -> Upscaler:
-        from upscaler.models.gan.network import load_upscaler
+        from upscaler.models.gan.load import load_upscaler
 
         return load_upscaler(name, device="cpu", precision=precision)
 
@@ -66,7 +66,7 @@ def random_network(architecture: str, **options: object) -> Callable[[Path], Ups
     def make(folder: Path) -> Upscaler:
         from safetensors.torch import save_file
 
-        from upscaler.models.gan.network import load_upscaler
+        from upscaler.models.gan.load import load_upscaler
 
         torch.manual_seed(0)
         with warnings.catch_warnings():

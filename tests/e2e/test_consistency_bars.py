@@ -17,7 +17,7 @@ pytest.importorskip("spandrel")
 from upscaler.arrays import ycc as planes
 from upscaler.arrays.resample import resample
 from upscaler.geometry import Size
-from upscaler.models.gan.network import load_upscaler
+from upscaler.models.gan.load import load_upscaler
 from upscaler.stages.consistency import enforce_consistency
 
 Array = NDArray[np.float32]

@@ -60,7 +60,7 @@ def run_ncnn(folder: Path, name: str, image: Image) -> Image:
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_converted_network_agrees_with_ncnn(name: str, folder: Path, photo: Image) -> None:
-    from upscaler.models.gan.network import load_upscaler
+    from upscaler.models.gan.load import load_upscaler
 
     expected = run_ncnn(folder, PAIRS[name], photo)
     result = load_upscaler(name, device="cpu", precision="float32")(photo)

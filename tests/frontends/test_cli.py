@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 import upscaler
+from upscaler import weights
+from upscaler.cli import main
 from upscaler.options.settings import Settings, options
 from upscaler.pictures.files import load, read_settings
 
@@ -187,6 +189,24 @@ def test_doctor_reports_health() -> None:
     facts = json.loads(done.stdout)["facts"]
     assert "device cpu" in facts
     assert facts["model realesrgan-x4plus"] == "ok"
+
+
+def test_doctor_prints_how_each_way_to_run_a_network_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = weights.get("realesr-animevideov3", "gan")
+    monkeypatch.setattr(weights, "bundled", lambda: (small,))
+    assert main(["doctor", "--benchmark", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["benchmark"]
+    ways = {row["way"]: row for row in rows}
+    assert {row["model"] for row in rows} == {"realesr-animevideov3"}
+    assert ways["torch float32 channels-last"]["mean"] < 0.01
+    assert min(row["speed"] for row in rows if row["speed"]) == 1
+    assert [row["chosen"] for row in rows].count(True) == 1
+    assert main(["doctor", "--benchmark"]) == 0
+    table = capsys.readouterr().out
+    assert "realesr-animevideov3 on cpu" in table
+    assert table.count("   chosen\n") == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

@@ -91,7 +91,7 @@ def parts_imported(path: Path) -> set[str]:
         base = (*folder, *(node.module.split(".") if node.module else ()))
         targets = [base] if base else [(alias.name,) for alias in node.names]
         found |= {"models.base" if target[:2] == ("models", "base") else target[0] for target in targets}
-    return found
+    return found - {"__version__"}
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))

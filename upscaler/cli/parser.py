@@ -59,6 +59,9 @@ def make_parser() -> argparse.ArgumentParser:
         description="Show versions, devices, memory and models, and what is wrong with them.",
     )
     doctor.add_argument("--json", action="store_true", help="print JSON")
+    doctor.add_argument(
+        "--benchmark", action="store_true", help="also try every way to run each network, and remember the fastest"
+    )
 
     inspect = commands.add_parser(
         "inspect", help="show the settings that made a picture", description="Show the settings stored in a picture."

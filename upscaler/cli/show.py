@@ -6,6 +6,7 @@ import argparse
 import json
 import platform
 import tempfile
+from collections.abc import Iterator
 from importlib import metadata
 
 from .. import __version__, timing, weights
@@ -68,7 +69,8 @@ def doctor_command(parsed: argparse.Namespace) -> int:
     """Print what is installed, what it runs on, and what is wrong."""
     import torch
 
-    from ..models.device import available_devices, free_memory, pick_device, pick_dtype
+    from ..models.backends import pick_dtype
+    from ..models.device import available_devices, free_memory, pick_device
 
     facts: dict[str, str] = {
         "upscaler": __version__,
@@ -80,7 +82,7 @@ def doctor_command(parsed: argparse.Namespace) -> int:
     for name in available_devices():
         device = pick_device(name)
         number = str(pick_dtype(device)).removeprefix("torch.")
-        facts[f"device {name}"] = f"{free_memory(device) / 2**30:.1f} GiB free, networks run in {number}"
+        facts[f"device {name}"] = f"{free_memory(device) / 2**30:.1f} GiB free, diffusion models run in {number}"
     facts["threads"] = str(torch.get_num_threads())
     problems: list[str] = []
     for model in weights.models():
@@ -97,13 +99,49 @@ def doctor_command(parsed: argparse.Namespace) -> int:
     except OSError as error:
         problems.append(f"temporary files cannot be written: {error}")
     if parsed.json:
-        print(json.dumps({"facts": facts, "problems": problems}))
-    else:
-        for key, value in facts.items():
-            print(f"{key:32}{value}")
-        for problem in problems:
-            print(f"problem: {problem}")
+        rows = [row for rows in _benchmarks() for row in rows] if parsed.benchmark else []
+        print(json.dumps({"facts": facts, "problems": problems, **({"benchmark": rows} if parsed.benchmark else {})}))
+        return WeightsError.exit_code if problems else 0
+    for key, value in facts.items():
+        print(f"{key:32}{value}")
+    for problem in problems:
+        print(f"problem: {problem}")
+    for rows in _benchmarks() if parsed.benchmark else ():
+        print(f"\n{rows[0]['model']} on {rows[0]['device']}")
+        for row in rows:
+            print(_benchmark_text(row))
     return WeightsError.exit_code if problems else 0
+
+
+def _benchmarks() -> Iterator[list[dict[str, Any]]]:
+    """For each bundled network and each device, how every way to run it did."""
+    from ..models.device import available_devices
+    from ..models.gan.load import benchmark
+
+    for model in weights.bundled():
+        for name in available_devices() if model.kind == "gan" else ():
+            trials, chosen = benchmark(model.name, device=name)
+            slowest = max((trial.time for trial in trials if trial.upscaler is not None), default=0.0)
+            yield [
+                {
+                    "model": model.name,
+                    "device": name,
+                    "way": str(trial.way),
+                    "speed": slowest / trial.time if trial.upscaler is not None else None,
+                    "mean": trial.mean,
+                    "largest": trial.largest,
+                    "problem": trial.problem,
+                    "chosen": trial is chosen,
+                }
+                for trial in trials
+            ]
+
+
+def _benchmark_text(row: dict[str, Any]) -> str:
+    if row["speed"] is None:
+        return f"  {row['way']:32}{row['problem']}"
+    chosen = "   chosen" if row["chosen"] else ""
+    return f"  {row['way']:32}{row['speed']:5.2f}x   mean {row['mean']:.2f}, most {row['largest']:.1f} of 255{chosen}"
 
 
 def inspect_command(parsed: argparse.Namespace) -> int:

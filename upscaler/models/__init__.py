@@ -12,19 +12,21 @@ if TYPE_CHECKING:
     from .base import Refiner, Upscaler
 
 
-def load_upscaler(name: str = "realesrgan-x4plus", *, device: str = "auto", precision: str = "auto") -> Upscaler:
+def load_upscaler(
+    name: str = "realesrgan-x4plus", *, device: str = "auto", precision: str = "auto", backend: str = "auto"
+) -> Upscaler:
     """The super-resolution network of that name, or in that .safetensors or .pth file.
 
     Args:
         name: as `upscaler models list` shows it, or a path. Safetensors are preferred; pickles are loaded weights-only.
-        device, precision: as in `settings.Hardware`.
+        device, precision, backend: as in `settings.Hardware`.
 
     Raises:
-        WeightsNotFound, UnsupportedModel, SettingsError: in one line, with what to do.
+        WeightsNotFound, UnsupportedModel, SettingsError, OutOfMemory: in one line, with what to do.
     """
-    from .gan.network import load_upscaler as load
+    from .gan.load import load_upscaler as load
 
-    return load(name, device=device, precision=precision)
+    return load(name, device=device, precision=precision, backend=backend)
 
 
 def load_refiner(
@@ -32,7 +34,7 @@ def load_refiner(
 ) -> Refiner:
     """The diffusion model of that name, folder or hub id, and a ControlNet for it where one is named.
 
-    See `upscaler.models.checkpoint.load_refiner`.
+    See `upscaler.models.diffusion.checkpoint.load_refiner`.
     """
     from .diffusion.checkpoint import load_refiner as load
 
@@ -47,7 +49,7 @@ def describe_upscaler(name: str) -> Enlarger:
     model = weights.get(name, "gan")
     if model.scale is not None and model.halo is not None:
         return Enlarger(model.scale, model.halo)
-    from .gan.network import describe
+    from .gan.load import describe
 
     return describe(model)
 

@@ -40,32 +40,6 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(wanted)
 
 
-def pick_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
-    """The number format of a precision: what is fast on the device for "auto", else the one that is named.
-
-    "auto" is float16 on CUDA and MPS, bfloat16 on a processor with units for it, and float32 elsewhere.
-
-    Raises:
-        SettingsError: there is no such precision.
-    """
-    if precision == "auto":
-        if device.type in ("cuda", "mps"):
-            return torch.float16
-        return torch.bfloat16 if device.type == "cpu" and cpu_has_bfloat16() else torch.float32
-    if precision not in PRECISIONS:
-        raise SettingsError(f"precision: {precision!r} is not one of auto, {', '.join(PRECISIONS)}")
-    return PRECISIONS[precision]
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX); emulated, it is slower than float32.
-
-    `torch.ops.mkldnn._is_mkldnn_bf16_supported` is no answer: it is true for emulation too.
-    """
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return any(check() for check in checks if check is not None)
-
-
 def free_memory(device: torch.device) -> int:
     """Bytes that can still be allocated on the device; on the CPU within the limits of a container."""
     if device.type == "cuda":

@@ -10,8 +10,12 @@ import torch
 
 
 def layers_with_weights(network: torch.nn.Module) -> list[torch.nn.Module]:
-    """The convolutions and matrix products, in their order."""
-    return [layer for layer in network.modules() if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear))]
+    """The convolutions and matrix products, in their order: modules without others inside that have a matrix of weights."""
+    return [
+        layer
+        for layer in network.modules()
+        if next(layer.children(), None) is None and any(weight.ndim > 1 for weight in layer.parameters(recurse=False))
+    ]
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from .spec import Group, Option, Spec, options_of
 
 Scheduler = Literal["euler", "euler_a", "ddim", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "lcm"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Backend = Literal["auto", "torch", "openvino"]
 Format = Literal["auto", "png", "jpeg", "webp", "tiff", "avif"]
 
 
@@ -268,7 +269,12 @@ class Hardware(Group):
     device: Annotated[str, _spec("auto, cpu, cuda, cuda:N or mps", "--device", pattern=r"auto|cpu|mps|cuda(:\d+)?")] = (
         "auto"
     )
-    precision: Annotated[Precision, _spec("number format of the networks", "--precision")] = "auto"
+    precision: Annotated[
+        Precision, _spec("number format of the networks; auto: the fastest here, found by trying", "--precision")
+    ] = "auto"
+    backend: Annotated[
+        Backend, _spec("what runs the super-resolution network; auto: the fastest that is installed", "--backend")
+    ] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

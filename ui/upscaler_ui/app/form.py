@@ -30,7 +30,7 @@ _GROUPS = (
     ("Seams", ("seams", "seam_strength", "seam_width", "seam_steps")),
     ("Colour and noise", ("wavelet_color", "wavelet_denoise")),
     ("Output", ("quality", "bit_depth", "dither", "metadata", "gps", "max_pixels")),
-    ("Hardware", ("device", "precision")),
+    ("Hardware", ("device", "precision", "backend")),
 )
 _BY = ("Factor", "Width × height", "Megapixels", "Print")
 _SAMPLES = Path(__file__).parents[1] / "samples"

@@ -24,6 +24,7 @@ HOST = {
     "control_scale": "the ControlNet nodes",
     "device": "the host's own choice",
     "precision": "the host's own choice",
+    "backend": "the fastest, found by trying",
 }
 """Settings that are not inputs of their own, and what of the host stands for them; for `output.*` it is SaveImage."""
 

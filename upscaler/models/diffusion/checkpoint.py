@@ -12,7 +12,8 @@ import torch
 from ... import weights
 from ...errors import SettingsError, UnsupportedModel, WeightsError, WeightsNotFound
 from ...text import one_line
-from ..device import is_out_of_memory, loading, pick_device, pick_dtype
+from ..backends import pick_dtype
+from ..device import is_out_of_memory, loading, pick_device
 from .codec import VaeCodec
 from .control import load_control
 from .refiner import Components, DiffusionRefiner

@@ -23,7 +23,8 @@ from ...arrays.types import Image
 from ...errors import SettingsError, UnsupportedModel
 from ..base import OnStep
 from ..device import memory_errors, pick_device
-from .network import HALO, HALOS, StateDict, read_state_dict
+from .network import HALO, HALOS
+from .read import StateDict, read_state_dict
 
 RRDBNET_SCALES = {3: 4, 12: 2, 48: 1}  # by input channels: below x4 the picture is folded into channels first
 SIDE_MULTIPLES = {2: 2, 1: 4}  # by scale
