@@ -38,7 +38,7 @@ class Way(NamedTuple):
     Attributes:
         backend: whose kernels, "torch" or "openvino".
         precision: number format, as in `device.PRECISIONS`.
-        form: "" for the usual memory layout, or "channels-last".
+        form: "" for the usual memory layout, "channels-last", or "winograd" for rewritten layers.
     """
 
     backend: str
@@ -70,6 +70,8 @@ def ways(device: torch.device, *, precision: str = "auto", backend: str = "auto"
         if cpu and name == "float16" != precision:  # no processor is fast at it
             continue
         found += [Way("torch", name, "channels-last"), Way("torch", name)]
+        if cpu and name == "bfloat16":
+            found.append(Way("torch", name, "winograd"))
     if cpu and has_openvino():
         found += [Way("openvino", "float32"), Way("openvino", "bfloat16")]
     chosen = [way for way in found if precision in ("auto", way.precision) and backend in ("auto", way.backend)]

@@ -24,6 +24,7 @@ from ..compiled import Compiled
 from ..device import PRECISIONS, is_out_of_memory, loading, pick_device
 from .network import HALO, HALOS, GanUpscaler, NotFinite
 from .read import Network, read_network
+from .winograd import rewrite
 
 MEAN_DEVIATION, MAX_DEVIATION = 1, 16
 """How far a way may be from float32 on the probe, in 1/255. The bundled models in bfloat16: mean 0.5, max 5."""
@@ -219,6 +220,8 @@ def make(model: weights.Model, device: torch.device, way: Way, network: Network 
     network = network or read_network(model.path)
     if not {"bfloat16": network.supports_bfloat16, "float16": network.supports_half}.get(way.precision, True):
         raise ValueError(f"the architecture is not made for {way.precision}")
+    if way.form == "winograd" and not rewrite(network.model):
+        raise ValueError("it has no dense blocks")
     if way.backend == "openvino":
         compiled = Compiled(
             network.model,
