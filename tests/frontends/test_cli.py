@@ -124,7 +124,7 @@ def test_plan_says_all_without_loading_a_model(small: Path) -> None:
     assert "realesrgan-x4plus" in text
     values = json.loads(run("plan", small, "-s", "16", "--json").stdout)
     assert values["target"] == [1024, 768]
-    assert values["grid"] == [3, 2]
+    assert values["grid"] == [2, 2]
     assert values["evaluations"] >= 6
     assert run("run", small, "--dry-run", "-s", "16").stdout == text
 
