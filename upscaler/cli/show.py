@@ -8,6 +8,7 @@ import platform
 import tempfile
 from collections.abc import Iterator
 from importlib import metadata
+from typing import Any
 
 from .. import __version__, timing, weights
 from ..api import plan

@@ -55,7 +55,7 @@ class Compiled(torch.nn.Module):
         with suppress(OSError, RuntimeError):
             file.parent.mkdir(parents=True, exist_ok=True)
             with folders.whole_or_absent(file) as stream:
-                stream.write(self._compiled.export_model())
+                stream.write(self._compiled.export_model().getvalue())
 
     @contextmanager
     def reporting(self, on_step: OnStep) -> Generator[None, None, None]:
