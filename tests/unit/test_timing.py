@@ -46,8 +46,8 @@ def test_other_sizes_and_steps_follow_from_the_work() -> None:
         "sixteen times the pixels, and network tiles that now have context on all sides"
     )
     slower = estimate(steps=4)
-    assert slower == pytest.approx(57.5 + 14 * (4.5 / 2.5 - 1))
-    assert estimate(steps=2, guidance=2, seams="none") == pytest.approx(40.5 + 14 * (4.5 / 2.5))
+    assert slower == pytest.approx(57.5 + 14 * (4.5 / 1.5 - 1))
+    assert estimate(steps=2, guidance=2, seams="none") == pytest.approx(40.5 + 14 * (4.5 / 1.5))
 
 
 def test_a_stage_that_was_never_run_makes_it_unknown() -> None:

@@ -57,7 +57,7 @@ _BUILTIN = (
         "art",
         "Art",
         "For paintings and illustrations: clean strokes, and paper or canvas kept.",
-        {"gan": "realesrgan-x4plus-anime", "strength": 0.15},
+        {"gan": "realesrgan-x4plus-anime", "strength": 0.2},
         True,
     ),
     Preset(
@@ -78,14 +78,14 @@ _BUILTIN = (
         "faithful",
         "Faithful",
         "The least invented: nearest to the original by measure, and softer than Photo.",
-        {"gan": "realesr-animevideov3", "steps": 4, "wavelet_denoise": 1.0},
+        {"gan": "realesr-animevideov3", "wavelet_denoise": 1.0},
         True,
     ),
     Preset(
         "fast",
         "Fast",
         "A quick look, in a fraction of the time.",
-        {"gan": "realesr-animevideov3", "steps": 1, "seams": "none"},
+        {"gan": "realesr-animevideov3", "model": "none"},
         True,
     ),
 )

@@ -106,7 +106,7 @@ class Sampling(Group):
     strength: Annotated[
         float, _spec("how much is redrawn: 0 nothing, 1 everything", "--strength", low=0, high=1, step=0.01)
     ] = 0.25
-    steps: Annotated[int, _spec("evaluations of the network for each tile", "--steps", low=1, high=200, step=1)] = 2
+    steps: Annotated[int, _spec("evaluations of the network for each tile", "--steps", low=1, high=200, step=1)] = 1
     guidance: Annotated[
         float, _spec("classifier-free guidance; 1 is off and twice as fast", "--guidance", low=1, high=30, step=0.5)
     ] = 1.0
@@ -212,7 +212,7 @@ class Seams(Group):
     width: Annotated[
         int, _spec("width of the band around a joint", "--seam-width", low=8, high=1024, step=8, unit="px")
     ] = 64
-    steps: Annotated[int, _spec("evaluations for each piece of a joint", "--seam-steps", low=1, high=200, step=1)] = 2
+    steps: Annotated[int, _spec("evaluations for each piece of a joint", "--seam-steps", low=1, high=200, step=1)] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
