@@ -1,9 +1,10 @@
-"""Pairs to train on: a detail of a photograph, and what the pipeline makes of its degraded quarter before diffusion.
+"""Pairs to train on: a detail of a photograph, and what the pipeline makes of its degraded reduction before diffusion.
 
-    python -m training.make_pairs --photographs DATA --output PAIRS [--count 400]
+    python -m training.make_pairs --photographs DATA --output PAIRS [--count 400] [--gans NAME ...] [--factors 4 2]
 
-Each pair is one file, PAIRS/<random>-<photograph>.npy: (2, H, W, 3) uint8, the photograph and the base picture, which is
-Real-ESRGAN x4plus followed by input consistency. Making more pairs while a training runs is fine: it picks them up.
+Each file, PAIRS/<random>-<photograph>-x<factor>.npy, is (1 + gans, H, W, 3) uint8: the photograph, and one base picture
+for each first stage, in the order given, all of the same input. Making more pairs while a training runs is fine: it
+picks them up.
 """
 
 from __future__ import annotations
@@ -15,33 +16,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageFilter
-from spandrel import ModelLoader
 
+import upscaler
 from training.photographs import photographs
-from upscaler.stages.consistency import enforce_consistency
+from upscaler.models import load_upscaler
 
-ROOT = Path(__file__).parent.parent
-SCALE = 4
-
-
-class Enlarger:
-    """Real-ESRGAN x4plus and input consistency: (h, w, 3) uint8 to (4h, 4w, 3) float32 in [0, 1]."""
-
-    def __init__(self, weights: Path, device: torch.device) -> None:
-        self.model = ModelLoader().load_from_file(weights).model.eval().to(device, torch.bfloat16)
-        self.model = self.model.to(memory_format=torch.channels_last)
-        self.device = device
-
-    @torch.inference_mode()
-    def __call__(self, small: np.ndarray) -> np.ndarray:
-        source = np.ascontiguousarray(small, np.float32) / 255
-        tensor = torch.from_numpy(source).permute(2, 0, 1)[None].to(self.device, torch.bfloat16)
-        large = self.model(tensor.contiguous(memory_format=torch.channels_last))[0].float().clamp(0, 1)
-        canvas = np.ascontiguousarray(large.permute(1, 2, 0).cpu().numpy())
-        enforce_consistency(canvas, source)
-        return canvas.clip(0, 1)
+GANS = ("realesrgan-x4plus", "realesr-animevideov3", "none")
 
 
 def pick(picture: Image.Image, side: int, rng: np.random.Generator) -> Image.Image:
@@ -62,56 +43,75 @@ def pick(picture: Image.Image, side: int, rng: np.random.Generator) -> Image.Ima
     return best
 
 
-def degrade(detail: Image.Image, rng: np.random.Generator) -> np.ndarray:
-    """The quarter of a detail as it may come to the upscaler: mostly clean, some blurred, noisy or compressed."""
-    if rng.random() < 0.12:
-        detail = detail.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 2.0)))
-    filters = [Image.Resampling.BICUBIC] * 6 + [Image.Resampling.BOX, Image.Resampling.LANCZOS]
-    small = detail.resize([length // SCALE for length in detail.size], filters[int(rng.integers(len(filters)))])
-    pixels = np.asarray(small)
-    if rng.random() < 0.08:
-        noisy = pixels + rng.normal(0, rng.uniform(0.5, 3), pixels.shape)
-        pixels = noisy.round().clip(0, 255).astype(np.uint8)
-    if rng.random() < 0.3:
-        file = io.BytesIO()
-        subsampling = 2 if rng.random() < 0.5 else 0
-        Image.fromarray(pixels).save(file, "JPEG", quality=int(rng.integers(60, 96)), subsampling=subsampling)
-        pixels = np.asarray(Image.open(file))
-    return pixels
+def degrade(detail: Image.Image, factor: int, rng: np.random.Generator) -> Image.Image:
+    """A detail as it may come to the upscaler: two in five clean, the others blurred, sharpened, noisy or compressed."""
+    size = detail.width // factor, detail.height // factor
+    if rng.random() < 0.4:
+        return detail.resize(size, Image.Resampling.BICUBIC)
+    if rng.random() < 0.2:
+        detail = detail.filter(ImageFilter.GaussianBlur(factor / 4 * rng.uniform(0.5, 2.5)))
+    if rng.random() < 0.12:  # compressed large, then reduced, as a picture of a website is
+        large = [round(length * rng.uniform(1.2, 2.0)) for length in size]
+        detail = _compressed(detail.resize(large, Image.Resampling.BICUBIC), rng)
+    filters = [Image.Resampling.BICUBIC] * 3 + [
+        Image.Resampling.BOX,
+        Image.Resampling.LANCZOS,
+        Image.Resampling.LANCZOS,
+    ]
+    small = detail.resize(size, filters[int(rng.integers(len(filters)))])
+    if rng.random() < 0.15:
+        small = small.filter(ImageFilter.UnsharpMask(rng.uniform(0.5, 1.5), int(rng.integers(30, 120)), 0))
+    if rng.random() < 0.15:
+        pixels = np.asarray(small)
+        noisy = pixels + rng.normal(0, rng.uniform(0.5, 4), pixels.shape)
+        small = Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8))
+    return _compressed(small, rng) if rng.random() < 0.55 else small
+
+
+def _compressed(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=int(rng.integers(40, 96)), subsampling=2 if rng.random() < 0.5 else 0)
+    return Image.open(file)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--photographs", type=Path, required=True, help="folder that get_data filled, or any with pictures"
-    )
+    parser.add_argument("--photographs", type=Path, required=True, nargs="+", help="folders with photographs")
     parser.add_argument("--output", type=Path, required=True, help="folder for the pairs")
-    parser.add_argument("--count", type=int, default=400, help="pairs to make")
-    parser.add_argument("--side", type=int, default=768, help="of a pair, pixels")
+    parser.add_argument("--count", type=int, default=400, help="files to make")
+    parser.add_argument("--side", type=int, default=512, help="of a detail, pixels")
+    parser.add_argument("--gans", nargs="+", default=GANS, help="first stages, the costly ones first")
+    parser.add_argument("--factors", nargs="+", type=int, default=[4], help="factors of enlargement, drawn at random")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--weights", type=Path, default=ROOT / "weights" / "realesrgan-x4plus.safetensors")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto", help="of the first stages")
     options = parser.parse_args()
 
-    files = photographs(options.photographs, "train")
-    enlarge = Enlarger(options.weights, torch.device(options.device))
+    files = [path for folder in options.photographs for path in photographs(folder, "train")]
+    hardware = {"device": options.device, "precision": options.precision}
+    gans = [None if name == "none" else load_upscaler(name, **hardware) for name in options.gans]
     rng = np.random.default_rng(options.seed)
     options.output.mkdir(parents=True, exist_ok=True)
     made, started = 0, time.monotonic()
     while made < options.count:
-        for index in rng.permutation(len(files)):
+        for index in rng.permutation(len(files))[: options.count - made]:
             picture = Image.open(files[index]).convert("RGB")
-            for _ in range(2):
-                detail = pick(picture, options.side, rng)
-                base = enlarge(degrade(detail, rng))
-                pair = np.stack([np.asarray(detail), (base * 255).round().astype(np.uint8)])
-                target = options.output / f"{rng.integers(1 << 40):010x}-{files[index].stem[:12]}.npy"
-                partial = target.with_suffix(".part")
-                with partial.open("wb") as stream:
-                    np.save(stream, pair)
-                os.replace(partial, target)
-                made += 1
-            print(f"{made} pairs, {(time.monotonic() - started) / made:.1f} s each", flush=True)
+            factor = int(rng.choice(options.factors))
+            detail = pick(picture, options.side, rng)
+            small = degrade(detail, factor, rng)
+            rows = [np.asarray(detail)]
+            for gan in gans:
+                stage = {"gan": "none"} if gan is None else {"upscaler": gan}
+                result = upscaler.upscale(small, width=detail.width, height=detail.height, model="none", **stage)
+                rows.append((np.asarray(result.pixels, np.float32) * 255).round().clip(0, 255).astype(np.uint8))
+            target = options.output / f"{rng.integers(1 << 40):010x}-{files[index].stem[:12]}-x{factor}.npy"
+            partial = target.with_suffix(".part")
+            with partial.open("wb") as stream:
+                np.save(stream, np.stack(rows))
+            os.replace(partial, target)
+            made += 1
+            if made % 10 == 0:
+                print(f"{made} files, {(time.monotonic() - started) / made:.1f} s each", flush=True)
 
 
 if __name__ == "__main__":

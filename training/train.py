@@ -21,6 +21,7 @@ import torch
 
 from training.losses import losses
 from training.optimiser import Average, Muon
+from training.pairs import Pairs
 from upscaler.models.diffusion.pocket import HaarCodec, PocketUNet
 
 LAST = 1000  # timesteps
@@ -45,34 +46,6 @@ INDEX = {
 }
 LATER = 0.375  # part of a batch that is not at its start
 EDGES, TEXTURE, GRID = 0.4, 1.0, 2.0  # weights of the losses; that of texture is times the square of the strength
-
-
-class Pairs:
-    """Random details of all pairs in a folder, also of those that arrive during the training."""
-
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder = folder
-        self.rng = np.random.default_rng(seed)
-        self.files: list[Path] = []
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Look for new pairs."""
-        self.files = sorted(self.folder.glob("*.npy"))
-        if not self.files:
-            raise SystemExit(f"{self.folder}: no pairs; run training.make_pairs first")
-
-    def batch(self, count: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Photographs and bases, (count, 3, side, side) in [-1, 1], on the 8 px grid, flipped and turned."""
-        details = []
-        for index in self.rng.integers(len(self.files), size=count):
-            pair = np.load(self.files[index], mmap_mode="r")
-            top, left = (8 * int(self.rng.integers((length - side) // 8 + 1)) for length in pair.shape[1:3])
-            detail = np.rot90(pair[:, top : top + side, left : left + side], int(self.rng.integers(4)), axes=(1, 2))
-            details.append(detail[:, :, ::-1] if self.rng.random() < 0.5 else detail)
-        pixels = torch.from_numpy(np.ascontiguousarray(np.stack(details, axis=1))).permute(0, 1, 4, 2, 3)
-        photo, base = pixels.float() / 127.5 - 1
-        return photo, base
 
 
 def begun(base: torch.Tensor, noise: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
@@ -104,7 +77,7 @@ def continued(
 @torch.no_grad()
 def measure_scales(network: PocketUNet, codec: HaarCodec, pairs: Pairs, device: torch.device) -> None:
     """Set the sizes that latents and corrections usually have."""
-    photo, base = (codec.encode(part.to(device)) for part in pairs.batch(256, 128))
+    photo, base = (codec.encode(part.to(device)) for part in pairs.batch(256, 128)[:2])
     network.base_scale.copy_(base.square().mean(dim=(0, 2, 3), keepdim=True).sqrt().clamp(min=0.01))
     network.correction_scale.copy_((photo - base).square().mean(dim=(0, 2, 3), keepdim=True).sqrt().clamp(min=0.003))
 
@@ -201,7 +174,7 @@ def main() -> None:
         for optimiser, share in zip(optimisers, (1, 0.05)):
             for group in optimiser.param_groups:
                 group["lr"] = options.lr * share * learning_rate(step, elapsed / options.minutes / 60)
-        photo, base = (part.to(device) for part in pairs.batch(options.batch, options.side))
+        photo, base = (part.to(device) for part in pairs.batch(options.batch, options.side)[:2])
         given = codec.encode(base)
         start = torch.empty(options.batch).uniform_(*STRENGTHS, generator=generator)
         later = torch.rand(options.batch, generator=generator)
@@ -231,7 +204,7 @@ def main() -> None:
             row = [
                 step,
                 f"{elapsed / 60:.2f}",
-                len(pairs.files),
+                len(pairs),
                 f"{rate:.5f}",
                 *(f"{value / summed:.3f}" for value in sums),
             ]
