@@ -57,7 +57,7 @@ _BUILTIN = (
         "art",
         "Art",
         "For paintings and illustrations: clean strokes, and paper or canvas kept.",
-        {"gan": "realesrgan-x4plus-anime", "strength": 0.2},
+        {"gan": "realesrgan-x4plus-anime", "strength": 0.17},
         True,
     ),
     Preset(
@@ -84,7 +84,7 @@ _BUILTIN = (
     Preset(
         "fast",
         "Fast",
-        "A quick look, in a fraction of the time.",
+        "In a small part of the time: clean edges, no new texture.",
         {"gan": "realesr-animevideov3", "model": "none"},
         True,
     ),

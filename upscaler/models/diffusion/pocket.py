@@ -94,7 +94,7 @@ class PocketUNet(ModelMixin, ConfigMixin):
         block_out_channels: tuple[int, ...] = (256,) * 8,
         sigma_end: float = 0.4,
         num_train_timesteps: int = 1000,
-        full_strength: float = 0.25,
+        full_strength: float = 0.29,
     ) -> None:
         super().__init__()
         width = block_out_channels[0]
