@@ -10,10 +10,11 @@ from typing import Any, cast
 import torch
 
 from ... import weights
-from ...errors import SettingsError, UnsupportedModel, WeightsError, WeightsNotFound
+from ...errors import SettingsError, UnsupportedModel, WeightsError
 from ...text import one_line
 from ..backends import pick_dtype
 from ..device import is_out_of_memory, loading, pick_device
+from ..find import find_or_download
 from .codec import VaeCodec
 from .control import load_control
 from .refiner import Components, DiffusionRefiner
@@ -60,13 +61,8 @@ def load_refiner(
 
 
 def _folder(name: str) -> Path:
-    try:
-        path = weights.find(name, "diffusion")
-    except WeightsNotFound:
-        if weights.HUB_ID.fullmatch(name):
-            return _download(name)
-        raise
-    if path.is_dir() and (path / weights.FOLDER_MARK).is_file():
+    path = find_or_download(name, "diffusion", _download, what="a folder in diffusers format")
+    if (path / weights.FOLDER_MARK).is_file():
         return path
     raise UnsupportedModel(
         f"{path}: is not a diffusers folder (no {weights.FOLDER_MARK} in it); a single .safetensors checkpoint is turned "
@@ -77,14 +73,7 @@ def _folder(name: str) -> Path:
 def _download(hub_id: str) -> Path:
     from diffusers import DiffusionPipeline
 
-    try:
-        return Path(DiffusionPipeline.download(hub_id, use_safetensors=True, trust_remote_code=False))
-    except Exception as error:  # the hub's client raises many kinds, most of them about the network
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsNotFound(
-            f"{hub_id}: could not be fetched from the hub ({reason}); check the id and the network, log in with "
-            "`hf auth login` if it is gated, or give the path of a folder in diffusers format"
-        ) from error
+    return Path(DiffusionPipeline.download(hub_id, use_safetensors=True, trust_remote_code=False))
 
 
 def _pocket(folder: Path, device: torch.device, dtype: torch.dtype) -> Components:

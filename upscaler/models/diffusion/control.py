@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from ... import weights
-from ...errors import SettingsError, UnsupportedModel, WeightsNotFound
+from ...errors import SettingsError, UnsupportedModel
 from ...text import one_line
 from ..device import is_out_of_memory
+from ..find import find_or_download
 
 _WEIGHTS = "diffusion_pytorch_model"
 _FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
@@ -43,17 +44,10 @@ def load_control(name: str, unet: Any, *, dtype: torch.dtype) -> Any:
 
 
 def _folder(name: str) -> Path:
-    try:
-        path = weights.find(name, "control")
-    except WeightsNotFound:
-        if weights.HUB_ID.fullmatch(name):
-            return _download(name)
-        raise
-    if not weights.class_of(path):
-        raise UnsupportedModel(
-            f"{path}: is not a ControlNet's folder in diffusers format (no config.json of one in it)"
-        )
-    return path
+    path = find_or_download(name, "control", _download, what="a ControlNet's folder in diffusers format")
+    if weights.class_of(path):
+        return path
+    raise UnsupportedModel(f"{path}: is not a ControlNet's folder in diffusers format (no config.json of one in it)")
 
 
 def _download(hub_id: str) -> Path:
@@ -61,17 +55,11 @@ def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     folder = Path()
-    try:
-        for suffix in ("safetensors", "bin"):
-            files = [f"{_WEIGHTS}{end}" for end in (f".{suffix}", f"-*.{suffix}", f".{suffix}.index.json")]
-            folder = Path(snapshot_download(hub_id, allow_patterns=["config.json", *files]))
-            if any(folder.glob(f"{_WEIGHTS}*.{suffix}")):
-                break
-    except Exception as error:  # the hub's client raises many kinds, most of them about the network
-        raise WeightsNotFound(
-            f"{hub_id}: could not be fetched from the hub ({one_line(error)}); check the id and the network, log in with "
-            "`hf auth login` if it is gated, or give the path of a ControlNet's folder in diffusers format"
-        ) from error
+    for suffix in ("safetensors", "bin"):
+        files = [f"{_WEIGHTS}{end}" for end in (f".{suffix}", f"-*.{suffix}", f".{suffix}.index.json")]
+        folder = Path(snapshot_download(hub_id, allow_patterns=["config.json", *files]))
+        if any(folder.glob(f"{_WEIGHTS}*.{suffix}")):
+            break
     return folder
 
 

@@ -1,0 +1,34 @@
+"""The folder of a model: by name, by path, or from the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .. import weights
+from ..errors import WeightsNotFound
+from ..text import one_line
+
+
+def find_or_download(name: str, kind: weights.Kind, download: Callable[[str], Path], *, what: str) -> Path:
+    """Where the model of that name or path lies, or else the one of that hub id, which is downloaded once.
+
+    Args:
+        download: takes a hub id, and returns the folder in the hub's cache.
+        what: the user may give the path of instead, as in "a folder in diffusers format".
+
+    Raises:
+        WeightsNotFound: nothing of that name, and it is no hub id, or the hub does not have it or is out of reach.
+    """
+    try:
+        return weights.find(name, kind)
+    except WeightsNotFound:
+        if not weights.HUB_ID.fullmatch(name):
+            raise
+    try:
+        return download(name)
+    except Exception as error:  # the hub's client raises many kinds, most of them about the network
+        raise WeightsNotFound(
+            f"{name}: could not be fetched from the hub ({one_line(error)}); check the id and the network, log in with "
+            f"`hf auth login` if it is gated, or give the path of {what}"
+        ) from error
