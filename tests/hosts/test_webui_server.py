@@ -180,7 +180,7 @@ def test_interrupt_gives_the_canvas_so_far(server: Server) -> None:
     answers: list[Any] = []
     thread = threading.Thread(target=lambda: answers.append(server.run(arguments(tile="128"), steps=20)))
     thread.start()
-    while "refine" not in str(server.call("/sdapi/v1/progress")["textinfo"]):
+    while "Refining" not in str(server.call("/sdapi/v1/progress")["textinfo"]):
         assert thread.is_alive()
         time.sleep(0.2)
     server.call("/sdapi/v1/interrupt", {})
