@@ -73,20 +73,26 @@ class Body(nn.Module):
         self.group = int(first.out_channels)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return torch.stack([self._one(picture) for picture in pictures]).to(pictures.dtype)
+        return (
+            torch.cat([self._one(picture)[None] for picture in pictures])
+            if len(pictures) > 1
+            else self._one(pictures[0])[None]
+        )
 
     def _one(self, picture: torch.Tensor) -> torch.Tensor:
         channels, height, width = picture.shape
         groups, pairs = channels // self.group, (height + 1) // 2
         rows = functional.pad(picture.float(), (0, 0, 0, height % 2)).permute(1, 2, 0)
         state = rows.reshape(pairs, 2, width, groups, self.group).permute(3, 1, 0, 2, 4).contiguous()
+        # large arrays are made once: memory that is new to the process costs more than what is done with it here
+        rounded, before = torch.empty_like(state, dtype=picture.dtype), torch.empty_like(state)
         sums = picture.new_empty(4, groups + 4, pairs, width, self.group)
         for block in self.blocks:
-            before = state.clone()
+            before.copy_(state)
             for dense in block:  # pyright: ignore[reportGeneralTypeIssues]
-                dense(state, sums, odd=height % 2 == 1)
+                dense(state, rounded, sums, odd=height % 2 == 1)
             state.mul_(_SCALE).add_(before)
-        rows = state.permute(2, 1, 3, 0, 4).reshape(2 * pairs, width, channels)[:height]
+        rows = rounded.copy_(state).permute(2, 1, 3, 0, 4).reshape(2 * pairs, width, channels)[:height]
         return rows.permute(2, 0, 1)
 
 
@@ -102,16 +108,17 @@ class Dense(nn.Module):
         parts = (slice(start, start + group) for start in range(0, last.out_channels, group))
         self.last = nn.ModuleList(RowConv(last, part, group) for part in parts)
 
-    def forward(self, state: torch.Tensor, sums: torch.Tensor, *, odd: bool) -> None:
+    def forward(self, state: torch.Tensor, rounded: torch.Tensor, sums: torch.Tensor, *, odd: bool) -> None:
         """Add the block's output to its input.
 
         Args:
             state: (groups, 2, H / 2, W, group) float32, changed in place.
+            rounded: room for as much in the network's number format.
             sums: room for (4, groups + 4, H / 2, W, group).
             odd: the last row of the odd ones is none of the picture's, and zero.
         """
         groups = len(state)
-        for index, part in enumerate(state.to(sums.dtype)):
+        for index, part in enumerate(rounded.copy_(state)):
             add_rows(sums[:, index], part[0], part[1])
         for index, conv in enumerate(self.inner):
             even, odds = conv(sums[:, : groups + index])
