@@ -12,7 +12,7 @@ import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 from . import folders
 from .events import Stage
@@ -81,16 +81,9 @@ def _rate(stage: Stage, plan: RunPlan, settings: Settings) -> str:
 
 def _read() -> dict[str, float]:
     """The rates; anything else in the file is left out."""
-    try:
-        content = json.loads(_file().read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    found = cast("dict[str, Any]", content)
     return {
         name: float(rate)
-        for name, rate in found.items()
+        for name, rate in folders.read_object(_file()).items()
         if type(rate) in (int, float) and math.isfinite(rate) and rate >= 0
     }
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -227,14 +227,7 @@ def _versions() -> str:
 
 def _read() -> dict[str, str]:
     """The choices; whatever is no choice is left out."""
-    try:
-        content = json.loads(_file().read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    found = cast("dict[str, Any]", content)
-    return {key: value for key, value in found.items() if isinstance(value, str)}
+    return {key: value for key, value in folders.read_object(_file()).items() if isinstance(value, str)}
 
 
 def _file() -> Path:
