@@ -63,7 +63,7 @@ def test_upscale(client: Any, small_photo: Path) -> None:
 def test_plan_and_models(client: Any) -> None:
     found = client.predict(512, 512, preset="fast", megapixels=16, api_name="/plan")
     assert found["target"] == [4000, 4000]
-    assert found["grid"] == [9, 9]
+    assert found["grid"] == [7, 7]
     models = client.predict(api_name="/list_models")
     assert {"name": "pocket", "kind": "diffusion"}.items() <= next(m for m in models if m["name"] == "pocket").items()
     assert not any("/" in str(value) or "\\" in str(value) for model in models for value in model.values())
