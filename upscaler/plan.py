@@ -76,11 +76,6 @@ class RunPlan:
         return steps + self.seam_tiles * self.seam_sampling.steps * _views(self.seam_sampling)
 
     @property
-    def network_pixels(self) -> int:
-        """What the diffusion network sees of the canvas in one evaluation of all tiles, in pixels."""
-        return 0 if self.tiles is None or self.tile is None else len(self.tiles) * self.tile.width * self.tile.height
-
-    @property
     def canvas_bytes(self) -> int:
         """Memory for the pictures, beside the models."""
         return CANVAS_BYTES * self.target.width * self.target.height
