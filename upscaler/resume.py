@@ -51,6 +51,11 @@ def is_kept(folder: Path) -> bool:
     return (folder / _RUN).is_file()
 
 
+def is_older(folder: Path, result: Path) -> bool:
+    """Whether the run that keeps its progress in a folder began before that result was written."""
+    return (folder / _RUN).stat().st_mtime_ns <= result.stat().st_mtime_ns
+
+
 @contextmanager
 def keep_progress(folder: Path, run: Mapping[str, Any], *, restart: bool = False) -> Generator[Journal, None, None]:
     """The journal in a folder, with what an earlier run of the same kind has finished; the folder stays.

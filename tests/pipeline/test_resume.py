@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,8 @@ import numpy as np
 import pytest
 
 import upscaler
+from tests.killed import run_and_kill
+from upscaler import resume
 from upscaler.arrays.types import Image
 from upscaler.errors import ProgressError
 from upscaler.events import Finished, Notice, Progress
@@ -164,3 +169,44 @@ def test_a_run_that_goes_on_says_so(image: Image, tmp_path: Path) -> None:
     )
     assert isinstance(event, Notice)
     assert "going on from" in event.message
+
+
+@pytest.fixture
+def photo(image: Image, tmp_path: Path) -> Path:
+    upscaler.save(upscaler.Picture.from_array(image), tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_any_moment_comes_to_the_same_file(photo: Path, tmp_path: Path) -> None:
+    begin = time.monotonic()
+    assert not run_and_kill("one", photo, tmp_path / "whole.png", after=60)
+    length = time.monotonic() - begin
+    folder = tmp_path / "out"
+    folder.mkdir()
+    killed = 0
+    for moment in np.random.default_rng(0).uniform(0.3, 1.05, int(os.environ.get("KILLS", "6"))):
+        output = folder / "large.png"
+        killed += run_and_kill("one", photo, output, after=float(moment) * length)
+        if not output.exists() or resume.folder_for(output).exists():
+            assert not run_and_kill("one", photo, output, after=60)
+        assert output.read_bytes() == (tmp_path / "whole.png").read_bytes()
+        assert [path.name for path in folder.iterdir() if path.suffix != ".part"] == ["large.png"]
+        output.unlink()
+    assert killed > 0
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_killed_again_and_again_does_each_picture_once(photo: Path, tmp_path: Path) -> None:
+    pictures, output = tmp_path / "pictures", tmp_path / "out"
+    pictures.mkdir()
+    for index in range(8):
+        shutil.copy(photo, pictures / f"{index}.png")
+    starts = 0
+    while run_and_kill("folder", pictures, output, after=2.5):
+        starts += 1
+        assert starts < 40
+    done = (tmp_path / "calls").read_text().split()
+    assert sorted(done) == [f"{index}-large.png" for index in range(8)]
+    assert len({path.read_bytes() for path in output.glob("*.png")}) == 1
+    assert sorted(path.name for path in output.iterdir()) == sorted([*done, "upscaler-manifest.json"])
