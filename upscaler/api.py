@@ -18,6 +18,7 @@ from .options.settings import Settings
 from .pictures.files import Source, load, size_in_header
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
+from .scratch import choose_store
 from .text import count
 
 
@@ -31,7 +32,7 @@ def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
         image: a path, bytes, a binary file, a Pillow image, an array (H, W, C), or a `Picture`.
         scale: 0.5 to 16; or give `width`, `height` or `megapixels`.
         options: any option of the command line by its long name with underscores, and `settings`, `upscaler`, `refiner`,
-            `region`, `mask`, `progress` and `restart` as in `run`.
+            `region`, `mask`, `progress`, `restart` and `scratch` as in `run`.
 
     Raises:
         UpscalerError: see `upscaler.errors`.
@@ -52,6 +53,7 @@ def run(
     mask: Array | None = None,
     progress: str | os.PathLike[str] | None = None,
     restart: bool = False,
+    scratch: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Iterator[Event]:
     """The events of enlarging a picture: `Progress` and `Notice`, and one `Finished` with the result at the end.
@@ -69,16 +71,25 @@ def run(
             gives the same bytes as one that was never stopped. It is removed when the iterator is asked for what comes
             after `Finished`: save the result before.
         restart: drop what another run has left in that folder, instead of raising `ProgressError`.
+        scratch: a folder for the pictures of a run that do not fit into half of the free memory; default is the system's
+            for temporary files.
+
+    Raises:
+        OutOfMemory: neither the memory nor the disk has room for the result.
+        UpscalerError: see `upscaler.errors`.
     """
     settings = (settings or Settings()).but(**options)
     picture = load(image, max_pixels=settings.output.pixel_limit)
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
+    store = choose_store(plan(picture, settings), scratch=None if scratch is None else Path(scratch))
     upscaler = upscaler or upscaler_for(settings)
     refiner = refiner or refiner_for(settings)
     if refiner is not None and settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
         yield Notice(f"the diffusion model {settings.diffusion.model} takes no prompt; it is ignored")
-    go = partial(pipeline.run, picture, settings, upscaler=upscaler, refiner=refiner, region=region, mask=mask)
+    go = partial(
+        pipeline.run, picture, settings, upscaler=upscaler, refiner=refiner, region=region, mask=mask, store=store
+    )
     if progress is None:
         yield from go()
         return

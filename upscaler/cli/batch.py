@@ -21,7 +21,7 @@ from ..options.settings import Settings
 from ..pictures.files import suffix_of
 from ..pictures.picture import Picture
 from ..text import count, duration, one_line
-from .one import Models, checked, run_one
+from .one import Models, checked, finish_off, run_one
 from .terminal import complain, in_flags
 
 _POLL = 1.0  # seconds between two looks into a watched folder
@@ -122,6 +122,7 @@ class _Batch:
             self.outcomes.add(job, "failed before", error=self.manifest.error(output))
             return False
         if output.exists():
+            finish_off(output)
             self.outcomes.add(job, "skipped", output=str(output))
             return False
         return True

@@ -53,7 +53,15 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
     upscaler, refiner = models.load()
     kept = _progress_folder(picture, output, settings, parsed)
     # the models are given, so that several pictures share them; a model that is "none" stays none
-    events = run(picture, settings, upscaler=upscaler, refiner=refiner, progress=kept, restart=parsed.restart)
+    events = run(
+        picture,
+        settings,
+        upscaler=upscaler,
+        refiner=refiner,
+        progress=kept,
+        restart=parsed.restart,
+        scratch=parsed.scratch,
+    )
     latest: Picture | None = None
     with Display(quiet=parsed.quiet, verbose=parsed.verbose, lines=parsed.json) as display:
         try:

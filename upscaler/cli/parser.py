@@ -39,6 +39,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--restart", action="store_true", help="begin anew instead of going on from kept progress")
     run.add_argument(
+        "--scratch",
+        metavar="FOLDER",
+        help="where pictures too large for the memory are kept meanwhile; default is the system's folder for temporary "
+        "files",
+    )
+    run.add_argument(
         "--retry-failed", action="store_true", help="of several pictures, try those again that failed before"
     )
     run.add_argument("--watch", action="store_true", help="also enlarge what comes into the folders, until Ctrl-C")
