@@ -10,27 +10,26 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
-from . import timing
 from .events import Progress, Stage
-from .options.settings import Settings
-from .plan import RunPlan
 from .timing import Expected
 
 _FROM = 0.05  # of a stage, from which on its speed counts
-_DOUBT_LEARNED, _DOUBT_SHIPPED = 0.1, 0.01  # parts of a stage that weigh as much as what was expected of it
+_DOUBT_LEARNED, _DOUBT_SHIPPED = 0.1, 0.005  # parts of a stage that weigh as much as what was expected of it
+_MOMENT = 1e-6  # seconds
 _LEAST_SHARE = 0.1  # of what was left at the last event that is still left, however long that is ago
 
 
 class Forecast:
     """Progress and time left of one run. `note` takes its events; the rest can be asked at any time, from any thread."""
 
-    def __init__(self, plan: RunPlan, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, expected: Mapping[Stage, Expected], *, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin to count: make it when the run begins, with its models loaded.
 
         Args:
+            expected: of each stage, in their order; from `timing.expected`.
             clock: seconds from any moment on.
         """
-        self._expected = timing.expected(plan, settings)
+        self._expected = dict(expected)
         self._clock = clock
         self._stage, self._stage_begin = next(iter(self._expected)), clock()
         self._part = 0.0  # of the stage at work
@@ -41,9 +40,9 @@ class Forecast:
     def note(self, event: Progress) -> None:
         """Bring it up to date."""
         now = self._clock()
-        if event.stage is not self._stage:
-            self._over[self._stage] = now - self._stage_begin
-            self._stage, self._stage_begin, self._part = event.stage, now, 0.0
+        if event.stage is not self._stage:  # it began when the one before it ended; this is its first sign of life
+            self._over[self._stage] = self._at - self._stage_begin
+            self._stage, self._stage_begin, self._part = event.stage, self._at, 0.0
         self._part = max(self._part, event.fraction)
         self._left, self._at = self._seconds_left(now - self._stage_begin), now
         self._fraction = max(self._fraction, self._share_done())
@@ -65,7 +64,8 @@ class Forecast:
         seen = dict(self._over)
         if self._part >= _FROM:
             doubt = _DOUBT_LEARNED if at_work.learned else _DOUBT_SHIPPED
-            whole += (spent / self._part - whole) * self._part / (self._part + doubt)
+            told = self._part / (self._part + doubt)
+            whole = max(whole, _MOMENT) ** (1 - told) * max(spent / self._part, _MOMENT) ** told
             seen[self._stage] = whole
         left = max(whole - spent, 0.0) if self._part < 1 else 0.0
         later = [stage for name, stage in self._expected.items() if _after(name, self._stage)]

@@ -35,6 +35,10 @@ _FASTER = {"cuda": 60.0, "mps": 8.0}  # than one core
 _MOST_CORES = 16  # beyond which the networks hardly gain
 
 
+HOST_MODEL = "the host's"
+"""The name of a diffusion model that is none of ours, such as the one that is loaded in ComfyUI: Stable Diffusion."""
+
+
 class Expected(NamedTuple):
     """What a stage is expected to take.
 

@@ -34,7 +34,7 @@ LAW = {
     "weights": VALUES | {"folders"},
     "describe": VALUES | {"options", "plan", "weights"},
     "timing": VALUES | {"events", "folders", "options", "plan"},
-    "forecast": VALUES | {"events", "options", "plan", "timing"},
+    "forecast": VALUES | {"events", "timing"},
     "testing": VALUES | {"options", "arrays", "tiling", "models.base"},
 }
 """Which parts of the engine a part may import; a part is a folder or a module of the package. `api` and `cli` may import all."""

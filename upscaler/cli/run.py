@@ -10,6 +10,7 @@ from .. import timing
 from ..api import plan, refiner_for, run, upscaler_for
 from ..errors import Cancelled, ImageError, SettingsError, UpscalerError
 from ..events import Finished, Notice, Progress
+from ..forecast import Forecast
 from ..models.base import Refiner, Upscaler
 from ..options import presets
 from ..options.settings import Settings, options
@@ -65,15 +66,18 @@ def _run_one(
     latest: Picture | None = None
     upscaler, refiner = models
     # the models are given, so that several pictures share them; a model that is "none" stays none
+    planned = plan(picture, settings)
     events = run(picture, settings, upscaler=upscaler, refiner=refiner)
-    with Display(quiet=parsed.quiet, verbose=parsed.verbose, lines=parsed.json) as display:
+    with Display(
+        Forecast(timing.expected(planned, settings)), quiet=parsed.quiet, verbose=parsed.verbose, lines=parsed.json
+    ) as display:
         try:
             for event in events:
                 display.show(event)
                 if isinstance(event, Progress):
                     latest = event.picture
                 elif isinstance(event, Finished):
-                    timing.learn(plan(picture, settings), settings, event.seconds)
+                    timing.learn(planned, settings, event.seconds)
                     out, made_with = settings.output, settings.to_json()
                     for message in save(event.picture, output, settings_json=made_with, **out.for_save):
                         display.show(Notice(message))

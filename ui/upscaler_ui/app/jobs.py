@@ -177,7 +177,7 @@ class Worker:
         job.view.start(picture, job.plan.target)
         upscaler = self._loaded("gan", upscaler_for, settings)
         refiner = self._loaded("diffusion", refiner_for, settings)
-        job.forecast = Forecast(job.plan, settings)
+        job.forecast = Forecast(timing.expected(job.plan, settings))
         events = run(picture, settings, upscaler=upscaler, refiner=refiner, region=job.region)
         for event in events:
             job.note(event)
