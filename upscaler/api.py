@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
-from . import pipeline
+from . import pipeline, resume
 from .arrays.types import Array
 from .events import Event, Finished, Notice
 from .geometry import Box, Size
@@ -15,6 +18,7 @@ from .options.settings import Settings
 from .pictures.files import Source, load, size_in_header
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
+from .text import count
 
 
 def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
@@ -26,18 +30,16 @@ def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
     Args:
         image: a path, bytes, a binary file, a Pillow image, an array (H, W, C), or a `Picture`.
         scale: 0.5 to 16; or give `width`, `height` or `megapixels`.
-        options: any option of the command line by its long name with underscores, `settings`, `upscaler`, `refiner` and
-            `region` and `mask` as in `run`.
+        options: any option of the command line by its long name with underscores, and `settings`, `upscaler`, `refiner`,
+            `region`, `mask`, `progress` and `restart` as in `run`.
 
     Raises:
         UpscalerError: see `upscaler.errors`.
     """
     if not {"width", "height", "megapixels"} & options.keys():
         options["scale"] = scale
-    for event in run(image, **options):
-        if isinstance(event, Finished):
-            return event.picture
-    raise AssertionError("a run ends with Finished")
+    finished = [event for event in run(image, **options) if isinstance(event, Finished)]
+    return finished[0].picture
 
 
 def run(
@@ -48,6 +50,8 @@ def run(
     refiner: Refiner | None = None,
     region: Box | None = None,
     mask: Array | None = None,
+    progress: str | os.PathLike[str] | None = None,
+    restart: bool = False,
     **options: Any,
 ) -> Iterator[Event]:
     """The events of enlarging a picture: `Progress` and `Notice`, and one `Finished` with the result at the end.
@@ -61,6 +65,10 @@ def run(
         upscaler, refiner: models that are loaded already, for many pictures in a row; default is what the settings name.
         region: only this part of the result, in its pixels; equal to that part of the whole result.
         mask: where the diffusion passes may change the enlarged picture, as in `upscaler.pipeline.run`.
+        progress: a folder that keeps finished tiles. A run with the same picture and settings goes on from them, and
+            gives the same bytes as one that was never stopped. It is removed when the iterator is asked for what comes
+            after `Finished`: save the result before.
+        restart: drop what another run has left in that folder, instead of raising `ProgressError`.
     """
     settings = (settings or Settings()).but(**options)
     picture = load(image, max_pixels=settings.output.pixel_limit)
@@ -70,7 +78,18 @@ def run(
     refiner = refiner or refiner_for(settings)
     if refiner is not None and settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
         yield Notice(f"the diffusion model {settings.diffusion.model} takes no prompt; it is ignored")
-    yield from pipeline.run(picture, settings, upscaler=upscaler, refiner=refiner, region=region, mask=mask)
+    go = partial(pipeline.run, picture, settings, upscaler=upscaler, refiner=refiner, region=region, mask=mask)
+    if progress is None:
+        yield from go()
+        return
+    folder = Path(progress)
+    with resume.keep_progress(
+        folder, resume.describe_run(picture, settings, region=region, mask=mask), restart=restart
+    ) as journal:
+        if len(journal):
+            yield Notice(f"going on from {count(len(journal), 'finished tile')} in {folder}")
+        yield from go(journal=journal)
+    resume.drop(folder)
 
 
 def upscaler_for(settings: Settings) -> Upscaler | None:

@@ -31,6 +31,8 @@ LAW = {
     "models": VALUES | {"folders", "options", "arrays", "tiling", "weights", "models.base"},
     "plan": VALUES | {"events", "options", "tiling", "stages", "models.base"},
     "pipeline": VALUES | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "models.base"},
+    "batch": VALUES | {"folders", "pictures"},
+    "resume": VALUES | {"folders", "options", "arrays", "pictures", "tiling", "weights"},
     "weights": VALUES | {"folders"},
     "describe": VALUES | {"options", "plan", "weights"},
     "timing": VALUES | {"events", "folders", "options", "plan"},
