@@ -125,8 +125,13 @@ def refiner_for(settings: Settings) -> Refiner | None:
     )
 
 
-def plan(image: Source | Size, settings: Settings | None = None, **options: Any) -> RunPlan:
+def plan(
+    image: Source | Size, settings: Settings | None = None, *, region: Box | None = None, **options: Any
+) -> RunPlan:
     """What a run would do to a picture, or to one of that size: sizes, tiles, evaluations, memory.
+
+    Args:
+        region: as in `run`.
 
     Loads no model; but of a super-resolution model of the user's own the file is read, since nothing else tells its
     scale.
@@ -144,4 +149,4 @@ def plan(image: Source | Size, settings: Settings | None = None, **options: Any)
     settings.target.of(size)  # an impossible size is refused before models are looked for
     enlarger = None if settings.gan.model == "none" else describe_upscaler(settings.gan.model)
     redrawer = None if settings.diffusion.model == "none" else describe_refiner(settings.diffusion.model)
-    return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha)
+    return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)

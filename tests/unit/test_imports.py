@@ -38,11 +38,12 @@ LAW = {
     "weights": VALUES | {"folders"},
     "describe": VALUES | {"options", "plan", "weights"},
     "timing": VALUES | {"events", "folders", "options", "plan"},
+    "forecast": VALUES | {"events", "timing"},
     "testing": VALUES | {"options", "arrays", "tiling", "models.base"},
 }
 """Which parts of the engine a part may import; a part is a folder or a module of the package. `api` and `cli` may import all."""
 LIBRARIES = {
-    "stdlib": {"errors", "geometry", "text", "events", "options", "timing"},
+    "stdlib": {"errors", "geometry", "text", "events", "options", "timing", "forecast"},
     "numpy": {"plan", "arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
 }
 IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile"}

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,24 +142,13 @@ class _Batch:
         if self.parsed.json:
             print(json.dumps({"event": "picture", "input": str(job.source), "number": number, "of": of, "left": left}))
         elif not self.parsed.quiet and of > 1:
-            print(
-                f"[{number}/{of}] {job.name}" + (f"; about {duration(left)} left for all" if left else ""),
-                file=sys.stderr,
-            )
+            print(f"[{number}/{of}] {job.name}; about {duration(left)} left for all", file=sys.stderr)
 
-    def _seconds_left(self, waiting: Sequence[tuple[Job, Path]]) -> float | None:
-        taken = [picture["seconds"] for picture in self.outcomes.of("done")]
+    def _seconds_left(self, waiting: Sequence[tuple[Job, Path]]) -> float:
         total = 0.0
         for job, _ in waiting:
-            try:
-                expected = timing.estimate(plan(job.source, self.settings), self.settings)
-            except UpscalerError:  # it will be reported when its turn comes
-                continue
-            if expected is None:
-                if not taken:
-                    return None
-                expected = sum(taken) / len(taken)
-            total += expected
+            with suppress(UpscalerError):  # it will be reported when its turn comes
+                total += timing.estimate(plan(job.source, self.settings), self.settings)
         return total
 
     def summarise(self) -> None:

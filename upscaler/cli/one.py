@@ -9,11 +9,13 @@ from .. import resume, timing
 from ..api import plan, refiner_for, run, upscaler_for
 from ..errors import Cancelled, UpscalerError
 from ..events import Finished, Notice, Progress
+from ..forecast import Forecast
 from ..models.base import Refiner, Upscaler
 from ..options.settings import Settings
 from ..pictures.compare import comparison
 from ..pictures.files import check_output, load, save
 from ..pictures.picture import Picture
+from ..plan import RunPlan
 from .terminal import Display
 
 _WORTH_KEEPING = 60.0  # seconds of a run above which its progress is kept unless the user says otherwise
@@ -51,7 +53,9 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
         UpscalerError: it failed; says the same.
     """
     upscaler, refiner = models.load()
-    kept = _progress_folder(picture, output, settings, parsed)
+    planned = plan(picture, settings)
+    kept = _progress_folder(planned, output, settings, parsed)
+    goes_on = kept is not None and resume.is_kept(kept) and not parsed.restart
     # the models are given, so that several pictures share them; a model that is "none" stays none
     events = run(
         picture,
@@ -63,14 +67,17 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
         scratch=parsed.scratch,
     )
     latest: Picture | None = None
-    with Display(quiet=parsed.quiet, verbose=parsed.verbose, lines=parsed.json) as display:
+    with Display(
+        Forecast(timing.expected(planned, settings)), quiet=parsed.quiet, verbose=parsed.verbose, lines=parsed.json
+    ) as display:
         try:
             for event in events:
                 display.show(event)
                 if isinstance(event, Progress):
                     latest = event.picture
                 elif isinstance(event, Finished):
-                    timing.learn(plan(picture, settings), settings, event.seconds)
+                    if not goes_on:  # its seconds would be those of a part
+                        timing.learn(planned, settings, event.seconds)
                     out, made_with = settings.output, settings.to_json()
                     for message in save(event.picture, output, settings_json=made_with, **out.for_save):
                         display.show(Notice(message))
@@ -95,15 +102,14 @@ def finish_off(output: Path) -> bool:
     return True
 
 
-def _progress_folder(picture: Picture, output: Path, settings: Settings, parsed: argparse.Namespace) -> Path | None:
+def _progress_folder(planned: RunPlan, output: Path, settings: Settings, parsed: argparse.Namespace) -> Path | None:
     """Where progress is kept: for a run that takes long, or that has some to go on from, or if it is asked for."""
     folder = resume.folder_for(output)
     if parsed.keep_progress is False:
         return None
     if parsed.keep_progress or resume.is_kept(folder):
         return folder
-    expected = timing.estimate(plan(picture, settings), settings)
-    return folder if expected is None or expected > _WORTH_KEEPING else None
+    return folder if timing.estimate(planned, settings) > _WORTH_KEEPING else None
 
 
 def _keep(latest: Picture | None, output: Path) -> str:
