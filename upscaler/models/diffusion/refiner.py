@@ -17,6 +17,7 @@ from ...options.settings import Sampling
 from ...tiling.noise import field
 from ..base import OnStep, tile_sides
 from ..device import convert, free_memory, memory_errors
+from ..sharing import Turns
 from .codec import Codec
 from .sampling import Sampler
 from .text import Prompt, TextEncoder
@@ -64,7 +65,9 @@ class DiffusionRefiner:
         self._dtype = dtype
         native = parts.unet.config.get("sample_size")
         self.tile_sides = tile_sides(native * self.multiple if isinstance(native, int) else None)
-        self._encoded: Callable[[str, bool], Prompt] = lru_cache(maxsize=8)(self._encode)
+        self._turns = Turns()
+        # of the encoder, not of a method of ours, which would keep this object and its networks alive
+        self._encoded: Callable[..., Prompt] | None = lru_cache(maxsize=8)(parts.text) if parts.text else None
 
     @property
     def takes_prompt(self) -> bool:
@@ -88,7 +91,8 @@ class DiffusionRefiner:
         if sampling.strength == 0:
             return [tile.copy() for tile in tiles]
         height, width = tiles[0].shape[:2]
-        with memory_errors(self._device, f"a batch of {len(tiles)} tiles of {width}x{height} px", "use smaller tiles"):
+        what = f"a batch of {len(tiles)} tiles of {width}x{height} px"
+        with self._turns.turn(), memory_errors(self._device, what, "use smaller tiles"):
             refined = self._refine(tiles, boxes, sampling, seed, on_step)
             broken = [index for index, tile in enumerate(refined) if not np.isfinite(tile).all()]
             if broken and self._dtype != torch.float32:
@@ -147,13 +151,13 @@ class DiffusionRefiner:
         self, sampling: Sampling, base: torch.Tensor, pixels: torch.Tensor
     ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         """(sample, timestep) -> the network's output in float32, guided by the prompts where there are any."""
-        unet, text, control = self._parts.unet, self._parts.text, self._parts.control
+        unet, encoded, control = self._parts.unet, self._encoded, self._parts.control
         if self._parts.conditioned:
             return lambda sample, timestep: unet(sample, timestep, base)
-        assert text is not None
-        prompts = [self._encoded(sampling.prompt, False)]
+        assert encoded is not None
+        prompts = [encoded(sampling.prompt, negative=False)]
         if sampling.guidance > 1:
-            prompts.append(self._encoded(sampling.negative_prompt, True))
+            prompts.append(encoded(sampling.negative_prompt, negative=True))
         states = torch.cat([prompt.states.expand(len(base), -1, -1) for prompt in prompts]).to(self._dtype)
         added = None
         if prompts[0].pooled is not None:
@@ -185,10 +189,6 @@ class DiffusionRefiner:
             return unwanted + sampling.guidance * (wanted - unwanted)
 
         return predict
-
-    def _encode(self, prompt: str, negative: bool) -> Prompt:
-        assert self._parts.text is not None
-        return self._parts.text(prompt, negative=negative)
 
     def _tensor(self, tile: Image) -> torch.Tensor:
         return torch.from_numpy(tile).permute(2, 0, 1)[None].to(self._device) * 2 - 1
