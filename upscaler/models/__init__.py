@@ -30,15 +30,21 @@ def load_upscaler(
 
 
 def load_refiner(
-    name: str = "pocket", *, control: str = "none", device: str = "auto", precision: str = "auto"
+    name: str = "pocket",
+    *,
+    control: str = "none",
+    vae: str = "auto",
+    allow_pickle: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
 ) -> Refiner:
-    """The diffusion model of that name, folder or hub id, and a ControlNet for it where one is named.
+    """The diffusion model of that name, file, folder or hub id, and a ControlNet for it where one is named.
 
     See `upscaler.models.diffusion.checkpoint.load_refiner`.
     """
     from .diffusion.checkpoint import load_refiner as load
 
-    return load(name, control=control, device=device, precision=precision)
+    return load(name, control=control, vae=vae, allow_pickle=allow_pickle, device=device, precision=precision)
 
 
 def describe_upscaler(name: str) -> Enlarger:
@@ -55,7 +61,7 @@ def describe_upscaler(name: str) -> Enlarger:
 
 
 def describe_refiner(name: str) -> Redrawer:
-    """What a plan needs to know of the diffusion model of that name or folder; of one on the hub, the usual values."""
+    """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
         native = weights.native_side(weights.find(name, "diffusion"))
     except WeightsNotFound:
