@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .. import resume, timing
-from ..api import plan, refiner_for, run, upscaler_for
+from ..api import about, plan, refiner_for, run, upscaler_for
 from ..errors import Cancelled, UpscalerError
 from ..events import Finished, Notice, Progress
 from ..forecast import Forecast
@@ -28,11 +28,12 @@ class Models:
         self._settings = settings
         self._loaded: tuple[Upscaler | None, Refiner | None] | None = None
 
-    def load(self) -> tuple[Upscaler | None, Refiner | None]:
-        """Both, `None` for one that is "none"."""
-        if self._loaded is None:
-            self._loaded = upscaler_for(self._settings), refiner_for(self._settings)
-        return self._loaded
+    def load(self) -> tuple[Upscaler | None, Refiner | None, list[str]]:
+        """Both, `None` for one that is "none"; and what there is to tell of them, the first time."""
+        if self._loaded is not None:
+            return *self._loaded, []
+        self._loaded = upscaler_for(self._settings), refiner_for(self._settings)
+        return *self._loaded, about(self._loaded[1], self._settings)
 
 
 def checked(path: Path, output: Path, settings: Settings) -> Picture:
@@ -52,7 +53,7 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
         Cancelled: stopped by Ctrl-C; says where what was finished is.
         UpscalerError: it failed; says the same.
     """
-    upscaler, refiner = models.load()
+    upscaler, refiner, told_of_models = models.load()
     planned = plan(picture, settings)
     kept = _progress_folder(planned, output, settings, parsed)
     goes_on = kept is not None and resume.is_kept(kept) and not parsed.restart
@@ -71,6 +72,8 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
         Forecast(timing.expected(planned, settings)), quiet=parsed.quiet, verbose=parsed.verbose, lines=parsed.json
     ) as display:
         try:
+            for message in told_of_models:
+                display.show(Notice(message))
             for event in events:
                 display.show(event)
                 if isinstance(event, Progress):

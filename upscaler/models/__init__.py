@@ -32,16 +32,31 @@ def load_upscaler(
 
 
 def load_refiner(
-    name: str = "pocket", *, control: str = "none", device: str = "auto", precision: str = "auto"
+    name: str = "pocket",
+    *,
+    control: str = "none",
+    vae: str = "auto",
+    allow_pickle: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
 ) -> Refiner:
-    """The diffusion model of that name, folder or hub id, and a ControlNet for it; one object for all who hold it.
+    """The diffusion model of that name, file, folder or hub id, and a ControlNet for it; one object for all who hold it.
 
     See `upscaler.models.diffusion.checkpoint.load_refiner`.
     """
     with GATE.loading():  # as above
         from .diffusion.checkpoint import load_refiner as load
 
-    return shared(load, "diffusion", str(name), control=control, device=device, precision=precision)
+    return shared(
+        load,
+        "diffusion",
+        str(name),
+        control=control,
+        vae=vae,
+        allow_pickle=allow_pickle,
+        device=device,
+        precision=precision,
+    )
 
 
 def describe_upscaler(name: str) -> Enlarger:
@@ -58,7 +73,7 @@ def describe_upscaler(name: str) -> Enlarger:
 
 
 def describe_refiner(name: str) -> Redrawer:
-    """What a plan needs to know of the diffusion model of that name or folder; of one on the hub, the usual values."""
+    """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
         native = weights.native_side(weights.find(name, "diffusion"))
     except WeightsNotFound:

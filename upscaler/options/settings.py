@@ -128,8 +128,22 @@ class Diffusion(Sampling):
     """The second stage: which model redraws the tiles, and how."""
 
     model: Annotated[
-        str, _spec("diffusion model: a name, a folder in diffusers format, a hub id, or none", "--model", "-m")
+        str,
+        _spec(
+            "diffusion model: a name, a .safetensors file, a folder in diffusers format, a hub id, or none",
+            "--model",
+            "-m",
+        ),
     ] = "pocket"
+    vae: Annotated[
+        str,
+        _spec(
+            "autoencoder: a name, a file (TAESD too), a folder in diffusers format, or auto: the model's own", "--vae"
+        ),
+    ] = "auto"
+    allow_pickle: Annotated[
+        bool, _spec("read a .ckpt too: its weights only, no code in it is run", "--allow-pickle")
+    ] = False
     control: Annotated[
         str,
         _spec(
