@@ -149,7 +149,10 @@ class _Run:
         with self._clock(Stage.ENLARGE):
             for index, layer in enumerate(layers):
                 passes = self.plan.passes
-                for item in enlarge(layer, self.plan.target, passes, upscaler=upscaler, inline=self.inline):
+                steps = enlarge(
+                    layer, self.plan.target, passes, upscaler=upscaler, inline=self.inline, linear=not self.plan.plain
+                )
+                for item in steps:
                     if isinstance(item, Notice):
                         yield item
                         continue
@@ -160,12 +163,8 @@ class _Run:
                         self.result = replace(self.result, alpha=np.ascontiguousarray(canvas.mean(axis=2)))
                     step = step._replace(done=step.done + index * each)
                     yield self._progress(Stage.ENLARGE, step, each * len(layers))
-            enforce_consistency(
-                self.canvas,
-                self.picture.pixels,
-                strength=self.settings.wavelet.consistency,
-                quantisation=self.picture.jpeg_quantisation,
-            )
+            if not self.plan.plain:
+                self._make_true_to_input()
             _finish_pixels(self.canvas)
 
     def redraw(
@@ -215,12 +214,23 @@ class _Run:
         """Restore the low-resolution content of the base, which is the input's, in the redrawn picture."""
         with self._clock(Stage.FINISH):
             yield self._progress(Stage.FINISH, Step(0), 1)
-            size, strength = self.picture.size, self.settings.wavelet.consistency
-            enforce_consistency(self.canvas, base, size=size, strength=strength)
+            if self.plan.plain:
+                self._make_true_to_input()
+            else:
+                size, strength = self.picture.size, self.settings.wavelet.consistency
+                enforce_consistency(self.canvas, base, size=size, strength=strength)
             _finish_pixels(self.canvas)
             if self.mask is not None:
                 _keep_outside(self.canvas, base, self.mask)
             yield self._progress(Stage.FINISH, Step(1), 1)
+
+    def _make_true_to_input(self) -> None:
+        enforce_consistency(
+            self.canvas,
+            self.picture.pixels,
+            strength=self.settings.wavelet.consistency,
+            quantisation=self.picture.jpeg_quantisation,
+        )
 
     def _progress(self, stage: Stage, at: Step, total: int) -> Progress:
         done, boxes, step, steps = at

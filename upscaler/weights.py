@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile, ZipFile
 
 from . import folders
 from .errors import ChecksumMismatch, WeightsNotFound
@@ -30,6 +31,8 @@ else:
 Kind = Literal["gan", "diffusion", "control"]
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+OneStep = Literal["pisa-sr", "osediff"]
+"""Models of super-resolution in one evaluation that are published as changes to Stable Diffusion 2.1-base."""
 FOLDER_MARK = "model_index.json"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 """What models on the hub are called: author/model."""
@@ -117,7 +120,10 @@ def models(kind: Kind | None = None) -> list[Model]:
 
 def _models_in(folder: Path) -> Iterator[Model]:
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES]
+    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in (*SUFFIXES, ".pkl")]
+    for file in (changes := [entry for entry in files if one_step_kind(entry)]):
+        yield Model(name=file.stem, kind="diffusion", path=file.absolute())
+    files = [entry for entry in files if entry not in changes and entry.suffix.lower() in SUFFIXES]
     for file in sorted(files, key=lambda entry: (entry.stem, SUFFIXES.index(entry.suffix.lower()))):
         yield Model(name=file.stem, kind="gan", path=file.absolute())
     for entry in entries:
@@ -134,6 +140,25 @@ def class_of(folder: Path) -> str:
         return str(config["_class_name"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return ""
+
+
+def one_step_kind(path: Path) -> OneStep | None:
+    """Which one-step model a file holds, `None` for any other; told by the names in it, and nothing of it is executed."""
+    try:
+        if path.suffix.lower() == ".safetensors":
+            with path.open("rb") as file:
+                names = file.read(min(int.from_bytes(file.read(8), "little"), 1 << 24))
+        elif path.suffix.lower() == ".pkl":
+            with ZipFile(path) as archive:
+                (member,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+                names = archive.read(member)
+        else:
+            return None
+    except (OSError, ValueError, BadZipFile, RuntimeError, NotImplementedError):
+        return None
+    if b"lora_A.default_encoder_pix" in names and b"lora_A.default_encoder_sem" in names:
+        return "pisa-sr"
+    return "osediff" if b"lora_A.default_others" in names and b"conv_in.base_layer" in names else None
 
 
 def native_side(folder: Path) -> int | None:

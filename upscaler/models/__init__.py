@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .. import weights
 from ..errors import WeightsNotFound
 from .base import Enlarger, Redrawer, tile_sides
+from .diffusion.habits import ONE_STEP
 
 if TYPE_CHECKING:
     from .base import Refiner, Upscaler
@@ -30,15 +31,20 @@ def load_upscaler(
 
 
 def load_refiner(
-    name: str = "pocket", *, control: str = "none", device: str = "auto", precision: str = "auto"
+    name: str = "pocket",
+    *,
+    control: str = "none",
+    base: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
 ) -> Refiner:
-    """The diffusion model of that name, folder or hub id, and a ControlNet for it where one is named.
+    """The diffusion model of that name, file, folder or hub id, and a ControlNet or a base for it where one is named.
 
     See `upscaler.models.diffusion.checkpoint.load_refiner`.
     """
     from .diffusion.checkpoint import load_refiner as load
 
-    return load(name, control=control, device=device, precision=precision)
+    return load(name, control=control, base=base, device=device, precision=precision)
 
 
 def describe_upscaler(name: str) -> Enlarger:
@@ -55,9 +61,13 @@ def describe_upscaler(name: str) -> Enlarger:
 
 
 def describe_refiner(name: str) -> Redrawer:
-    """What a plan needs to know of the diffusion model of that name or folder; of one on the hub, the usual values."""
+    """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
-        native = weights.native_side(weights.find(name, "diffusion"))
+        path = weights.find(name, "diffusion")
+        one_step = weights.one_step_kind(path)
+        if one_step is not None:
+            return Redrawer(tile_sides=tile_sides(512), habits=ONE_STEP[one_step])
+        native = weights.native_side(path)
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise

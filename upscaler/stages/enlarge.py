@@ -37,6 +37,7 @@ def enlarge(
     *,
     upscaler: Upscaler | None,
     inline: bool = False,
+    linear: bool = True,
 ) -> Iterator[Enlarging | Notice]:
     """`image` enlarged to `target`, step by step; the canvas of the last item is the result, float32 in [0, 1].
 
@@ -49,12 +50,13 @@ def enlarge(
         passes: of the upscaler, as they were planned; their tiles are run, the rest stays a bicubic enlargement.
         upscaler: `None` resamples only; so do no passes.
         inline: run the network in the calling thread.
+        linear: resample in linear light where there is no network.
 
     Raises:
         OutOfMemory: not even a small piece fits.
     """
     if upscaler is None or not passes:
-        yield Enlarging(_resampled(image, target, linear=True), Step(0, (Box(0, 0, *target),)))
+        yield Enlarging(_resampled(image, target, linear=linear), Step(0, (Box(0, 0, *target),)))
         return
     done = 0
     for step in passes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,14 +23,16 @@ from .text import TextEncoder
 
 
 def load_refiner(
-    name: str, *, control: str = "none", device: str = "auto", precision: str = "auto"
+    name: str, *, control: str = "none", base: str = "auto", device: str = "auto", precision: str = "auto"
 ) -> DiffusionRefiner:
-    """The diffusion model of that name, in that folder, or of that hub id.
+    """The diffusion model of that name, in that folder or file, or of that hub id.
 
     Args:
         name: a bundled or installed model, a folder in diffusers format (SD 1.x, 2.x, SDXL, pocket), or `author/model`
-            on the hub, which is downloaded once into the hub's cache (safetensors only).
+            on the hub, which is downloaded once into the hub's cache (safetensors only); or the file of PiSA-SR or
+            OSEDiff.
         control: a ControlNet in the same three ways, or "none"; one without safetensors is read weights-only.
+        base: of PiSA-SR and OSEDiff, as in `settings.Diffusion`.
         device, precision: as in `settings.Hardware`.
 
     Raises:
@@ -40,7 +43,16 @@ def load_refiner(
     """
     where = pick_device(device)
     dtype = pick_dtype(where, precision)
-    folder = _folder(name)
+    path = find_or_download(name, "diffusion", _download, what="a folder in diffusers format")
+    if (path.is_file() and path.suffix.lower() == ".pkl") or weights.one_step_kind(path):
+        from . import one_step_load
+
+        if control != "none":
+            raise SettingsError(f"diffusion.control: {path.name} takes no ControlNet; set it to none")
+        with loading(where, name):
+            load_base = partial(_load_parts, device=where, dtype=dtype)
+            return one_step_load.load(path, base=base, load_base=load_base, device=where, dtype=dtype)
+    folder = _folder(path)
     index = _read_json(folder / weights.FOLDER_MARK)
     pocket = "PocketUNet" in index.get("unet", ())
     if pocket and control != "none":
@@ -60,8 +72,19 @@ def load_refiner(
     return DiffusionRefiner(parts, device=where, dtype=dtype, name=folder.name)
 
 
-def _folder(name: str) -> Path:
-    path = find_or_download(name, "diffusion", _download, what="a folder in diffusers format")
+def _load_parts(name: str, *, device: torch.device, dtype: torch.dtype) -> Components:
+    """The parts of the Stable Diffusion model of that name, folder or hub id. Raises: as `load_refiner`."""
+    folder = _folder(find_or_download(name, "diffusion", _download, what="a folder in diffusers format"))
+    index = _read_json(folder / weights.FOLDER_MARK)
+    try:
+        return _diffusers(folder, index, device, dtype)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UnsupportedModel(f"{name}: cannot be loaded as a diffusion model: {one_line(error)}") from error
+
+
+def _folder(path: Path) -> Path:
     if (path / weights.FOLDER_MARK).is_file():
         return path
     raise UnsupportedModel(
