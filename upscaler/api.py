@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
-from . import pipeline
+from . import pipeline, resume
 from .arrays.types import Array
 from .errors import WeightsError
 from .events import Event, Finished, Notice
@@ -18,6 +21,8 @@ from .options.settings import options as all_options
 from .pictures.files import Source, load, size_in_header
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
+from .scratch import choose_store
+from .text import count
 
 
 def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
@@ -29,18 +34,16 @@ def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
     Args:
         image: a path, bytes, a binary file, a Pillow image, an array (H, W, C), or a `Picture`.
         scale: 0.5 to 16; or give `width`, `height` or `megapixels`.
-        options: any option of the command line by its long name with underscores, `settings`, `upscaler`, `refiner` and
-            `region` and `mask` as in `run`.
+        options: any option of the command line by its long name with underscores, and `settings`, `upscaler`, `refiner`,
+            `region`, `mask`, `progress`, `restart` and `scratch` as in `run`.
 
     Raises:
         UpscalerError: see `upscaler.errors`.
     """
     if not {"width", "height", "megapixels"} & options.keys():
         options["scale"] = scale
-    for event in run(image, **options):
-        if isinstance(event, Finished):
-            return event.picture
-    raise AssertionError("a run ends with Finished")
+    finished = [event for event in run(image, **options) if isinstance(event, Finished)]
+    return finished[0].picture
 
 
 def run(
@@ -51,6 +54,9 @@ def run(
     refiner: Refiner | None = None,
     region: Box | None = None,
     mask: Array | None = None,
+    progress: str | os.PathLike[str] | None = None,
+    restart: bool = False,
+    scratch: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Iterator[Event]:
     """The events of enlarging a picture: `Progress` and `Notice`, and one `Finished` with the result at the end.
@@ -64,11 +70,22 @@ def run(
         upscaler, refiner: models that are loaded already, for many pictures in a row; default is what the settings name.
         region: only this part of the result, in its pixels; equal to that part of the whole result.
         mask: where the diffusion passes may change the enlarged picture, as in `upscaler.pipeline.run`.
+        progress: a folder that keeps finished tiles. A run with the same picture and settings goes on from them, and
+            gives the same bytes as one that was never stopped. It is removed when the iterator is asked for what comes
+            after `Finished`: save the result before.
+        restart: drop what another run has left in that folder, instead of raising `ProgressError`.
+        scratch: a folder for the pictures of a run that do not fit into half of the free memory; default is the system's
+            for temporary files.
+
+    Raises:
+        OutOfMemory: neither the memory nor the disk has room for the result.
+        UpscalerError: see `upscaler.errors`.
     """
     settings = _settings(settings, options, habits=None if refiner is None else habits_of(refiner))
     picture = load(image, max_pixels=settings.output.pixel_limit)
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
+    store = choose_store(plan(picture, settings), scratch=None if scratch is None else Path(scratch))
     upscaler = upscaler or upscaler_for(settings)
     refiner = refiner or refiner_for(settings)
     if refiner is not None and settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
@@ -77,7 +94,20 @@ def run(
         yield Notice(
             f"with the diffusion model {settings.diffusion.model} these make no difference: {', '.join(without)}"
         )
-    yield from pipeline.run(picture, settings, upscaler=upscaler, refiner=refiner, region=region, mask=mask)
+    go = partial(
+        pipeline.run, picture, settings, upscaler=upscaler, refiner=refiner, region=region, mask=mask, store=store
+    )
+    if progress is None:
+        yield from go()
+        return
+    folder = Path(progress)
+    with resume.keep_progress(
+        folder, resume.describe_run(picture, settings, region=region, mask=mask), restart=restart
+    ) as journal:
+        if len(journal):
+            yield Notice(f"going on from {count(len(journal), 'finished tile')} in {folder}")
+        yield from go(journal=journal)
+    resume.drop(folder)
 
 
 def fitted(settings: Settings, *, given: Collection[str]) -> Settings:

@@ -25,7 +25,7 @@ def plan_values(plan: RunPlan, seconds: float | None) -> dict[str, Any]:
         "grid": None if tiles is None else [len(tiles.columns), len(tiles.rows)],
         "seam_tiles": plan.seam_tiles,
         "evaluations": plan.evaluations,
-        "canvas_bytes": plan.canvas_bytes,
+        "picture_bytes": plan.picture_bytes,
         "seconds": seconds,
     }
 
@@ -50,7 +50,7 @@ def plan_phrases(plan: RunPlan, settings: Settings, seconds: float | None) -> di
         if plan.seam_tiles:
             phrases["seams"] = f"{most}{count(plan.seam_tiles, 'piece')} of {count(seams.steps, 'step')}"
         phrases["in all"] = f"{most}{count(plan.evaluations, 'evaluation')} of the diffusion network"
-    phrases["memory"] = f"{max(plan.canvas_bytes / 2**30, 0.1):.1f} GiB for the pictures, beside the models"
+    phrases["memory"] = f"{max(plan.picture_bytes / 2**30, 0.1):.1f} GiB for the pictures, beside the models"
     phrases["time"] = "not known before the first run" if seconds is None else f"about {duration(seconds)}"
     return phrases
 

@@ -19,7 +19,9 @@ from .tiling.passes import EnlargePass, enlarge_passes, narrow
 from .tiling.seams import seam_plans
 from .tiling.tiles import Plan
 
-CANVAS_BYTES = 28  # float32 picture and base, 12 each, and the 8-bit result; measured by benchmarks/canvas.py
+_CANVAS_BYTES, _ALPHA_BYTES = 12, 4  # of a pixel: float32 in three channels, and in one
+_FILE_BYTES = 4  # of a pixel, as Pillow holds it to write it
+_SOURCE_BYTES = 36  # of a pixel of the input: itself, what it is compared with, and their difference
 _LEAST_PART = 0.8  # of the largest side that is asked for: a tile is rather this large than smaller
 _BESIDE = 0.5  # coding and filtering a tile, in evaluations: 0.2 with pocket, more where an autoencoder works
 
@@ -80,9 +82,14 @@ class RunPlan:
         return tiles * each(self.sampling) + self.seam_tiles * each(self.seam_sampling)
 
     @property
-    def canvas_bytes(self) -> int:
-        """Memory for the pictures, beside the models."""
-        return CANVAS_BYTES * self.target.width * self.target.height
+    def picture_bytes(self) -> int:
+        """Bytes that the pictures take while most of them are there, in memory or on disk, beside the models."""
+        target, source = (size.width * size.height for size in (self.target, self.source))
+        alpha = _ALPHA_BYTES if self.layers > 1 else 0
+        redrawing = 2 * _CANVAS_BYTES + alpha if self.tiles is not None else 0
+        enlarging = _CANVAS_BYTES * self.layers + alpha
+        writing = _CANVAS_BYTES + alpha + _FILE_BYTES
+        return target * max(redrawing, enlarging, writing) + source * _SOURCE_BYTES
 
     @property
     def work(self) -> dict[Stage, float]:

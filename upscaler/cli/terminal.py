@@ -14,8 +14,13 @@ from ..options.settings import with_names
 
 
 def complain(error: UpscalerError) -> None:
-    """Say on stderr what went wrong, in one line that calls settings by their flags."""
-    print(f"upscaler: {with_names(str(error), lambda option: option.spec.flags[0])}", file=sys.stderr)
+    """Say on stderr what went wrong, in one line."""
+    print(f"upscaler: {in_flags(error)}", file=sys.stderr)
+
+
+def in_flags(error: UpscalerError) -> str:
+    """The message of an error, which calls settings by their flags."""
+    return with_names(str(error), lambda option: option.spec.flags[0])
 
 
 class Display:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 
-import psutil
 import torch
 
+from .. import memory
 from ..errors import OutOfMemory, SettingsError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -47,18 +46,7 @@ def free_memory(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0] + cached
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return min([psutil.virtual_memory().available, *container_memory()])
-
-
-def container_memory(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
-    """What the control group of this process may still take, if there is one with a limit."""
-    try:
-        limit, used = ((root / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        statistics = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
-    except OSError:
-        return
-    if limit != "max":
-        yield max(int(limit) - int(used) + int(statistics["inactive_file"]), 0)
+    return memory.free_memory()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
