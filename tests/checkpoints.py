@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from peft import LoraConfig
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from upscaler import weights
 
 
-def make_sd(folder: Path, *, prediction: str = "epsilon", vae: str = "kl") -> Path:
+def make_sd(folder: Path, *, prediction: str = "epsilon", vae: str = "kl", width: int = 32) -> Path:
     """An SD 1.x (epsilon) or 2.x (v_prediction) checkpoint."""
     torch.manual_seed(1)
     parts = {
-        "unet": _unet(cross=32),
+        "unet": _unet(cross=32, block_out_channels=(width, 64)),
         "vae": _vae(vae),
         "text_encoder": CLIPTextModel(_text(32)),
         "scheduler": _scheduler(prediction),
@@ -80,6 +82,67 @@ def make_family(folder: Path, family: str) -> Path:
     return folder
 
 
+def make_one_step(file: Path, kind: str, base: Path) -> Path:
+    """PiSA-SR ("pisa-sr") or OSEDiff ("osediff") for that base, as their trainings publish it: made by PEFT, all at random.
+
+    Their low-rank changes are spread over adapters by the part of the network; half of what they start from is zero, so
+    that is drawn at random too.
+    """
+    unet: Any = UNet2DConditionModel.from_pretrained(base, subfolder="unet")
+    torch.manual_seed(4)
+    content: dict[str, Any] = {}
+    targets = _targets(unet)
+    if kind == "pisa-sr":
+        for part, rank in (("pix", 4), ("sem", 2)):
+            for place, modules in targets.items():
+                add_adapter(unet, f"default_{place}_{part}", rank, modules)
+                content[f"unet_lora_{place}_modules_{part}"] = modules
+            content[f"lora_rank_unet_{part}"] = rank
+    else:
+        vae: Any = AutoencoderKL.from_pretrained(base, subfolder="vae")
+        for place, modules in targets.items():
+            add_adapter(unet, f"default_{place}", 4, modules)
+            content[f"unet_lora_{place}_modules"] = modules
+        modules = [name for name in _layers(vae) if name.startswith(("encoder", "quant_conv"))]
+        add_adapter(vae, "default_encoder", 4, modules)
+        _draw(vae)
+        state = {name: tensor for name, tensor in vae.state_dict().items() if "lora" in name}
+        content |= {"rank_unet": 4, "rank_vae": 4, "vae_lora_encoder_modules": modules, "state_dict_vae": state}
+        torch.nn.init.normal_(unet.conv_in.base_layer.weight, std=0.1)
+    _draw(unet)
+    kept = ("lora",) if kind == "pisa-sr" else ("lora", "conv_in")
+    state = {name: tensor for name, tensor in unet.state_dict().items() if any(part in name for part in kept)}
+    torch.save({**content, "state_dict_unet": state}, file)
+    return file
+
+
+def add_adapter(network: Any, name: str, rank: int, modules: list[str]) -> None:
+    """A low-rank change to some layers, by PEFT, as the trainings of PiSA-SR and OSEDiff add one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
+        network.add_adapter(LoraConfig(r=rank, target_modules=modules), adapter_name=name)
+
+
+def _layers(network: torch.nn.Module) -> list[str]:
+    """What the trainings change: every linear layer and convolution but those of time."""
+    kinds = (torch.nn.Linear, torch.nn.Conv2d)
+    return [name for name, layer in network.named_modules() if isinstance(layer, kinds) and "time" not in name]
+
+
+def _targets(unet: torch.nn.Module) -> dict[str, list[str]]:
+    places: dict[str, list[str]] = {"encoder": [], "decoder": [], "others": []}
+    for name in _layers(unet):
+        down, up = name.startswith(("down_blocks", "conv_in")), name.startswith(("up_blocks", "conv_out"))
+        places["encoder" if down else "decoder" if up else "others"].append(name)
+    return places
+
+
+def _draw(network: torch.nn.Module) -> None:
+    for name, weight in network.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.02)
+
+
 def make_control(folder: Path, checkpoint: Path, *, pickled: bool = False) -> Path:
     """A ControlNet for that checkpoint; untrained ones add zeros, so its last layers are drawn at random."""
     unet = UNet2DConditionModel.from_pretrained(checkpoint, subfolder="unet")
@@ -97,9 +160,9 @@ def make_control(folder: Path, checkpoint: Path, *, pickled: bool = False) -> Pa
 
 def _unet(cross: int, **extra: Any) -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=16, block_out_channels=(32, 64), layers_per_block=1, cross_attention_dim=cross, attention_head_dim=8,
+        sample_size=16, layers_per_block=1, cross_attention_dim=cross, attention_head_dim=8,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        norm_num_groups=8, **extra,
+        norm_num_groups=8, **{"block_out_channels": (32, 64), **extra},
     )  # fmt: skip
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from . import pipeline, resume
 from .arrays.types import Array
+from .errors import WeightsError
 from .events import Event, Finished, Notice
 from .geometry import Box, Size
 from .models import describe_refiner, describe_upscaler, load_refiner, load_upscaler
-from .models.base import Refiner, Upscaler
+from .models.base import Habits, Refiner, Upscaler, habits_of
 from .options.settings import Settings
+from .options.settings import options as all_options
 from .pictures.files import Source, load, size_in_header
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
@@ -63,7 +66,7 @@ def run(
 
     Args:
         image: as in `upscale`.
-        settings: default is `Settings()`; `options` are laid over it.
+        settings: default is `Settings()`, with the defaults of the diffusion model; `options` are laid over it.
         upscaler, refiner: models that are loaded already, for many pictures in a row; default is what the settings name.
         region: only this part of the result, in its pixels; equal to that part of the whole result.
         mask: where the diffusion passes may change the enlarged picture, as in `upscaler.pipeline.run`.
@@ -78,7 +81,7 @@ def run(
         OutOfMemory: neither the memory nor the disk has room for the result.
         UpscalerError: see `upscaler.errors`.
     """
-    settings = (settings or Settings()).but(**options)
+    settings = _settings(settings, options, habits=None if refiner is None else habits_of(refiner))
     picture = load(image, max_pixels=settings.output.pixel_limit)
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
@@ -89,6 +92,10 @@ def run(
         yield from (Notice(message) for message in about(refiner, settings))
     if refiner is not None and settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
         yield Notice(f"the diffusion model {settings.diffusion.model} takes no prompt; it is ignored")
+    if refiner is not None and (without := _without_effect(settings, habits_of(refiner))):
+        yield Notice(
+            f"with the diffusion model {settings.diffusion.model} these make no difference: {', '.join(without)}"
+        )
     go = partial(
         pipeline.run, picture, settings, upscaler=upscaler, refiner=refiner, region=region, mask=mask, store=store
     )
@@ -103,6 +110,37 @@ def run(
             yield Notice(f"going on from {count(len(journal), 'finished tile')} in {folder}")
         yield from go(journal=journal)
     resume.drop(folder)
+
+
+def fitted(settings: Settings, *, given: Collection[str]) -> Settings:
+    """`settings` with the defaults of the diffusion model that they name, where those are not the general ones.
+
+    Args:
+        given: names of options that the user chose; they stay.
+    """
+    if settings.diffusion.model == "none":
+        return settings
+    with suppress(WeightsError):  # the run says what is wrong with it
+        return _with_defaults(settings, describe_refiner(settings.diffusion.model).habits, given)
+    return settings
+
+
+def _with_defaults(settings: Settings, habits: Habits, given: Collection[str]) -> Settings:
+    return settings.but(**{name: value for name, value in habits.defaults.items() if name not in given})
+
+
+def _settings(settings: Settings | None, options: dict[str, Any], *, habits: Habits | None = None) -> Settings:
+    """Settings of a call: those given, or else the default ones that go with the model, with options laid over them."""
+    if settings is not None:
+        return settings.but(**options)
+    settings = Settings().but(**options)
+    return fitted(settings, given=options) if habits is None else _with_defaults(settings, habits, options)
+
+
+def _without_effect(settings: Settings, habits: Habits) -> list[str]:
+    """The options that were given another value than the model's default, and that it ignores."""
+    changed = {option.name for option in all_options() if settings.value(option) != option.default}
+    return [name for name in habits.ignores if name in changed]
 
 
 def upscaler_for(settings: Settings) -> Upscaler | None:
@@ -124,6 +162,7 @@ def refiner_for(settings: Settings) -> Refiner | None:
         control=settings.diffusion.control,
         vae=settings.diffusion.vae,
         allow_pickle=settings.diffusion.allow_pickle,
+        base=settings.diffusion.base,
         device=settings.hardware.device,
         precision=settings.hardware.precision,
     )
@@ -150,7 +189,7 @@ def plan(
         SettingsError: the settings do not fit this picture.
         WeightsNotFound: a model is not there.
     """
-    settings = (settings or Settings()).but(**options)
+    settings = _settings(settings, options)
     alpha = False
     size = image if isinstance(image, Size) else size_in_header(image, max_pixels=settings.output.pixel_limit)
     if size is None:

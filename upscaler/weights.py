@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from zipfile import BadZipFile, ZipFile
 
 from . import families, folders
 from .errors import ChecksumMismatch, WeightsNotFound
@@ -30,6 +31,8 @@ else:
 Kind = families.Kind
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+OneStep = Literal["pisa-sr", "osediff"]
+"""Models of super-resolution in one evaluation that are published as changes to Stable Diffusion 2.1-base."""
 FOLDER_MARK = "model_index.json"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 """What models on the hub are called: author/model."""
@@ -122,7 +125,10 @@ def models(kind: Kind | None = None) -> list[Model]:
 
 def _models_in(folder: Path) -> Iterator[Model]:
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES]
+    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in (*SUFFIXES, ".pkl")]
+    for file in (changes := [entry for entry in files if one_step_kind(entry)]):
+        yield Model(name=file.stem, kind="diffusion", path=file.absolute())
+    files = [entry for entry in files if entry not in changes and entry.suffix.lower() in SUFFIXES]
     for file in sorted(files, key=lambda entry: (entry.stem, SUFFIXES.index(entry.suffix.lower()))):
         # what cannot be told is left to spandrel, which knows forty architectures
         yield Model(name=file.stem, kind=families.contents_of(file).kind or "gan", path=file.absolute())
@@ -140,6 +146,25 @@ def class_of(folder: Path) -> str:
         return str(config["_class_name"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return ""
+
+
+def one_step_kind(path: Path) -> OneStep | None:
+    """Which one-step model a file holds, `None` for any other; told by the names in it, and nothing of it is executed."""
+    try:
+        if path.suffix.lower() == ".safetensors":
+            with path.open("rb") as file:
+                names = file.read(min(int.from_bytes(file.read(8), "little"), 1 << 24))
+        elif path.suffix.lower() == ".pkl":
+            with ZipFile(path) as archive:
+                (member,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+                names = archive.read(member)
+        else:
+            return None
+    except (OSError, ValueError, BadZipFile, RuntimeError, NotImplementedError):
+        return None
+    if b"lora_A.default_encoder_pix" in names and b"lora_A.default_encoder_sem" in names:
+        return "pisa-sr"
+    return "osediff" if b"lora_A.default_others" in names and b"conv_in.base_layer" in names else None
 
 
 def native_side(path: Path) -> int | None:

@@ -62,12 +62,17 @@ def make_parser() -> argparse.ArgumentParser:
     _add_presets(commands)
 
     models = commands.add_parser(
-        "models", help="list, verify or locate models", description="List, verify or locate models."
+        "models",
+        help="list, verify, locate or convert models",
+        description="List, verify, locate or convert models.",
     )
     models.add_argument(
-        "action", choices=("list", "verify", "path"), help="list all, verify the bundled ones, or print the path of one"
+        "action",
+        choices=("list", "verify", "path", "convert"),
+        help="list all, verify the bundled ones, print the path of one, or make safetensors of a one-step model's .pkl",
     )
-    models.add_argument("name", nargs="?", help="name of the model, for path")
+    models.add_argument("name", nargs="?", help="name of the model for path, the file for convert")
+    models.add_argument("-o", "--output", metavar="FILE", help="where convert writes to; default is beside the .pkl")
     models.add_argument("--json", action="store_true", help="print JSON")
 
     doctor = commands.add_parser(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,6 +47,7 @@ def load_refiner(
     control: str = "none",
     vae: str = "auto",
     allow_pickle: bool = False,
+    base: str = "auto",
     device: str = "auto",
     precision: str = "auto",
 ) -> DiffusionRefiner:
@@ -53,11 +55,12 @@ def load_refiner(
 
     Args:
         name: a bundled or installed model; a folder in diffusers format (SD 1.x, 2.x, SDXL, pocket); a single file of
-            SD 1.x, 2.x, SDXL or its refiner; or `author/model` on the hub, which is downloaded once into the hub's cache
+            SD 1.x, 2.x, SDXL or its refiner, or that of PiSA-SR or OSEDiff; or `author/model` on the hub, which is downloaded once into the hub's cache
             (safetensors only).
         control: a ControlNet in the same ways, or "none"; one without safetensors is read weights-only.
         vae: a file or folder with another autoencoder, or "auto" for the model's own.
         allow_pickle: read a .ckpt too, weights-only.
+        base: of PiSA-SR and OSEDiff, as in `settings.Diffusion`.
         device, precision: as in `settings.Hardware`.
 
     Raises:
@@ -69,6 +72,14 @@ def load_refiner(
     where = pick_device(device)
     dtype = pick_dtype(where, precision)
     path = find_or_download(name, "diffusion", _download, what="a file, or a folder in diffusers format")
+    if (path.is_file() and path.suffix.lower() == ".pkl") or weights.one_step_kind(path):
+        from . import one_step_load
+
+        if control != "none":
+            raise SettingsError(f"diffusion.control: {path.name} takes no ControlNet; set it to none")
+        with loading(where, name):
+            load_base = partial(_load_named, device=where, dtype=dtype)
+            return one_step_load.load(path, base=base, load_base=load_base, device=where, dtype=dtype)
     pocket = _is_pocket(path)
     for value, neutral, setting in ((control, "none", "control"), (vae, "auto", "vae")):
         if pocket and value != neutral:
@@ -91,6 +102,17 @@ def load_refiner(
             network = load_control(control, parts.unet, dtype=dtype)
             parts = replace(parts, control=ready(network.to(where), where))
     return DiffusionRefiner(parts, device=where, dtype=dtype, name=path.stem if path.is_file() else path.name)
+
+
+def _load_named(name: str, *, device: torch.device, dtype: torch.dtype) -> Components:
+    """The parts of the Stable Diffusion model of that name, file, folder or hub id. Raises: as `load_refiner`."""
+    path = find_or_download(name, "diffusion", _download, what="a file, or a folder in diffusers format")
+    try:
+        return load_parts(path, device, dtype)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UnsupportedModel(f"{name}: cannot be loaded as a diffusion model: {one_line(error)}") from error
 
 
 def load_parts(

@@ -134,12 +134,30 @@ class DiffusionRefiner:
         codec = self._parts.codec
         pixels = [self._tensor(tile) for tile in tiles]
         base = torch.cat([codec.encode(tile) for tile in pixels])
-        cells = [Box(*(side // self.multiple for side in box)) for box in boxes]
 
         def noise(stream: int) -> torch.Tensor:
+            cells = (Box(*(side // self.multiple for side in box)) for box in boxes)
             fields = [field(seed, stream, box, codec.latent_channels) for box in cells]
             return torch.from_numpy(np.stack(fields)).to(self._device)
 
+        latents = self._sample(base, torch.cat(pixels), sampling, noise, on_step)
+        return [self._image(codec.decode(one[None])) for one in latents]
+
+    def _sample(
+        self,
+        base: torch.Tensor,
+        pixels: torch.Tensor,
+        sampling: Sampling,
+        noise: Callable[[int], torch.Tensor],
+        on_step: OnStep,
+    ) -> torch.Tensor:
+        """The latents redrawn, (B, C, h, w) float32.
+
+        Args:
+            base: latents of the tiles, (B, C, h, w).
+            pixels: the tiles, (B, 3, H, W) in [-1, 1].
+            noise: of the canvas, standard normal, by the number of a stream; shaped as `base`.
+        """
         sampler = Sampler(
             sampling.scheduler,
             self._parts.scheduler,
@@ -147,7 +165,7 @@ class DiffusionRefiner:
             steps=sampling.steps,
             device=self._device,
         )
-        predict = self._predictor(sampling, base, torch.cat(pixels))
+        predict = self._predictor(sampling, base, pixels)
         sample = sampler.start(base, noise(0))
         for index, timestep in enumerate(sampler.timesteps):
             output = predict(sampler.scale(sample, timestep), timestep)
@@ -155,7 +173,7 @@ class DiffusionRefiner:
             on_step(index + 1, len(sampler.timesteps))
         if sampling.strength < self._parts.full_strength:
             sample = torch.lerp(base, sample, sampling.strength / self._parts.full_strength)
-        return [self._image(codec.decode(latents[None])) for latents in sample]
+        return sample
 
     def _predictor(
         self, sampling: Sampling, base: torch.Tensor, pixels: torch.Tensor
