@@ -17,7 +17,7 @@ from ..app.system import reveal
 if TYPE_CHECKING:
     from .window import Window
 
-_FILTER = f"Pictures ({' '.join(f'*{suffix} *{suffix.upper()}' for suffix in SUFFIXES)});;All files (*)"
+_FILTER = f"Pictures ({' '.join(f'*{suffix}' for suffix in SUFFIXES)});;All files (*)"
 _FORMATS = ";;".join(
     ("PNG (*.png)", "JPEG (*.jpg *.jpeg)", "WebP (*.webp)", "TIFF (*.tif *.tiff)", "AVIF (*.avif)")
 )

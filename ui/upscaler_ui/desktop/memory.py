@@ -64,7 +64,7 @@ class Memory:
     def folder(self) -> str:
         """Where the dialogs begin."""
         value = str(self._file.value("folder", ""))
-        return value if Path(value).is_dir() else str(Path.home())
+        return value if value and Path(value).is_dir() else str(Path.home())
 
     @folder.setter
     def folder(self, value: str) -> None:

@@ -40,12 +40,19 @@ from .page import ASSETS, build_desktop
 from .session import DesktopSession
 
 _LOOK = 0.3  # seconds between two looks at the jobs
+_WARM_UP_AFTER = 5.0  # seconds
 IDLE = 600.0
 """After so many seconds without a job the memory of the models is given back."""
 
 
 class DesktopWorker(Worker):
     """A worker during whose jobs the machine does not fall asleep."""
+
+    def warm_up(self) -> None:
+        """Load the usual models when the page has had the time to come up: both want the whole processor."""
+        timer = threading.Timer(_WARM_UP_AFTER, super().warm_up)
+        timer.daemon = True
+        timer.start()
 
     def _run(self, job: Job) -> None:
         from wakepy import keep

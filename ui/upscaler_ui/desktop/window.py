@@ -7,11 +7,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QPoint, QSize, Qt, QTimer, QUrl
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragMoveEvent, QDropEvent, QGuiApplication, QIcon
+from PySide6.QtCore import QChildEvent, QEvent, QPoint, QSize, Qt, QTimer, QUrl
+from PySide6.QtGui import QCloseEvent, QDropEvent, QGuiApplication, QIcon
 from PySide6.QtWebEngineCore import QWebEnginePage, QWebEngineProfile
 from PySide6.QtWebEngineWidgets import QWebEngineView
-from PySide6.QtWidgets import QMainWindow
+from PySide6.QtWidgets import QMainWindow, QWidget
 
 from ..app.components import asset
 from .actions import Actions
@@ -211,26 +211,26 @@ class _View(QWebEngineView):
     def __init__(self, window: Window) -> None:
         super().__init__(window)
         self._window = window
+        self._dragged: list[Path] = []
 
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        if _dropped(event):
-            event.acceptProposedAction()
-        else:
-            super().dragEnterEvent(event)
+    def childEvent(self, event: QChildEvent) -> None:  # noqa: N802
+        """The engine's own widget inside takes drops for itself, and would load the file."""
+        super().childEvent(event)
+        child = event.child()
+        if event.type() == QEvent.Type.ChildPolished and isinstance(child, QWidget):
+            child.setAcceptDrops(False)
 
-    def dragMoveEvent(self, event: QDragMoveEvent) -> None:  # noqa: N802
-        if _dropped(event):
-            event.acceptProposedAction()
-        else:
-            super().dragMoveEvent(event)
-
-    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        paths = _dropped(event)
-        if paths:
-            event.acceptProposedAction()
-            self._window.actions_.take(paths)
-        else:
-            super().dropEvent(event)
+    def event(self, event: QEvent) -> bool:
+        """Files that are dragged over the page are taken when they are dropped; not every program gives them again then."""
+        if isinstance(event, QDropEvent):
+            self._dragged = _dropped(event) or (self._dragged if event.type() == QEvent.Type.Drop else [])
+            if self._dragged:
+                event.setDropAction(Qt.DropAction.CopyAction)  # never "move": the other program would delete the file
+                event.accept()
+                if event.type() == QEvent.Type.Drop:
+                    self._window.actions_.take(self._dragged)
+                return True
+        return super().event(event)
 
 
 def _dropped(event: QDropEvent) -> list[Path]:
