@@ -163,7 +163,7 @@ def test_no_file_imports_itself_in_a_circle() -> None:
 
 
 def test_the_commands_of_the_front_ends_load_no_front_end() -> None:
-    assert not loaded_by("import upscaler_ui.commands") & (HEAVY | {"gradio", "webview", "comfy"})
+    assert not loaded_by("import upscaler_ui.commands") & (HEAVY | {"gradio", "PySide6", "comfy"})
 
 
 @pytest.mark.parametrize("path", sorted(UI.rglob("*.py")), ids=lambda path: str(path.relative_to(UI)))

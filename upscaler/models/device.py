@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import sys
 import traceback
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -75,6 +78,18 @@ def memory_errors(device: torch.device, what: str, remedy: str) -> Generator[Non
             torch.cuda.empty_cache()
         free = free_memory(device) / 2**30
         raise OutOfMemory(f"{what} does not fit into the memory of {device} ({free:.1f} GiB free): {remedy}") from None
+
+
+def release_memory() -> None:
+    """Give memory that is cached and not used back to the system: that of the devices, and of the C library on Linux."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # a C library other than glibc
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @contextmanager
