@@ -45,6 +45,11 @@ def make_parser() -> argparse.ArgumentParser:
         "files",
     )
     run.add_argument(
+        "--workers",
+        metavar="N",
+        help="run the models in N processes, or on the Ray cluster at ray://HOST:PORT; needs the extra ray",
+    )
+    run.add_argument(
         "--retry-failed", action="store_true", help="of several pictures, try those again that failed before"
     )
     run.add_argument("--watch", action="store_true", help="also enlarge what comes into the folders, until Ctrl-C")

@@ -38,7 +38,9 @@ def run_command(parsed: argparse.Namespace) -> int:
     if not settings.output.overwrite and finish_off(output):
         print(f"{output}: was finished before", file=sys.stderr)
         return 0
-    run_one(checked(jobs[0].source, output, settings), output, settings, Models(settings), parsed)
+    picture = checked(jobs[0].source, output, settings)
+    with Models(settings, parsed.workers) as models:
+        run_one(picture, output, settings, models, parsed)
     return 0
 
 

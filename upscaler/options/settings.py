@@ -289,9 +289,14 @@ class Output(Group):
 class Hardware(Group):
     """What it runs on."""
 
-    device: Annotated[str, _spec("auto, cpu, cuda, cuda:N or mps", "--device", pattern=r"auto|cpu|mps|cuda(:\d+)?")] = (
-        "auto"
-    )
+    device: Annotated[
+        str,
+        _spec(
+            "auto, cpu, cuda, cuda:N, mps, or several GPUs as cuda:0,cuda:1",
+            "--device",
+            pattern=r"auto|cpu|mps|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+",
+        ),
+    ] = "auto"
     precision: Annotated[
         Precision, _spec("number format of the networks; auto: the fastest here, found by trying", "--precision")
     ] = "auto"
