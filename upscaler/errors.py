@@ -7,6 +7,7 @@ UpscalerError                exit 1
   |   - WeightsNotFound               no model of that name; says where it looked
   |   - ChecksumMismatch              a bundled or downloaded file is not what it should be
   |   - UnsupportedModel              a file that is not a model we can run
+  + ProgressError            exit 3   the progress of a run cannot be kept, or belongs to another run
   + OutOfMemory              exit 5   does not fit even one tile at a time
   + Cancelled                exit 130 the run was stopped by its user; what was finished is kept
 """
@@ -28,6 +29,12 @@ class SettingsError(UpscalerError, ValueError):
 
 class ImageError(UpscalerError):
     """A picture cannot be read or written, or is larger than allowed."""
+
+    exit_code = 3
+
+
+class ProgressError(UpscalerError):
+    """The progress of a run cannot be kept, or belongs to another run."""
 
     exit_code = 3
 

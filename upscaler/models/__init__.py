@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .. import weights
 from ..errors import WeightsNotFound
 from .base import Enlarger, Redrawer, tile_sides
+from .diffusion.habits import ONE_STEP
 from .sharing import GATE, shared
 
 if TYPE_CHECKING:
@@ -32,16 +33,35 @@ def load_upscaler(
 
 
 def load_refiner(
-    name: str = "pocket", *, control: str = "none", device: str = "auto", precision: str = "auto"
+    name: str = "pocket",
+    *,
+    control: str = "none",
+    vae: str = "auto",
+    allow_pickle: bool = False,
+    base: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
 ) -> Refiner:
-    """The diffusion model of that name, folder or hub id, and a ControlNet for it; one object for all who hold it.
+    """The diffusion model of that name, file, folder or hub id, with a ControlNet, another autoencoder or a base for it.
+
+    It is one object for all who hold it.
 
     See `upscaler.models.diffusion.checkpoint.load_refiner`.
     """
     with GATE.loading():  # as above
         from .diffusion.checkpoint import load_refiner as load
 
-    return shared(load, "diffusion", str(name), control=control, device=device, precision=precision)
+    return shared(
+        load,
+        "diffusion",
+        str(name),
+        control=control,
+        vae=vae,
+        allow_pickle=allow_pickle,
+        base=base,
+        device=device,
+        precision=precision,
+    )
 
 
 def describe_upscaler(name: str) -> Enlarger:
@@ -58,9 +78,13 @@ def describe_upscaler(name: str) -> Enlarger:
 
 
 def describe_refiner(name: str) -> Redrawer:
-    """What a plan needs to know of the diffusion model of that name or folder; of one on the hub, the usual values."""
+    """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
-        native = weights.native_side(weights.find(name, "diffusion"))
+        path = weights.find(name, "diffusion")
+        one_step = weights.one_step_kind(path)
+        if one_step is not None:
+            return Redrawer(tile_sides=tile_sides(512), habits=ONE_STEP[one_step])
+        native = weights.native_side(path)
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import sys
 import traceback
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 
-import psutil
 import torch
 
+from .. import memory
 from ..errors import OutOfMemory, SettingsError
 from .sharing import GATE
 
@@ -45,18 +47,7 @@ def free_memory(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0] + cached
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return min([psutil.virtual_memory().available, *container_memory()])
-
-
-def container_memory(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
-    """What the control group of this process may still take, if there is one with a limit."""
-    try:
-        limit, used = ((root / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        statistics = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
-    except OSError:
-        return
-    if limit != "max":
-        yield max(int(limit) - int(used) + int(statistics["inactive_file"]), 0)
+    return memory.free_memory()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -87,6 +78,18 @@ def memory_errors(device: torch.device, what: str, remedy: str) -> Generator[Non
             torch.cuda.empty_cache()
         free = free_memory(device) / 2**30
         raise OutOfMemory(f"{what} does not fit into the memory of {device} ({free:.1f} GiB free): {remedy}") from None
+
+
+def release_memory() -> None:
+    """Give memory that is cached and not used back to the system: that of the devices, and of the C library on Linux."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # a C library other than glibc
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @contextmanager

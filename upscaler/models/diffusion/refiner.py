@@ -25,6 +25,7 @@ from .text import Prompt, TextEncoder
 _LARGEST_BATCH = 16
 _FEATURE_MAPS = 60  # full resolution feature maps of the first level's width that a UNet evaluation holds at its peak
 _CONTROL_MAPS = 14  # of these, what a ControlNet hands over
+_BEAUTIFUL, _UGLY = 6.0, 2.5  # aesthetic scores for prompt and negative prompt, as in diffusers' SDXL pipeline
 _DECODER_BYTES = 4 * 256 * 4  # per pixel: four float32 maps of 256 channels, the peak of the SD decoder
 
 
@@ -43,6 +44,8 @@ class Components:
             UNet whose hint is the picture itself; `None` without one.
         full_strength: a conditioned model mends the picture however little noise there is, so below this strength what
             it changed is faded in, down to nothing at 0.
+        aesthetic: it is told how beautiful the picture is instead of its size (the refiner of SDXL).
+        about: family and format in a few words, to be told to the user; empty where there is nothing to tell.
     """
 
     unet: Any
@@ -52,6 +55,8 @@ class Components:
     conditioned: bool
     control: Any = None
     full_strength: float = 0.0
+    aesthetic: bool = False
+    about: str = ""
 
 
 class DiffusionRefiner:
@@ -73,6 +78,11 @@ class DiffusionRefiner:
     def takes_prompt(self) -> bool:
         """Whether a prompt makes any difference."""
         return self._parts.text is not None
+
+    @property
+    def about(self) -> str:
+        """Family and format of the checkpoint in a few words; empty where there is nothing to tell."""
+        return self._parts.about
 
     def batch_size(self, tile: Size) -> int:
         """See `Refiner`; on a CPU one tile at a time is as fast as many."""
@@ -124,12 +134,30 @@ class DiffusionRefiner:
         codec = self._parts.codec
         pixels = [self._tensor(tile) for tile in tiles]
         base = torch.cat([codec.encode(tile) for tile in pixels])
-        cells = [Box(*(side // self.multiple for side in box)) for box in boxes]
 
         def noise(stream: int) -> torch.Tensor:
+            cells = (Box(*(side // self.multiple for side in box)) for box in boxes)
             fields = [field(seed, stream, box, codec.latent_channels) for box in cells]
             return torch.from_numpy(np.stack(fields)).to(self._device)
 
+        latents = self._sample(base, torch.cat(pixels), sampling, noise, on_step)
+        return [self._image(codec.decode(one[None])) for one in latents]
+
+    def _sample(
+        self,
+        base: torch.Tensor,
+        pixels: torch.Tensor,
+        sampling: Sampling,
+        noise: Callable[[int], torch.Tensor],
+        on_step: OnStep,
+    ) -> torch.Tensor:
+        """The latents redrawn, (B, C, h, w) float32.
+
+        Args:
+            base: latents of the tiles, (B, C, h, w).
+            pixels: the tiles, (B, 3, H, W) in [-1, 1].
+            noise: of the canvas, standard normal, by the number of a stream; shaped as `base`.
+        """
         sampler = Sampler(
             sampling.scheduler,
             self._parts.scheduler,
@@ -137,7 +165,7 @@ class DiffusionRefiner:
             steps=sampling.steps,
             device=self._device,
         )
-        predict = self._predictor(sampling, base, torch.cat(pixels))
+        predict = self._predictor(sampling, base, pixels)
         sample = sampler.start(base, noise(0))
         for index, timestep in enumerate(sampler.timesteps):
             output = predict(sampler.scale(sample, timestep), timestep)
@@ -145,7 +173,7 @@ class DiffusionRefiner:
             on_step(index + 1, len(sampler.timesteps))
         if sampling.strength < self._parts.full_strength:
             sample = torch.lerp(base, sample, sampling.strength / self._parts.full_strength)
-        return [self._image(codec.decode(latents[None])) for latents in sample]
+        return sample
 
     def _predictor(
         self, sampling: Sampling, base: torch.Tensor, pixels: torch.Tensor
@@ -162,10 +190,8 @@ class DiffusionRefiner:
         added = None
         if prompts[0].pooled is not None:
             pooled = torch.cat([prompt.pooled.expand(len(base), -1) for prompt in prompts if prompt.pooled is not None])
-            # size before cropping, crop, size: each tile is told to be a whole picture
-            height, width = pixels.shape[-2:]
-            ids = torch.tensor([[height, width, 0, 0, height, width]], device=self._device)
-            added = {"text_embeds": pooled.to(self._dtype), "time_ids": ids.expand(len(pooled), -1).to(self._dtype)}
+            ids = torch.cat([self._sizes(pixels, index > 0).expand(len(base), -1) for index in range(len(prompts))])
+            added = {"text_embeds": pooled.to(self._dtype), "time_ids": ids.to(self._dtype)}
 
         prompted = {"encoder_hidden_states": states, "added_cond_kwargs": added}
         hint = ((pixels + 1) / 2).to(self._dtype).repeat(len(prompts), 1, 1, 1)
@@ -189,6 +215,12 @@ class DiffusionRefiner:
             return unwanted + sampling.guidance * (wanted - unwanted)
 
         return predict
+
+    def _sizes(self, pixels: torch.Tensor, negative: bool) -> torch.Tensor:
+        """What SDXL is told beside the prompt: each tile is a whole picture, from its upper left corner on."""
+        height, width = pixels.shape[-2:]
+        last = ([_UGLY] if negative else [_BEAUTIFUL]) if self._parts.aesthetic else [height, width]
+        return torch.tensor([[height, width, 0, 0, *last]], device=self._device)
 
     def _tensor(self, tile: Image) -> torch.Tensor:
         return torch.from_numpy(tile).permute(2, 0, 1)[None].to(self._device) * 2 - 1
