@@ -20,7 +20,7 @@ if os.name == "posix":
 
 _DRAFT = re.compile(r"\.upscaler-[0-9a-f]{16}\.part")
 _MOST_TRIES = 20  # one is enough, but for another process that cleans up in the same instant
-_LONGEST_NAME = 255  # bytes of a name, on nearly every system
+_LONGEST_NAME = 240  # bytes of a name that we choose; 255 is the most nearly everywhere, and others are made from it
 _drafts: set[Path] = set()  # of this process, at work
 
 
@@ -163,10 +163,14 @@ def beside(path: Path, mark: str) -> Path:
     >>> beside(Path("large.png"), ".partial.png").name
     'large.partial.png'
     """
-    stem = path.stem
-    while len(os.fsencode(stem + mark)) > _LONGEST_NAME:
+    return path.with_name(fitting(path.stem, mark))
+
+
+def fitting(stem: str, mark: str) -> str:
+    """The name `stem` + `mark`, its stem cut where it would be longer than a file's name may be."""
+    while len(os.fsencode(stem + mark)) > _LONGEST_NAME and stem:
         stem = stem[:-1]
-    return path.with_name(stem + mark)
+    return stem + mark
 
 
 def read_object(path: Path) -> dict[str, Any]:
