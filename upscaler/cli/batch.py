@@ -16,7 +16,7 @@ from typing import Any
 from .. import timing
 from ..api import plan
 from ..batch import Job, Manifest, State, find_jobs, name_results
-from ..errors import Cancelled, ImageError, UpscalerError
+from ..errors import MACHINE, Cancelled, ImageError, UpscalerError, ours
 from ..folders import whole_or_absent
 from ..options.settings import Settings
 from ..pictures.files import suffix_of
@@ -97,9 +97,9 @@ class _Batch:
                     run_one(picture, output, self.settings, self.models, self.parsed)
                 except Cancelled:
                     raise
-                except UpscalerError as error:
-                    complain(error)
-                    self._mark(job, "failed", output, error=in_flags(error))
+                except (UpscalerError, *MACHINE) as error:
+                    complain(ours(error))
+                    self._mark(job, "failed", output, error=in_flags(ours(error)))
                 else:
                     self._mark(job, "done", output, seconds=time.monotonic() - start)
 

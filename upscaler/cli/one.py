@@ -8,8 +8,9 @@ from pathlib import Path
 
 from .. import resume, timing
 from ..api import about, loaded, plan, run
-from ..errors import Cancelled, UpscalerError
+from ..errors import MACHINE, Cancelled, UpscalerError, ours
 from ..events import Finished, Notice, Progress
+from ..folders import beside
 from ..forecast import Forecast
 from ..models.base import Refiner, Upscaler
 from ..options.settings import Settings
@@ -87,6 +88,7 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
                 if isinstance(event, Progress):
                     latest = event.picture
                 elif isinstance(event, Finished):
+                    latest = event.picture
                     if not goes_on:  # its seconds would be those of a part
                         timing.learn(planned, settings, event.seconds)
                     out, made_with = settings.output, settings.to_json()
@@ -94,14 +96,15 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
                         display.show(Notice(message))
                     extra = [_compare(picture, event.picture, output)] if parsed.compare else []
                     display.finished(event, output, extra)
-        except (KeyboardInterrupt, UpscalerError) as error:
+        except (KeyboardInterrupt, UpscalerError, *MACHINE) as error:
             events.close()  # type: ignore[attr-defined]
             told = _keep(latest, output)
             if kept is not None and resume.is_kept(kept):
                 told += "; the same command goes on from there"
             if isinstance(error, KeyboardInterrupt):
                 raise Cancelled(f"stopped{told}") from None
-            raise type(error)(f"{error}{told}") from None
+            failure = ours(error)
+            raise type(failure)(f"{failure}{told}") from None
 
 
 def finish_off(output: Path) -> bool:
@@ -127,12 +130,15 @@ def _keep(latest: Picture | None, output: Path) -> str:
     """Save what a stopped run had finished; returns the end of a message that says where."""
     if latest is None:
         return ""
-    place = output.with_name(f"{output.stem}.partial.png")
-    save(latest, place, overwrite=True)
+    place = beside(output, ".partial.png")
+    try:
+        save(latest, place, overwrite=True)
+    except (UpscalerError, *MACHINE) as error:  # as full a disk as that which ended the run
+        return f"; what was finished could not be kept ({ours(error)})"
     return f"; what was finished is in {place}"
 
 
 def _compare(before: Picture, after: Picture, output: Path) -> Path:
-    place = output.with_name(f"{output.stem}-compare.png")
+    place = beside(output, "-compare.png")
     save(comparison(before, after), place, overwrite=True)
     return place

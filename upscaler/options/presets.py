@@ -139,11 +139,11 @@ def store(preset: Preset, *, overwrite: bool = False) -> Preset:
             or the file cannot be written.
     """
     file = _own_file(preset.name)
-    if file.exists() and not overwrite:
-        raise SettingsError(f"preset {preset.name}: exists already; choose another name, or delete it first")
     stored = replace(preset, builtin=False)
     try:
-        folders.replace_text(file, to_json(stored))
+        folders.replace_text(file, to_json(stored), overwrite=overwrite)
+    except FileExistsError as error:
+        raise SettingsError(f"preset {preset.name}: exists already; choose another name, or delete it first") from error
     except OSError as error:
         raise SettingsError(f"preset {preset.name}: {file} cannot be written ({error.strerror})") from error
     return stored
