@@ -12,6 +12,8 @@ from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, DDIMSched
 from peft import LoraConfig
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from upscaler import weights
+
 
 def make_sd(folder: Path, *, prediction: str = "epsilon", vae: str = "kl", width: int = 32) -> Path:
     """An SD 1.x (epsilon) or 2.x (v_prediction) checkpoint."""
@@ -106,6 +108,41 @@ def _draw(network: torch.nn.Module) -> None:
             torch.nn.init.normal_(weight, std=0.02)
 
 
+def make_family(folder: Path, family: str) -> Path:
+    """A checkpoint with the levels and the words of a family, "sd1", "sd2", "sdxl" or "refiner", in narrow layers.
+
+    Other than those above it fits a single file: diffusers' converter counts on two layers a level, and the file brings no
+    tokenizer.
+    """
+    from upscaler.models.diffusion.clip import clip_tokenizer
+
+    torch.manual_seed(7)
+    real = json.loads((weights.family_folder(family) / "unet" / "config.json").read_text())
+    cross = {"sdxl": 64}.get(family, 32)
+    config = {**real, "sample_size": 16, "cross_attention_dim": cross, "norm_num_groups": 4, "attention_head_dim": 4}
+    config["block_out_channels"] = [8 * (level + 1) for level in range(len(real["block_out_channels"]))]
+    if "addition_embed_type" in real:
+        numbers = 5 if family == "refiner" else 6
+        config |= {"addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": numbers * 8 + 32}
+    parts: dict[str, Any] = {"unet": UNet2DConditionModel(**config), "vae": _vae("kl", layers=2)}
+    index = json.loads((weights.family_folder(family) / "model_index.json").read_text())
+    for suffix in ("", "_2"):
+        if index.get(f"text_encoder{suffix}", [None])[0]:
+            kind = CLIPTextModelWithProjection if suffix else CLIPTextModel
+            parts[f"text_encoder{suffix}"] = kind(_text(32, words=49408))
+    parts["scheduler"] = _scheduler("epsilon")
+    extra = {key: index[key] for key in ("force_zeros_for_empty_prompt", "requires_aesthetics_score") if key in index}
+    _save(folder, index["_class_name"], parts, [], **extra)
+    index = json.loads((folder / "model_index.json").read_text())
+    for suffix in ("", "_2"):
+        if f"text_encoder{suffix}" in parts:
+            pad = "<|endoftext|>" if not suffix and family != "sd2" else "!"
+            clip_tokenizer(pad).save_pretrained(folder / f"tokenizer{suffix}")
+            index[f"tokenizer{suffix}"] = ["transformers", "CLIPTokenizer"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
 def make_control(folder: Path, checkpoint: Path, *, pickled: bool = False) -> Path:
     """A ControlNet for that checkpoint; untrained ones add zeros, so its last layers are drawn at random."""
     unet = UNet2DConditionModel.from_pretrained(checkpoint, subfolder="unet")
@@ -129,7 +166,7 @@ def _unet(cross: int, **extra: Any) -> UNet2DConditionModel:
     )  # fmt: skip
 
 
-def _vae(kind: str) -> AutoencoderKL | AutoencoderTiny:
+def _vae(kind: str, layers: int = 1) -> AutoencoderKL | AutoencoderTiny:
     if kind == "tiny":
         return AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4)
     blocks: dict[str, Any] = {
@@ -137,13 +174,14 @@ def _vae(kind: str) -> AutoencoderKL | AutoencoderTiny:
         "up_block_types": ("UpDecoderBlock2D",) * 4,
         "block_out_channels": (8,) * 4,
     }
-    return AutoencoderKL(norm_num_groups=4, latent_channels=4, **blocks)
+    return AutoencoderKL(norm_num_groups=4, latent_channels=4, layers_per_block=layers, **blocks)
 
 
-def _text(width: int) -> CLIPTextConfig:
+def _text(width: int, words: int = 514) -> CLIPTextConfig:
+    """The last two of the words are the marks of start and end."""
     return CLIPTextConfig(
-        vocab_size=600, hidden_size=width, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
-        projection_dim=width, bos_token_id=512, eos_token_id=513, pad_token_id=513,
+        vocab_size=words, hidden_size=width, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
+        projection_dim=width, bos_token_id=words - 2, eos_token_id=words - 1, pad_token_id=words - 1,
     )  # fmt: skip
 
 

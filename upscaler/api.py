@@ -87,7 +87,9 @@ def run(
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
     store = choose_store(plan(picture, settings), scratch=None if scratch is None else Path(scratch))
     upscaler = upscaler or upscaler_for(settings)
-    refiner = refiner or refiner_for(settings)
+    if refiner is None:
+        refiner = refiner_for(settings)
+        yield from (Notice(message) for message in about(refiner, settings))
     if refiner is not None and settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
         yield Notice(f"the diffusion model {settings.diffusion.model} takes no prompt; it is ignored")
     if refiner is not None and (without := _without_effect(settings, habits_of(refiner))):
@@ -158,10 +160,18 @@ def refiner_for(settings: Settings) -> Refiner | None:
     return load_refiner(
         settings.diffusion.model,
         control=settings.diffusion.control,
+        vae=settings.diffusion.vae,
         base=settings.diffusion.base,
+        allow_pickle=settings.diffusion.allow_pickle,
         device=settings.hardware.device,
         precision=settings.hardware.precision,
     )
+
+
+def about(refiner: Refiner | None, settings: Settings) -> list[str]:
+    """What there is to tell of a diffusion model that has been loaded: its family, where the user gave a file."""
+    told = getattr(refiner, "about", "")
+    return [f"{settings.diffusion.model}: {told}"] if told else []
 
 
 def plan(image: Source | Size, settings: Settings | None = None, **options: Any) -> RunPlan:

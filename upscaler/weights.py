@@ -1,7 +1,7 @@
 """Which models are available, and where: those that come with the package, and those in the user's folders.
 
 Bundled models are declared in `manifest.toml`; a checkout has it in `weights/`, an installed package in
-`upscaler/bundled/`. The user's models are files (GAN stage) and diffusers folders (diffusion models and ControlNets)
+`upscaler/bundled/`. The user's models are files of every kind and diffusers folders (diffusion models and ControlNets)
 directly inside `user_folders()`. Nothing is loaded here, and torch is not needed.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 from zipfile import BadZipFile, ZipFile
 
-from . import folders
+from . import families, folders
 from .errors import ChecksumMismatch, WeightsNotFound
 from .text import did_you_mean
 
@@ -28,7 +28,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Kind = Literal["gan", "diffusion", "control"]
+Kind = families.Kind
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 OneStep = Literal["pisa-sr", "osediff"]
@@ -88,6 +88,11 @@ def bundled_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "weights"
 
 
+def family_folder(recipe: str) -> Path:
+    """The shapes of a family of single files (a key of `families.SINGLE_FILES`), as a diffusers folder without weights."""
+    return bundled_folder() / "families" / recipe
+
+
 def user_folders() -> list[Path]:
     """Where the user's models are looked for: those in `UPSCALER_MODELS`, then `models` in the data folder."""
     listed = [Path(entry).expanduser() for entry in os.environ.get("UPSCALER_MODELS", "").split(os.pathsep) if entry]
@@ -125,7 +130,8 @@ def _models_in(folder: Path) -> Iterator[Model]:
         yield Model(name=file.stem, kind="diffusion", path=file.absolute())
     files = [entry for entry in files if entry not in changes and entry.suffix.lower() in SUFFIXES]
     for file in sorted(files, key=lambda entry: (entry.stem, SUFFIXES.index(entry.suffix.lower()))):
-        yield Model(name=file.stem, kind="gan", path=file.absolute())
+        # what cannot be told is left to spandrel, which knows forty architectures
+        yield Model(name=file.stem, kind=families.contents_of(file).kind or "gan", path=file.absolute())
     for entry in entries:
         if (entry / FOLDER_MARK).is_file():
             yield Model(name=entry.name, kind="diffusion", path=entry.absolute())
@@ -161,8 +167,10 @@ def one_step_kind(path: Path) -> OneStep | None:
     return "osediff" if b"lora_A.default_others" in names and b"conv_in.base_layer" in names else None
 
 
-def native_side(folder: Path) -> int | None:
-    """The side in pixels of the squares that a diffusion model in diffusers format was trained on, if it says so."""
+def native_side(path: Path) -> int | None:
+    """The side in pixels of the squares that the diffusion model in a file or folder was trained on, if that is known."""
+    recipe = families.contents_of(path).recipe if path.is_file() else ""
+    folder = family_folder(recipe) if recipe else path
     try:
         cells = int(json.loads((folder / "unet" / "config.json").read_text("utf-8"))["sample_size"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
@@ -196,9 +204,19 @@ def find(name_or_path: str | os.PathLike[str], kind: Kind) -> Path:
 def _not_found(wanted: str, kind: Kind, known: list[Model]) -> str:
     names = [candidate.name for candidate in known]
     hint = did_you_mean(wanted, names)
-    what = {"gan": "a .safetensors file", "diffusion": "a diffusers folder", "control": "a ControlNet's folder"}[kind]
+    what = _WHAT[kind]
     folders = ", ".join(str(folder) for folder in [bundled_folder(), *user_folders()])
     return f"no {kind} model {wanted!r} ({hint}); looked in {folders}; put {what} into the last one or give its path"
+
+
+_WHAT: dict[Kind, str] = {
+    "gan": "a .safetensors file",
+    "diffusion": "a .safetensors file or a diffusers folder",
+    "control": "a ControlNet's file or folder",
+    "lora": "a .safetensors file",
+    "embedding": "a .safetensors file",
+    "vae": "a .safetensors file or a diffusers folder",
+}
 
 
 def verify(model: Model) -> None:

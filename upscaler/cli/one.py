@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .. import resume, timing
-from ..api import plan, refiner_for, run, upscaler_for
+from ..api import about, plan, refiner_for, run, upscaler_for
 from ..errors import Cancelled, UpscalerError
 from ..events import Finished, Notice, Progress
 from ..models.base import Refiner, Upscaler
@@ -25,11 +25,14 @@ class Models:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loaded: tuple[Upscaler | None, Refiner | None] | None = None
+        self.notices: list[str] = []
+        """What there is to tell of them, until it has been told."""
 
     def load(self) -> tuple[Upscaler | None, Refiner | None]:
         """Both, `None` for one that is "none"."""
         if self._loaded is None:
             self._loaded = upscaler_for(self._settings), refiner_for(self._settings)
+            self.notices = about(self._loaded[1], self._settings)
         return self._loaded
 
 
@@ -64,6 +67,9 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
     )
     latest: Picture | None = None
     with Display(quiet=parsed.quiet, verbose=parsed.verbose, lines=parsed.json) as display:
+        for message in models.notices:
+            display.show(Notice(message))
+        models.notices = []
         try:
             for event in events:
                 display.show(event)

@@ -34,7 +34,9 @@ def load_refiner(
     name: str = "pocket",
     *,
     control: str = "none",
+    vae: str = "auto",
     base: str = "auto",
+    allow_pickle: bool = False,
     device: str = "auto",
     precision: str = "auto",
 ) -> Refiner:
@@ -44,7 +46,9 @@ def load_refiner(
     """
     from .diffusion.checkpoint import load_refiner as load
 
-    return load(name, control=control, base=base, device=device, precision=precision)
+    return load(
+        name, control=control, vae=vae, base=base, allow_pickle=allow_pickle, device=device, precision=precision
+    )
 
 
 def describe_upscaler(name: str) -> Enlarger:

@@ -131,11 +131,21 @@ class Diffusion(Sampling):
     model: Annotated[
         str,
         _spec(
-            "diffusion model: a name, a folder in diffusers format, a one-step model's file, a hub id, or none",
+            "diffusion model: a name, a .safetensors file, a folder in diffusers format, a one-step model's file, a hub id, "
+            "or none",
             "--model",
             "-m",
         ),
     ] = "pocket"
+    vae: Annotated[
+        str,
+        _spec(
+            "autoencoder: a name, a file (TAESD too), a folder in diffusers format, or auto: the model's own", "--vae"
+        ),
+    ] = "auto"
+    allow_pickle: Annotated[
+        bool, _spec("read a .ckpt too: its weights only, no code in it is run", "--allow-pickle")
+    ] = False
     base: Annotated[
         str,
         _spec(

@@ -24,6 +24,7 @@ from .text import Prompt, TextEncoder
 _LARGEST_BATCH = 16
 _FEATURE_MAPS = 60  # full resolution feature maps of the first level's width that a UNet evaluation holds at its peak
 _CONTROL_MAPS = 14  # of these, what a ControlNet hands over
+_BEAUTIFUL, _UGLY = 6.0, 2.5  # aesthetic scores for prompt and negative prompt, as in diffusers' SDXL pipeline
 _DECODER_BYTES = 4 * 256 * 4  # per pixel: four float32 maps of 256 channels, the peak of the SD decoder
 
 
@@ -42,6 +43,8 @@ class Components:
             UNet whose hint is the picture itself; `None` without one.
         full_strength: a conditioned model mends the picture however little noise there is, so below this strength what
             it changed is faded in, down to nothing at 0.
+        aesthetic: it is told how beautiful the picture is instead of its size (the refiner of SDXL).
+        about: family and format in a few words, to be told to the user; empty where there is nothing to tell.
     """
 
     unet: Any
@@ -51,6 +54,8 @@ class Components:
     conditioned: bool
     control: Any = None
     full_strength: float = 0.0
+    aesthetic: bool = False
+    about: str = ""
 
 
 class DiffusionRefiner:
@@ -70,6 +75,11 @@ class DiffusionRefiner:
     def takes_prompt(self) -> bool:
         """Whether a prompt makes any difference."""
         return self._parts.text is not None
+
+    @property
+    def about(self) -> str:
+        """Family and format of the checkpoint in a few words; empty where there is nothing to tell."""
+        return self._parts.about
 
     def batch_size(self, tile: Size) -> int:
         """See `Refiner`; on a CPU one tile at a time is as fast as many."""
@@ -176,10 +186,8 @@ class DiffusionRefiner:
         added = None
         if prompts[0].pooled is not None:
             pooled = torch.cat([prompt.pooled.expand(len(base), -1) for prompt in prompts if prompt.pooled is not None])
-            # size before cropping, crop, size: each tile is told to be a whole picture
-            height, width = pixels.shape[-2:]
-            ids = torch.tensor([[height, width, 0, 0, height, width]], device=self._device)
-            added = {"text_embeds": pooled.to(self._dtype), "time_ids": ids.expand(len(pooled), -1).to(self._dtype)}
+            ids = torch.cat([self._sizes(pixels, index > 0).expand(len(base), -1) for index in range(len(prompts))])
+            added = {"text_embeds": pooled.to(self._dtype), "time_ids": ids.to(self._dtype)}
 
         prompted = {"encoder_hidden_states": states, "added_cond_kwargs": added}
         hint = ((pixels + 1) / 2).to(self._dtype).repeat(len(prompts), 1, 1, 1)
@@ -203,6 +211,12 @@ class DiffusionRefiner:
             return unwanted + sampling.guidance * (wanted - unwanted)
 
         return predict
+
+    def _sizes(self, pixels: torch.Tensor, negative: bool) -> torch.Tensor:
+        """What SDXL is told beside the prompt: each tile is a whole picture, from its upper left corner on."""
+        height, width = pixels.shape[-2:]
+        last = ([_UGLY] if negative else [_BEAUTIFUL]) if self._parts.aesthetic else [height, width]
+        return torch.tensor([[height, width, 0, 0, *last]], device=self._device)
 
     def _encode(self, prompt: str, negative: bool) -> Prompt:
         assert self._parts.text is not None
