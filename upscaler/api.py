@@ -196,8 +196,8 @@ def refiner_for(settings: Settings) -> Refiner | None:
         settings.diffusion.model,
         control=settings.diffusion.control,
         vae=settings.diffusion.vae,
-        allow_pickle=settings.diffusion.allow_pickle,
         base=settings.diffusion.base,
+        allow_pickle=settings.diffusion.allow_pickle,
         device=settings.hardware.device,
         precision=settings.hardware.precision,
     )

@@ -131,7 +131,8 @@ class Diffusion(Sampling):
     model: Annotated[
         str,
         _spec(
-            "diffusion model: a name, a .safetensors file, a one-step model's file, a folder in diffusers format, a hub id, or none",
+            "diffusion model: a name, a .safetensors file, a folder in diffusers format, a one-step model's file, a hub id, "
+            "or none",
             "--model",
             "-m",
         ),
