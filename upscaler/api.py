@@ -67,9 +67,9 @@ def run(
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
     upscaler = upscaler or upscaler_for(settings)
-    if refiner is None:
-        refiner = refiner_for(settings)
-        yield from (Notice(message) for message in about(refiner, settings))
+    refiner = refiner or refiner_for(settings)
+    if told := getattr(refiner, "about", ""):
+        yield Notice(f"{settings.diffusion.model}: {told}")
     if refiner is not None and settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
         yield Notice(f"the diffusion model {settings.diffusion.model} takes no prompt; it is ignored")
     yield from pipeline.run(picture, settings, upscaler=upscaler, refiner=refiner, region=region, mask=mask)
@@ -93,16 +93,13 @@ def refiner_for(settings: Settings) -> Refiner | None:
         settings.diffusion.model,
         control=settings.diffusion.control,
         vae=settings.diffusion.vae,
+        lora=settings.diffusion.lora,
+        embedding=settings.diffusion.embedding,
+        clip_skip=settings.diffusion.clip_skip,
         allow_pickle=settings.diffusion.allow_pickle,
         device=settings.hardware.device,
         precision=settings.hardware.precision,
     )
-
-
-def about(refiner: Refiner | None, settings: Settings) -> list[str]:
-    """What there is to tell of a diffusion model that has been loaded: its family, where the user gave a file."""
-    told = getattr(refiner, "about", "")
-    return [f"{settings.diffusion.model}: {told}"] if told else []
 
 
 def plan(image: Source | Size, settings: Settings | None = None, **options: Any) -> RunPlan:
@@ -123,5 +120,9 @@ def plan(image: Source | Size, settings: Settings | None = None, **options: Any)
         size, alpha = picture.size, picture.alpha is not None
     settings.target.of(size)  # an impossible size is refused before models are looked for
     enlarger = None if settings.gan.model == "none" else describe_upscaler(settings.gan.model)
-    redrawer = None if settings.diffusion.model == "none" else describe_refiner(settings.diffusion.model)
+    redrawer = (
+        None
+        if settings.diffusion.model == "none"
+        else describe_refiner(settings.diffusion.model, lora=settings.diffusion.lora)
+    )
     return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha)

@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from .errors import UnsupportedModel
 
 Kind = Literal["gan", "diffusion", "control", "lora", "embedding", "vae"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _LARGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
 _UNET = "model.diffusion_model."

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from .events import Stage
 from .geometry import Box, Size
-from .models.base import Enlarges, Refines
+from .models.base import Enlarges, Refines, habit
 from .options.settings import Sampling, Settings, Tiles
 from .stages.consistency import PLAIN_RADIUS, RADIUS
 from .stages.seam_score import margin_of_score
@@ -122,8 +122,10 @@ def plan_run(
     """
     target = settings.target.of(source)
     factor = max(new / old for new, old in zip(target, source))
-    sampling = settings.diffusion.sampling
-    seam_sampling = replace(sampling, strength=settings.seams.strength, steps=settings.seams.steps)
+    usual = habit(refiner)
+    open_sampling = settings.diffusion.sampling
+    sampling = usual.settle(open_sampling)
+    seam_sampling = usual.settle(replace(open_sampling, strength=settings.seams.strength, steps=settings.seams.steps))
     tiles, seams, needed = None, (), region
     if refiner is not None and sampling.strength > 0:
         tiles = plan_tiles(target, settings.tiles, refiner)

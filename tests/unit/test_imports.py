@@ -23,6 +23,7 @@ LAW = {
     "events": VALUES | {"pictures", "stages", "options"},  # names of types only
     "folders": set[str](),
     "families": VALUES,
+    "places": VALUES | {"folders", "families"},
     "options": VALUES | {"folders"},
     "arrays": VALUES,
     "pictures": VALUES | {"folders", "arrays"},
@@ -32,7 +33,7 @@ LAW = {
     "models": VALUES | {"folders", "options", "arrays", "tiling", "weights", "families", "models.base"},
     "plan": VALUES | {"events", "options", "tiling", "stages", "models.base"},
     "pipeline": VALUES | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "models.base"},
-    "weights": VALUES | {"folders", "families"},
+    "weights": VALUES | {"folders", "families", "places"},
     "describe": VALUES | {"options", "plan", "weights"},
     "timing": VALUES | {"events", "folders", "options", "plan"},
     "testing": VALUES | {"options", "arrays", "tiling", "models.base"},

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from .. import timing
-from ..api import about, plan, refiner_for, run, upscaler_for
+from ..api import plan, refiner_for, run, upscaler_for
 from ..errors import Cancelled, ImageError, SettingsError, UpscalerError
 from ..events import Finished, Notice, Progress
 from ..models.base import Refiner, Upscaler
@@ -32,7 +32,7 @@ def run_command(parsed: argparse.Namespace) -> int:
     for path, output in pairs:
         try:
             picture = _checked(path, output, settings)
-            models = models or _load(settings, parsed)
+            models = models or (upscaler_for(settings), refiner_for(settings))
             _run_one(picture, output, settings, models, parsed)
             codes.append(0)
         except Cancelled as error:
@@ -43,15 +43,6 @@ def run_command(parsed: argparse.Namespace) -> int:
             codes.append(error.exit_code)
     failed = [code for code in codes if code]
     return failed[0] if len(failed) == len(codes) and len(set(failed)) == 1 else int(bool(failed))
-
-
-def _load(settings: Settings, parsed: argparse.Namespace) -> tuple[Upscaler | None, Refiner | None]:
-    """The models, loaded once for all pictures; what there is to tell of them is told here."""
-    upscaler, refiner = upscaler_for(settings), refiner_for(settings)
-    with Display(quiet=parsed.quiet, verbose=parsed.verbose, lines=parsed.json) as display:
-        for message in about(refiner, settings):
-            display.show(Notice(message))
-    return upscaler, refiner
 
 
 def _checked(path: Path, output: Path, settings: Settings) -> Picture:

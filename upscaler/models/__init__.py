@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import weights
 from ..errors import WeightsNotFound
 from .base import Enlarger, Redrawer, tile_sides
+from .habits import habit_of
 
 if TYPE_CHECKING:
     from .base import Refiner, Upscaler
@@ -34,6 +36,9 @@ def load_refiner(
     *,
     control: str = "none",
     vae: str = "auto",
+    lora: str = "",
+    embedding: str = "",
+    clip_skip: int = 1,
     allow_pickle: bool = False,
     device: str = "auto",
     precision: str = "auto",
@@ -44,7 +49,17 @@ def load_refiner(
     """
     from .diffusion.checkpoint import load_refiner as load
 
-    return load(name, control=control, vae=vae, allow_pickle=allow_pickle, device=device, precision=precision)
+    return load(
+        name,
+        control=control,
+        vae=vae,
+        lora=lora,
+        embedding=embedding,
+        clip_skip=clip_skip,
+        allow_pickle=allow_pickle,
+        device=device,
+        precision=precision,
+    )
 
 
 def describe_upscaler(name: str) -> Enlarger:
@@ -60,12 +75,13 @@ def describe_upscaler(name: str) -> Enlarger:
     return describe(model)
 
 
-def describe_refiner(name: str) -> Redrawer:
+def describe_refiner(name: str, *, lora: str = "") -> Redrawer:
     """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
-        native = weights.native_side(weights.find(name, "diffusion"))
+        path = weights.find(name, "diffusion")
+        native = weights.native_side(path)
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise
-        native = None
-    return Redrawer(tile_sides=tile_sides(native))
+        path, native = Path(name), None
+    return Redrawer(tile_sides=tile_sides(native), habit=habit_of(path, lora))

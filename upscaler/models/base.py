@@ -7,16 +7,42 @@ host's own models, `upscaler.testing` implements them without any.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from ..arrays.types import Image
 from ..geometry import Box, Size
-from ..options.settings import Sampling
+from ..options.settings import Sampling, Scheduler
 from ..tiling.grid import DEFAULT_SIDES, TileSides
 from ..tiling.worker import OnStep as OnStep
 
 _ATTENTION = 0.17  # of SD 1.5 at 512 px: products of queries, keys and values, counted, over all other operations
+
+
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """How a diffusion model wants to be sampled where the settings leave it open.
+
+    Attributes:
+        steps: evaluations of a whole schedule, at strength 1; in proportion below.
+        least: but not fewer than these.
+        scheduler: one of `settings.Scheduler`.
+        guidance: 1 is off.
+    """
+
+    steps: int = 1
+    least: int = 1
+    scheduler: Scheduler = "ddim"
+    guidance: float = 1.0
+
+    def settle(self, sampling: Sampling) -> Sampling:
+        """The sampling with everything said that was left open."""
+        return replace(
+            sampling,
+            steps=sampling.steps or max(round(self.steps * sampling.strength), self.least),
+            scheduler=self.scheduler if sampling.scheduler == "auto" else sampling.scheduler,
+            guidance=sampling.guidance or self.guidance,
+        )
 
 
 @runtime_checkable
@@ -75,7 +101,7 @@ class Refiner(Protocol):
         Args:
             tiles: (h, w, 3) float32 in [0, 1], all of one shape, sides multiples of `multiple`.
             boxes: where they lie in the canvas, in pixels; what is random is a function of this position.
-            sampling: strength, steps, prompt and so on.
+            sampling: strength, steps, prompt and so on; nothing left open.
             seed: >= 0; of the pass, not of the tile.
             on_step: to be called after each evaluation of the network.
 
@@ -119,6 +145,12 @@ class Redrawer:
 
     multiple: int = 8
     tile_sides: TileSides = DEFAULT_SIDES
+    habit: Habit = Habit()
+
+
+def habit(refiner: object) -> Habit:
+    """The habit of a refiner; one that has none is evaluated once."""
+    return getattr(refiner, "habit", Habit())
 
 
 def tile_sides(native: int | None) -> TileSides:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -14,8 +14,8 @@ import torch
 from ...arrays.types import Image
 from ...geometry import Box, Size
 from ...options.settings import Sampling
-from ...tiling.noise import field
-from ..base import OnStep, tile_sides
+from ...tiling.noise import field as noise_field
+from ..base import Habit, OnStep, tile_sides
 from ..device import convert, free_memory, memory_errors
 from .codec import Codec
 from .sampling import Sampler
@@ -44,6 +44,7 @@ class Components:
         full_strength: a conditioned model mends the picture however little noise there is, so below this strength what
             it changed is faded in, down to nothing at 0.
         aesthetic: it is told how beautiful the picture is instead of its size (the refiner of SDXL).
+        habit: how it is sampled where the settings leave that open.
         about: family and format in a few words, to be told to the user; empty where there is nothing to tell.
     """
 
@@ -56,6 +57,7 @@ class Components:
     full_strength: float = 0.0
     aesthetic: bool = False
     about: str = ""
+    habit: Habit = field(default_factory=Habit)
 
 
 class DiffusionRefiner:
@@ -68,6 +70,7 @@ class DiffusionRefiner:
         self._device = device
         self._dtype = dtype
         native = parts.unet.config.get("sample_size")
+        self.habit = parts.habit
         self.tile_sides = tile_sides(native * self.multiple if isinstance(native, int) else None)
         self._encoded: Callable[[str, bool], Prompt] = lru_cache(maxsize=8)(self._encode)
 
@@ -97,6 +100,7 @@ class DiffusionRefiner:
         """See `Refiner`. Reduced precision that ends in NaN or infinity is tried again in float32, tile by tile."""
         if sampling.strength == 0:
             return [tile.copy() for tile in tiles]
+        sampling = self.habit.settle(sampling)
         height, width = tiles[0].shape[:2]
         with memory_errors(self._device, f"a batch of {len(tiles)} tiles of {width}x{height} px", "use smaller tiles"):
             refined = self._refine(tiles, boxes, sampling, seed, on_step)
@@ -133,7 +137,7 @@ class DiffusionRefiner:
         cells = [Box(*(side // self.multiple for side in box)) for box in boxes]
 
         def noise(stream: int) -> torch.Tensor:
-            fields = [field(seed, stream, box, codec.latent_channels) for box in cells]
+            fields = [noise_field(seed, stream, box, codec.latent_channels) for box in cells]
             return torch.from_numpy(np.stack(fields)).to(self._device)
 
         sampler = Sampler(
@@ -164,6 +168,7 @@ class DiffusionRefiner:
         prompts = [self._encoded(sampling.prompt, False)]
         if sampling.guidance > 1:
             prompts.append(self._encoded(sampling.negative_prompt, True))
+        prompts = text.padded(prompts)
         states = torch.cat([prompt.states.expand(len(base), -1, -1) for prompt in prompts]).to(self._dtype)
         added = None
         if prompts[0].pooled is not None:
