@@ -16,12 +16,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from .errors import UnsupportedModel
 
 Kind = Literal["gan", "diffusion", "control", "lora", "embedding", "vae"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
+_ONE_STEP = {
+    "PiSA-SR": ("lora_A.default_encoder_pix", "lora_A.default_encoder_sem"),
+    "OSEDiff": ("lora_A.default_others", "conv_in.base_layer"),
+}
+"""Changes to Stable Diffusion 2.1-base that make it a model of one step, and what their tensors' names have in them."""
 _LARGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
 _UNET = "model.diffusion_model."
 _NUMBERS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8", "F8_E5M2": "float8"}
@@ -131,6 +137,9 @@ def _header_of_pickle(path: Path) -> Header:
 def tell(header: Header) -> Contents:
     """What a file with this header holds."""
     names = header.shapes
+    for family, marks in _ONE_STEP.items():
+        if all(any(mark in name for name in names) for mark in marks):
+            return Contents("diffusion", family)
     if any(name.startswith(_UNET) for name in names):
         return _checkpoint(header)
     for pattern, contents in _OTHERS:

@@ -133,12 +133,12 @@ def plan_run(
     """
     target = settings.target.of(source)
     factor = max(new / old for new, old in zip(target, source))
-    sampling = settings.diffusion.sampling
-    seam_sampling = replace(sampling, strength=settings.seams.strength, steps=settings.seams.steps)
-    tiles, seams, needed = None, (), region
-    habits, plain = USUAL, False
+    habits = habits_of(refiner)
+    asked = settings.diffusion.sampling
+    sampling = habits.settle(asked)
+    seam_sampling = habits.settle(replace(asked, strength=settings.seams.strength, steps=settings.seams.steps))
+    tiles, seams, needed, plain = None, (), region, False
     if refiner is not None and sampling.strength > 0:
-        habits = habits_of(refiner)
         plain = upscaler is None and habits.first_stage == "bicubic"
         tiles = plan_tiles(target, settings.tiles, refiner)
         joints = plan_seams(tiles, settings, multiple=refiner.multiple)

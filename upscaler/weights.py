@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
-from zipfile import BadZipFile, ZipFile
 
-from . import families, folders
+from . import families, folders, places
 from .errors import ChecksumMismatch, WeightsNotFound
 from .text import did_you_mean
 
@@ -33,6 +32,8 @@ Kind = families.Kind
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 OneStep = Literal["pisa-sr", "osediff"]
 """Models of super-resolution in one evaluation that are published as changes to Stable Diffusion 2.1-base."""
+_ONE_STEP: dict[str, OneStep] = {"PiSA-SR": "pisa-sr", "OSEDiff": "osediff"}
+_PICKLED = ".pkl"  # what one-step models are published as
 FOLDER_MARK = "model_index.json"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 """What models on the hub are called: author/model."""
@@ -55,6 +56,7 @@ class Model:
         scale: factor of a GAN model; `None` where it is not known before loading.
         halo: context in input pixels that a tile needs on each side, measured; `None` where it is not known.
         files: what `verify` checks, by absolute path; empty for the user's own models.
+        place: "bundled", "yours", or the program that keeps it (see `places`).
         architecture, licence, author, source, description: one line each; empty for the user's own models.
     """
 
@@ -64,6 +66,7 @@ class Model:
     scale: int | None = None
     halo: int | None = None
     files: Mapping[Path, File] = field(default_factory=dict[Path, File])
+    place: str = "yours"
     architecture: str = ""
     licence: str = ""
     author: str = ""
@@ -73,6 +76,25 @@ class Model:
     @property
     def bundled(self) -> bool:
         return bool(self.files)
+
+    @property
+    def family(self) -> str:
+        """ "SD 1.x", "SDXL" and so on; empty where it is not known."""
+        if self.path.is_file():
+            return families.contents_of(self.path).family
+        return family_of(self.path)
+
+    @property
+    def problem(self) -> str:
+        """Why this diffusion model cannot redraw tiles; empty if it can."""
+        if self.kind != "diffusion" or not self.path.is_file():
+            return ""
+        return families.contents_of(self.path).problem
+
+    @property
+    def purpose(self) -> str:
+        """What it is good for, in a few words."""
+        return self.description or self.problem or _PURPOSES[self.kind]
 
     @property
     def bytes(self) -> int:
@@ -111,6 +133,7 @@ def bundled() -> tuple[Model, ...]:
         Model(
             **{key: value for key, value in entry.items() if key not in ("path", "files")},
             path=folder / entry["path"],
+            place="bundled",
             files={folder / name: File(**file) for name, file in entry["files"].items()},
         )
         for entry in entries
@@ -118,18 +141,27 @@ def bundled() -> tuple[Model, ...]:
 
 
 def models(kind: Kind | None = None) -> list[Model]:
-    """All models by name: the bundled ones, then those of each of the user's folders in alphabetical order."""
+    """All models by name: the bundled ones, those of each of the user's folders in alphabetical order, and those that other
+    programs keep: ComfyUI, the WebUIs, and the hub's cache.
+
+    It is the one list: front ends show it, and names are looked up in it.
+    """
     found = [*bundled(), *(model for folder in user_folders() for model in _models_in(folder))]
+    found += [model for shelf in places.shelves() for model in _models_on(shelf)]
+    found += _models_of_the_hub()
     return [model for model in found if kind in (None, model.kind)]
 
 
+def usable(kind: Kind) -> list[Model]:
+    """Those of `models` that a run can use, one of each name; for lists to choose from."""
+    return list({model.name: model for model in reversed(models(kind)) if not model.problem}.values())[::-1]
+
+
 def _models_in(folder: Path) -> Iterator[Model]:
-    entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in (*SUFFIXES, ".pkl")]
-    for file in (changes := [entry for entry in files if one_step_kind(entry)]):
-        yield Model(name=file.stem, kind="diffusion", path=file.absolute())
-    files = [entry for entry in files if entry not in changes and entry.suffix.lower() in SUFFIXES]
-    for file in sorted(files, key=lambda entry: (entry.stem, SUFFIXES.index(entry.suffix.lower()))):
+    # a name with a dot in front is a model that is still being fetched
+    entries = sorted(entry for entry in folder.iterdir() if entry.name[:1] != ".") if folder.is_dir() else []
+    files = [entry for entry in entries if entry.is_file() and _is_model(entry)]
+    for file in sorted(files, key=lambda entry: (entry.stem, (*SUFFIXES, _PICKLED).index(entry.suffix.lower()))):
         # what cannot be told is left to spandrel, which knows forty architectures
         yield Model(name=file.stem, kind=families.contents_of(file).kind or "gan", path=file.absolute())
     for entry in entries:
@@ -137,6 +169,53 @@ def _models_in(folder: Path) -> Iterator[Model]:
             yield Model(name=entry.name, kind="diffusion", path=entry.absolute())
         elif class_of(entry).startswith("ControlNet"):
             yield Model(name=entry.name, kind="control", path=entry.absolute())
+
+
+def _is_model(file: Path) -> bool:
+    suffix = file.suffix.lower()
+    return suffix in SUFFIXES or (suffix == _PICKLED and one_step_kind(file) is not None)
+
+
+def _models_on(shelf: places.Shelf) -> Iterator[Model]:
+    """The models in a folder of another program, and in folders inside it; kinds that cannot be told are the folder's."""
+    for here, inner, files in os.walk(shelf.path):
+        inner[:] = sorted(name for name in inner if name[:1] != ".")
+        folder = Path(here)
+        if (folder / FOLDER_MARK).is_file():
+            inner.clear()
+            yield Model(name=folder.name, kind="diffusion", path=folder.absolute(), place=shelf.place)
+        elif class_of(folder).startswith("ControlNet"):
+            inner.clear()
+            yield Model(name=folder.name, kind="control", path=folder.absolute(), place=shelf.place)
+        else:
+            for name in sorted(files):
+                path = (folder / name).absolute()
+                if _is_model(path):
+                    kind = families.contents_of(path).kind or shelf.kind
+                    yield Model(name=path.stem, kind=kind, path=path, place=shelf.place)
+
+
+def _models_of_the_hub() -> Iterator[Model]:
+    """The diffusion models and ControlNets in the hub's cache, under their ids; those without weights are left out."""
+    for name, folder in places.hub_folders():
+        network = "transformer" if pipeline_of(folder) in _PIPELINES else "unet"
+        if (folder / FOLDER_MARK).is_file() and any((folder / network).glob("*.safetensors")):
+            yield Model(name=name, kind="diffusion", path=folder.absolute(), place=places.HUB)
+        elif class_of(folder).startswith("ControlNet") and any(folder.glob("diffusion_pytorch_model*")):
+            yield Model(name=name, kind="control", path=folder.absolute(), place=places.HUB)
+
+
+def family_of(folder: Path) -> str:
+    """The family of the diffusion model or ControlNet in a folder in diffusers format; empty where it cannot be told."""
+    if (known := _PIPELINES.get(pipeline_of(folder))) is not None:
+        return known
+    for config in (folder / "unet" / "config.json", folder / "config.json"):
+        try:
+            width = json.loads(config.read_text("utf-8"))["cross_attention_dim"]
+            return {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "SDXL refiner"}.get(width, "")
+        except (OSError, ValueError, RecursionError, KeyError, TypeError):
+            continue
+    return ""
 
 
 def class_of(folder: Path) -> str:
@@ -158,21 +237,8 @@ def pipeline_of(folder: Path) -> str:
 
 def one_step_kind(path: Path) -> OneStep | None:
     """Which one-step model a file holds, `None` for any other; told by the names in it, and nothing of it is executed."""
-    try:
-        if path.suffix.lower() == ".safetensors":
-            with path.open("rb") as file:
-                names = file.read(min(int.from_bytes(file.read(8), "little"), 1 << 24))
-        elif path.suffix.lower() == ".pkl":
-            with ZipFile(path) as archive:
-                (member,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-                names = archive.read(member)
-        else:
-            return None
-    except (OSError, ValueError, BadZipFile, RuntimeError, NotImplementedError):
-        return None
-    if b"lora_A.default_encoder_pix" in names and b"lora_A.default_encoder_sem" in names:
-        return "pisa-sr"
-    return "osediff" if b"lora_A.default_others" in names and b"conv_in.base_layer" in names else None
+    family = families.contents_of(path).family if path.is_file() else ""
+    return _ONE_STEP.get(family)
 
 
 def native_side(path: Path) -> int | None:
@@ -217,6 +283,21 @@ def _not_found(wanted: str, kind: Kind, known: list[Model]) -> str:
     return f"no {kind} model {wanted!r} ({hint}); looked in {folders}; put {what} into the last one or give its path"
 
 
+_PIPELINES = {
+    "StableDiffusion3Pipeline": "SD 3",
+    "StableDiffusion3Img2ImgPipeline": "SD 3",
+    "FluxPipeline": "Flux",
+    "FluxImg2ImgPipeline": "Flux",
+}
+"""Families that have a transformer for their network, by the class that `model_index.json` names."""
+_PURPOSES: dict[Kind, str] = {
+    "gan": "enlarges (--gan)",
+    "diffusion": "redraws tiles (--model)",
+    "control": "keeps the structure of the picture (--control)",
+    "lora": "changes the style of a diffusion model (--lora)",
+    "embedding": "a word for the prompt (--embedding)",
+    "vae": "decodes for a diffusion model (--vae)",
+}
 _WHAT: dict[Kind, str] = {
     "gan": "a .safetensors file",
     "diffusion": "a .safetensors file or a diffusers folder",

@@ -23,6 +23,7 @@ LAW = {
     "events": VALUES | {"pictures", "stages", "options"},  # names of types only
     "folders": set[str](),
     "families": VALUES,
+    "places": VALUES | {"folders", "families"},
     "options": VALUES | {"folders"},
     "arrays": VALUES,
     "pictures": VALUES | {"folders", "arrays"},
@@ -37,7 +38,7 @@ LAW = {
     "scratch": VALUES | {"memory", "arrays", "plan"},
     "workers": VALUES | {"options", "arrays", "models.base"},
     "resume": VALUES | {"folders", "options", "arrays", "pictures", "tiling", "weights"},
-    "weights": VALUES | {"folders", "families"},
+    "weights": VALUES | {"folders", "families", "places"},
     "describe": VALUES | {"options", "plan", "weights"},
     "timing": VALUES | {"events", "folders", "options", "plan"},
     "forecast": VALUES | {"events", "timing"},

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import weights
 from ..errors import WeightsNotFound
 from .base import Enlarger, Redrawer, tile_sides
-from .diffusion.habits import FAMILIES, ONE_STEP
+from .diffusion.habits import family_at, habits_at
 from .sharing import GATE, shared
 
 if TYPE_CHECKING:
@@ -38,11 +39,14 @@ def load_refiner(
     control: str = "none",
     vae: str = "auto",
     base: str = "auto",
+    lora: str = "",
+    embedding: str = "",
+    clip_skip: int = 1,
     allow_pickle: bool = False,
     device: str = "auto",
     precision: str = "auto",
 ) -> Refiner:
-    """The diffusion model of that name, file, folder or hub id, with a ControlNet, another autoencoder or a base for it.
+    """The diffusion model of that name, file, folder or hub id, and what is laid over it.
 
     It is one object for all who hold it.
 
@@ -58,6 +62,9 @@ def load_refiner(
         control=control,
         vae=vae,
         base=base,
+        lora=lora,
+        embedding=embedding,
+        clip_skip=clip_skip,
         allow_pickle=allow_pickle,
         device=device,
         precision=precision,
@@ -77,19 +84,16 @@ def describe_upscaler(name: str) -> Enlarger:
     return describe(model)
 
 
-def describe_refiner(name: str) -> Redrawer:
+def describe_refiner(name: str, *, lora: str = "") -> Redrawer:
     """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
         path = weights.find(name, "diffusion")
-        one_step = weights.one_step_kind(path)
-        if one_step is not None:
-            return Redrawer(tile_sides=tile_sides(512), habits=ONE_STEP[one_step])
-        family = FAMILIES.get(weights.pipeline_of(path))
+        family = family_at(path)
         if family is not None:
             return Redrawer(family.multiple, tile_sides(family.native), family.habits)
-        native = weights.native_side(path)
+        native = 512 if weights.one_step_kind(path) else weights.native_side(path)
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise
-        native = None
-    return Redrawer(tile_sides=tile_sides(native))
+        path, native = Path(name), None
+    return Redrawer(tile_sides=tile_sides(native), habits=habits_at(path, lora))

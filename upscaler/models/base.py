@@ -7,12 +7,12 @@ host's own models, `upscaler.testing` implements them without any.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from ..arrays.types import Image
 from ..geometry import Box, Size
-from ..options.settings import Sampling
+from ..options.settings import Sampling, Scheduler
 from ..tiling.grid import DEFAULT_SIDES, TileSides
 from ..tiling.worker import OnStep as OnStep
 
@@ -75,7 +75,7 @@ class Refiner(Protocol):
         Args:
             tiles: (h, w, 3) float32 in [0, 1], all of one shape, sides multiples of `multiple`.
             boxes: where they lie in the canvas, in pixels; what is random is a function of this position.
-            sampling: strength, steps, prompt and so on.
+            sampling: strength, steps, prompt and so on; nothing left open.
             seed: >= 0; of the pass, not of the tile.
             on_step: to be called after each evaluation of the network.
 
@@ -94,23 +94,41 @@ def _evaluations(sampling: Sampling) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Habits:
-    """How a refiner is used, where that is not how img2img is; what it has as its attribute `habits`, if it has one.
+    """How a refiner wants to be used where the settings leave it open; its attribute `habits`, if it has one.
 
     Attributes:
+        steps: evaluations of a whole schedule, at strength 1; in proportion below.
+        least: but not fewer than these.
+        scheduler: one of `settings.Scheduler`, not "auto".
+        guidance: 1 is off.
         first_stage: what its tiles are cut from. "any" is the result of the first stage, true to the input; "bicubic" is
             the plain bicubic enlargement, as long as no super-resolution network is named.
-        defaults: values of options, by name, that are the default with this model.
+        defaults: values of other options, by name, that are the default with this model.
         ignores: names of options that make no difference.
-        evaluations: how often it evaluates its network for one tile.
+        evaluations: how often it evaluates its network for one tile, with nothing left open.
     """
 
+    steps: int = 1
+    least: int = 1
+    scheduler: Scheduler = "ddim"
+    guidance: float = 1.0
     first_stage: Literal["any", "bicubic"] = "any"
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     ignores: tuple[str, ...] = ()
     evaluations: Callable[[Sampling], int] = _evaluations
 
+    def settle(self, sampling: Sampling) -> Sampling:
+        """The sampling with everything said that was left open."""
+        return replace(
+            sampling,
+            steps=sampling.steps or max(round(self.steps * sampling.strength), self.least),
+            scheduler=self.scheduler if sampling.scheduler == "auto" else sampling.scheduler,
+            guidance=sampling.guidance or self.guidance,
+        )
+
 
 USUAL = Habits()
+"""Of a refiner that says nothing of its habits: one evaluation."""
 
 
 def habits_of(refiner: object) -> Habits:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -16,10 +16,11 @@ from ...text import one_line
 from ..backends import pick_dtype
 from ..device import is_out_of_memory, loading, pick_device
 from ..find import find_or_download, read_json
+from .adapters import adapt
 from .codec import VaeCodec, load_vae
 from .control import load_control
 from .folder import FolderParts
-from .habits import FAMILIES, Family
+from .habits import Family, family_at, habits_at
 from .prediction import measured_prediction
 from .refiner import Components, DiffusionRefiner
 from .single import FileParts
@@ -49,6 +50,9 @@ def load_refiner(
     control: str = "none",
     vae: str = "auto",
     base: str = "auto",
+    lora: str = "",
+    embedding: str = "",
+    clip_skip: int = 1,
     allow_pickle: bool = False,
     device: str = "auto",
     precision: str = "auto",
@@ -62,43 +66,39 @@ def load_refiner(
         control: a ControlNet in the same ways, or "none"; one without safetensors is read weights-only.
         vae: a file or folder with another autoencoder, or "auto" for the model's own.
         base: of PiSA-SR and OSEDiff, as in `settings.Diffusion`.
+        lora, embedding, clip_skip: as in `settings.Diffusion`.
         allow_pickle: read a .ckpt too, weights-only.
         device, precision: as in `settings.Hardware`.
 
     Raises:
         WeightsNotFound: nothing of that name, and the hub has it not or is out of reach.
         UnsupportedModel: there is another kind of model.
-        SettingsError: there is no such device, or the ControlNet was not made for this model.
+        SettingsError: there is no such device, the ControlNet was not made for this model, or this model takes no such
+            extra.
         OutOfMemory: it does not fit.
     """
     where = pick_device(device)
     dtype = pick_dtype(where, precision)
     path = find_or_download(name, "diffusion", _download, what="a file, or a folder in diffusers format")
+    extras = Extras(vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
     if (path.is_file() and path.suffix.lower() == ".pkl") or weights.one_step_kind(path):
         from . import one_step_load
 
-        if control != "none":
-            raise SettingsError(f"diffusion.control: {path.name} takes no ControlNet; set it to none")
+        _refuse(path.name, control=control)
         with loading(where, name):
-            load_base = partial(_load_base, device=where, dtype=dtype, vae=vae, allow_pickle=allow_pickle)
+            load_base = partial(_load_base, device=where, dtype=dtype, extras=extras, allow_pickle=allow_pickle)
             return one_step_load.load(path, base=base, load_base=load_base, device=where, dtype=dtype)
-    family = FAMILIES.get(weights.pipeline_of(path))
+    family, pocket = family_at(path), _is_pocket(path)
+    if family is not None or pocket:
+        _refuse(path.name, control=control, vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
     if family is not None:
-        return _load_family(family, path, where, dtype, control=control, vae=vae)
-    pocket = _is_pocket(path)
-    for value, neutral, setting in ((control, "none", "control"), (vae, "auto", "vae")):
-        if pocket and value != neutral:
-            what = {"control": "ControlNet", "vae": "other autoencoder"}[setting]
-            raise SettingsError(
-                f"diffusion.{setting}: {name} takes no {what}; name a Stable Diffusion model as diffusion.model, or "
-                f"{neutral} here"
-            )
+        return _load_family(family, path, where, dtype)
     with loading(where, name):
         try:
             if pocket:
                 parts = _pocket(path, where, dtype)
             else:
-                parts = load_parts(path, where, dtype, vae=vae, allow_pickle=allow_pickle)
+                parts = load_parts(path, where, dtype, extras=extras, allow_pickle=allow_pickle)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             if is_out_of_memory(error) or isinstance(error, SettingsError):
                 raise
@@ -106,15 +106,21 @@ def load_refiner(
         if control != "none":
             network = load_control(control, parts.unet, dtype=dtype)
             parts = replace(parts, control=ready(network.to(where), where))
+    parts = replace(parts, habits=habits_at(path, lora))
     return DiffusionRefiner(parts, device=where, dtype=dtype, name=path.stem if path.is_file() else path.name)
 
 
-def _load_family(
-    family: Family, folder: Path, device: torch.device, dtype: torch.dtype, *, control: str, vae: str
-) -> DiffusionRefiner:
-    for value, neutral, setting in ((control, "none", "control"), (vae, "auto", "vae")):
-        if value != neutral:
-            raise SettingsError(f"diffusion.{setting}: {folder.name} takes none; set it to {neutral}")
+@dataclass(frozen=True)
+class Extras:
+    """What is laid over a checkpoint, as in `settings.Diffusion`."""
+
+    vae: str = "auto"
+    lora: str = ""
+    embedding: str = ""
+    clip_skip: int = 1
+
+
+def _load_family(family: Family, folder: Path, device: torch.device, dtype: torch.dtype) -> DiffusionRefiner:
     module: Any = import_module(f".{family.module}", __package__)
     with loading(device, folder.name):
         try:
@@ -125,11 +131,13 @@ def _load_family(
             raise UnsupportedModel(f"{folder}: cannot be loaded as a diffusion model: {one_line(error)}") from error
 
 
-def _load_base(name: str, *, device: torch.device, dtype: torch.dtype, vae: str, allow_pickle: bool) -> Components:
+def _load_base(
+    name: str, *, device: torch.device, dtype: torch.dtype, extras: Extras, allow_pickle: bool
+) -> Components:
     """The parts of the Stable Diffusion model of that name, file, folder or hub id. Raises: as `load_refiner`."""
     path = find_or_download(name, "diffusion", _download, what="a file, or a folder in diffusers format")
     try:
-        return load_parts(path, device, dtype, vae=vae, allow_pickle=allow_pickle)
+        return load_parts(path, device, dtype, extras=extras, allow_pickle=allow_pickle)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         if is_out_of_memory(error) or isinstance(error, SettingsError):
             raise
@@ -137,7 +145,12 @@ def _load_base(name: str, *, device: torch.device, dtype: torch.dtype, vae: str,
 
 
 def load_parts(
-    path: Path, device: torch.device, dtype: torch.dtype, *, vae: str = "auto", allow_pickle: bool = False
+    path: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    extras: Extras = Extras(),
+    allow_pickle: bool = False,
 ) -> Components:
     """The parts of the Stable Diffusion model in that folder or file, on the device, ready to run.
 
@@ -149,15 +162,20 @@ def load_parts(
     """
     parts = open_parts(path, allow_pickle=allow_pickle)
     autoencoder: Any
-    autoencoder = (
-        parts.vae(dtype) if vae == "auto" else load_vae(vae, parts.vae_config, dtype, allow_pickle=allow_pickle)
-    )
+    if extras.vae == "auto":
+        autoencoder = parts.vae(dtype)
+    else:
+        autoencoder = load_vae(extras.vae, parts.vae_config, dtype, allow_pickle=allow_pickle)
     codec = VaeCodec(autoencoder.to(device).eval().requires_grad_(False))
     unet: Any = parts.unet(dtype)
     _check_inputs(path, unet, codec)
-    unet = ready(unet.to(device), device)
+    unet = unet.to(device)
     encoders = [_text(parts, suffix, device, dtype) for suffix in ("", "_2") if _has(parts, suffix)]
-    text = TextEncoder(encoders, zeros_for_empty=bool(parts.index.get("force_zeros_for_empty_prompt", False)))
+    sdxl = "XL" in str(parts.index.get("_class_name", ""))
+    adapt(unet, encoders, lora=extras.lora, embedding=extras.embedding, sdxl=sdxl)
+    unet = ready(unet, device)
+    zeros = bool(parts.index.get("force_zeros_for_empty_prompt", False))
+    text = TextEncoder(encoders, zeros_for_empty=zeros, clip_skip=extras.clip_skip)
     scheduler = parts.scheduler
     about = parts.about
     if getattr(parts, "measure", False):
@@ -194,6 +212,27 @@ def ready(network: Any, device: torch.device) -> Any:
     if device.type == "cpu":
         network = network.to(memory_format=torch.channels_last)
     return network.eval().requires_grad_(False)
+
+
+_EXTRAS: dict[str, tuple[str, str | int]] = {
+    "control": ("ControlNet", "none"),
+    "vae": ("other autoencoder", "auto"),
+    "lora": ("LoRA", ""),
+    "embedding": ("embedding", ""),
+    "clip_skip": ("CLIP skip", 1),
+}
+"""What each is called, and the value that does nothing."""
+
+
+def _refuse(name: str, **given: str | int) -> None:
+    """Raise `SettingsError` for the first extra that is asked for."""
+    for setting, value in given.items():
+        what, neutral = _EXTRAS[setting]
+        if value != neutral:
+            raise SettingsError(
+                f"diffusion.{setting}: {name} takes no {what}; name a Stable Diffusion 1.x, 2.x or SDXL model as "
+                f"diffusion.model, or {neutral or 'nothing'} here"
+            )
 
 
 def _is_pocket(path: Path) -> bool:
