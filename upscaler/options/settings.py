@@ -21,7 +21,7 @@ from .spec import Group, Option, Spec, options_of
 Scheduler = Literal["euler", "euler_a", "ddim", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "lcm"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Backend = Literal["auto", "torch", "openvino"]
-Format = Literal["auto", "png", "jpeg", "webp", "tiff", "avif"]
+Format = Literal["auto", "png", "jpeg", "webp", "tiff", "avif", "dzi"]
 
 
 def _spec(help: str, *flags: str, **limits: Any) -> Spec:
@@ -261,7 +261,9 @@ class Wavelet(Group):
 class Output(Group):
     """How the result is written."""
 
-    format: Annotated[Format, _spec("file format; auto follows the file name", "--format", "-f")] = "auto"
+    format: Annotated[
+        Format, _spec("file format; auto follows the file name, dzi is deep zoom for the web", "--format", "-f")
+    ] = "auto"
     quality: Annotated[int, _spec("quality of lossy formats", "--quality", low=1, high=100, step=1)] = 95
     bit_depth: Annotated[
         Literal[0, 8, 16],
