@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import Cancelled, UpscalerError
+from .help import parse
 from .parser import make_parser
 from .terminal import complain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    parsed = make_parser().parse_args(arguments)
+    try:
+        parsed = parse(make_parser(), arguments)
+    except UpscalerError as error:
+        complain(error)
+        return error.exit_code
     from .presets import presets_command
     from .run import run_command
     from .show import doctor_command, inspect_command, models_command, plan_command

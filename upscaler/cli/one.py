@@ -57,7 +57,9 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
     events = run(picture, settings, upscaler=upscaler, refiner=refiner, progress=kept, restart=parsed.restart)
     planned = plan(picture, settings)
     latest: Picture | None = None
-    with Display(Forecast(timing.expected(planned, settings)), quiet=parsed.quiet, verbose=parsed.verbose, lines=parsed.json) as display:
+    with Display(
+        Forecast(timing.expected(planned, settings)), quiet=parsed.quiet, verbose=parsed.verbose, lines=parsed.json
+    ) as display:
         try:
             for event in events:
                 display.show(event)
