@@ -165,7 +165,7 @@ def test_a_run_teaches_the_plan_how_long_it_takes(small: Path, tmp_path: Path) -
         (["SMALL", "--width", "9000"], 2, ["9000", "16"]),
         (["SMALL", "--scale", "2", "--width", "90"], 2, ["--scale and --width", "give one of them"]),
         (["SMALL", "--strenght", "0.5"], 2, ["--strenght", "did you mean --strength?"]),
-        (["SMALL", "--quux"], 2, ["--quux", "upscaler run --help"]),
+        (["SMALL", "--zzz"], 2, ["--zzz", "upscaler run --help"]),
         (["SMALL", "--overlap", "400", "--tile", "512"], 2, ["--overlap: 400 px", "raise --tile"]),
         (["SMALL", "-n", "realesrgan-x5"], 4, ["realesrgan-x5", "did you mean"]),
         (["SMALL", "-m", "no-such-model"], 4, ["no-such-model"]),
