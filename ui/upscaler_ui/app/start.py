@@ -71,7 +71,7 @@ def serving(
     """The address of the app, which runs as long as the context lasts."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-    from .components import asset
+    from .components import ASSETS, asset
     from .handlers import build
     from .jobs import Worker
     from .session import Sessions
@@ -95,6 +95,7 @@ def serving(
             show_error=True,
             prevent_thread_lock=True,
             footer_links=["api"],
+            favicon_path=ASSETS / "favicon.png",
             theme=theme(),
             css=asset("app.css"),
             head=f"<style>{asset('page.css')}</style>",
