@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from .errors import ImageError
-from .folders import read_object, replace_text
+from .folders import fitting, read_object, replace_text
 from .pictures.files import SUFFIXES
+from .text import one_line
 
 MANIFEST = "upscaler-manifest.json"
 State = Literal["done", "failed"]
@@ -74,19 +75,23 @@ def _jobs_in(argument: str, recursive: bool) -> Iterator[Job]:
         files = sorted(file for file in inside if file.suffix.lower() in SUFFIXES and file.is_file())
         yield from (Job(file, file.relative_to(path).as_posix()) for file in files)
     elif path.suffix.lower() == _LIST and path.is_file():
-        for line in _lines(path):
-            yield Job(path.parent / line, Path(line).name)
+        yield from _listed(path)
     elif glob.has_magic(argument) and not path.exists():
         yield from (Job(Path(file), Path(file).name) for file in sorted(glob.glob(argument, recursive=recursive)))
     else:
         yield Job(path, path.name)
 
 
-def _lines(path: Path) -> list[str]:
+def _listed(path: Path) -> Iterator[Job]:
     try:
-        return [line for line in map(str.strip, path.read_text("utf-8-sig").splitlines()) if line]
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: this list of pictures cannot be read ({error})") from error
+        raise ImageError(f"{path}: this list of pictures cannot be read ({one_line(error)})") from error
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if line and not os.path.isfile(path.parent / line):
+            raise ImageError(f"{path}: line {number}, {line[:80]!r}, is not a file; a list has one picture a line")
+        if line:
+            yield Job(path.parent / line, Path(line).name)
 
 
 def name_results(jobs: Sequence[Job], ending: str) -> dict[Job, Path]:
@@ -101,10 +106,10 @@ def name_results(jobs: Sequence[Job], ending: str) -> dict[Job, Path]:
         base = _without_suffix(job)
         if plain[base] > 1:
             base = base.with_name(f"{base.name}-{job.source.suffix[1:].lower()}")
-        result = base.with_name(base.name + ending)
+        result = base.with_name(fitting(base.name, ending))
         number = 2
         while result in taken:
-            result = base.with_name(f"{base.name}-{number}{ending}")
+            result = base.with_name(fitting(base.name, f"-{number}{ending}"))
             number += 1
         taken.add(result)
         results[job] = result

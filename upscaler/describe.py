@@ -25,7 +25,7 @@ def plan_values(plan: RunPlan, seconds: float) -> dict[str, Any]:
         "grid": None if tiles is None else [len(tiles.columns), len(tiles.rows)],
         "seam_tiles": plan.seam_tiles,
         "evaluations": plan.evaluations,
-        "canvas_bytes": plan.canvas_bytes,
+        "picture_bytes": plan.picture_bytes,
         "seconds": seconds,
     }
 
@@ -59,7 +59,7 @@ def plan_phrases(plan: RunPlan, settings: Settings, seconds: float) -> dict[str,
         if plan.seam_tiles:
             phrases["seams"] = f"{most}{count(plan.seam_tiles, 'piece')}, {count(seams.steps, 'step')} each"
         phrases["in all"] = f"{most}{count(plan.evaluations, 'step')} of the diffusion model"
-    phrases["memory"] = f"{amount(plan.canvas_bytes)} for the pictures, beside the models"
+    phrases["memory"] = f"{amount(plan.picture_bytes)} for the pictures, beside the models"
     phrases["time"] = f"about {duration(seconds)}"
     return phrases
 

@@ -173,6 +173,7 @@ class _Run:
                     store=self.store,
                     journal=self.journal,
                     inline=self.inline,
+                    linear=not self.plan.plain,
                 ):
                     if isinstance(item, Notice):
                         yield item
@@ -188,13 +189,8 @@ class _Run:
                             alpha[box.slices] = canvas[box.slices].mean(axis=2)
                     step = step._replace(done=step.done + index * each)
                     yield self._progress(Stage.ENLARGE, step, each * len(layers))
-            enforce_consistency(
-                self.canvas,
-                self.picture.pixels,
-                store=self.store,
-                strength=self.settings.wavelet.consistency,
-                quantisation=self.picture.jpeg_quantisation,
-            )
+            if not self.plan.plain:
+                self._make_true_to_input()
             _finish_pixels(self.canvas)
 
     def redraw(
@@ -245,12 +241,24 @@ class _Run:
         """Restore the low-resolution content of the base, which is the input's, in the redrawn picture."""
         with self._clock(Stage.FINISH):
             yield self._progress(Stage.FINISH, Step(0), 1)
-            size, strength = self.picture.size, self.settings.wavelet.consistency
-            enforce_consistency(self.canvas, base, size=size, strength=strength)
+            if self.plan.plain:
+                self._make_true_to_input()
+            else:
+                size, strength = self.picture.size, self.settings.wavelet.consistency
+                enforce_consistency(self.canvas, base, size=size, strength=strength)
             _finish_pixels(self.canvas)
             if self.mask is not None:
                 _keep_outside(self.canvas, base, self.mask)
             yield self._progress(Stage.FINISH, Step(1), 1)
+
+    def _make_true_to_input(self) -> None:
+        enforce_consistency(
+            self.canvas,
+            self.picture.pixels,
+            store=self.store,
+            strength=self.settings.wavelet.consistency,
+            quantisation=self.picture.jpeg_quantisation,
+        )
 
     def _progress(self, stage: Stage, at: Step, total: int) -> Progress:
         done, boxes, step, steps = at

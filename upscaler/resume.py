@@ -24,7 +24,7 @@ from . import weights
 from .arrays.strips import strips
 from .arrays.types import Array
 from .errors import ProgressError, WeightsNotFound
-from .folders import read_object, replace_text
+from .folders import fitting, read_object, replace_text
 from .geometry import Box
 from .options.settings import Settings
 from .pictures.picture import Picture
@@ -43,7 +43,7 @@ _PIECE = 1 << 16
 
 def folder_for(output: Path) -> Path:
     """Where the progress towards a result is kept."""
-    return output.with_name(output.name + SUFFIX)
+    return output.with_name(fitting(output.name, SUFFIX))
 
 
 def is_kept(folder: Path) -> bool:

@@ -16,13 +16,13 @@ from typing import Any
 from .. import timing
 from ..api import plan
 from ..batch import Job, Manifest, State, find_jobs, name_results
-from ..errors import Cancelled, ImageError, UpscalerError
+from ..errors import MACHINE, Cancelled, ImageError, UpscalerError, ours
 from ..folders import whole_or_absent
 from ..options.settings import Settings
 from ..pictures.files import suffix_of
 from ..pictures.picture import Picture
 from ..text import count, duration, one_line
-from .one import Models, checked, run_one
+from .one import Models, checked, finish_off, run_one
 from .terminal import complain, in_flags
 
 _POLL = 1.0  # seconds between two looks into a watched folder
@@ -44,7 +44,11 @@ class _Outcomes:
 
 def run_batch(parsed: argparse.Namespace, settings: Settings, jobs: Sequence[Job]) -> int:
     """Enlarge the pictures; with `--watch` also those that come later, until Ctrl-C. Returns 1 if some failed."""
-    batch = _Batch(parsed, settings)
+    with Models(settings, parsed.workers) as models:
+        return _run_all(parsed, _Batch(parsed, settings, models), jobs)
+
+
+def _run_all(parsed: argparse.Namespace, batch: _Batch, jobs: Sequence[Job]) -> int:
     try:
         batch.run(jobs)
         if parsed.watch:
@@ -62,9 +66,9 @@ def run_batch(parsed: argparse.Namespace, settings: Settings, jobs: Sequence[Job
 class _Batch:
     """The state of a batch: its models, once they are loaded, its manifest, and what became of its pictures."""
 
-    def __init__(self, parsed: argparse.Namespace, settings: Settings) -> None:
+    def __init__(self, parsed: argparse.Namespace, settings: Settings, models: Models) -> None:
         self.parsed, self.settings = parsed, settings
-        self.models = Models(settings)
+        self.models = models
         self.folder = None if parsed.output is None else Path(parsed.output)
         if self.folder is not None:
             _make(self.folder)
@@ -93,9 +97,9 @@ class _Batch:
                     run_one(picture, output, self.settings, self.models, self.parsed)
                 except Cancelled:
                     raise
-                except UpscalerError as error:
-                    complain(error)
-                    self._mark(job, "failed", output, error=in_flags(error))
+                except (UpscalerError, *MACHINE) as error:
+                    complain(ours(error))
+                    self._mark(job, "failed", output, error=in_flags(ours(error)))
                 else:
                     self._mark(job, "done", output, seconds=time.monotonic() - start)
 
@@ -123,6 +127,7 @@ class _Batch:
             self.outcomes.add(job, "failed before", error=self.manifest.error(output))
             return False
         if output.exists():
+            finish_off(output)
             self.outcomes.add(job, "skipped", output=str(output))
             return False
         return True

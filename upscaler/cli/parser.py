@@ -38,6 +38,17 @@ def make_parser() -> Parser:
     )
     run.add_argument("--restart", action="store_true", help="begin anew instead of going on from kept progress")
     run.add_argument(
+        "--scratch",
+        metavar="FOLDER",
+        help="where pictures too large for the memory are kept meanwhile; default is the system's folder for temporary "
+        "files",
+    )
+    run.add_argument(
+        "--workers",
+        metavar="N",
+        help="run the models in N processes, or on the Ray cluster at ray://HOST:PORT; needs the extra ray",
+    )
+    run.add_argument(
         "--retry-failed", action="store_true", help="of several pictures, try those again that failed before"
     )
     run.add_argument("--watch", action="store_true", help="also enlarge what comes into the folders, until Ctrl-C")
@@ -57,12 +68,17 @@ def make_parser() -> Parser:
     _add_presets(commands)
 
     models = commands.add_parser(
-        "models", help="list, verify or locate models", description="List, verify or locate models."
+        "models",
+        help="list, verify, locate or convert models",
+        description="List, verify, locate or convert models.",
     )
     models.add_argument(
-        "action", choices=("list", "verify", "path"), help="list all, verify the bundled ones, or print the path of one"
+        "action",
+        choices=("list", "verify", "path", "convert"),
+        help="list all, verify the bundled ones, print the path of one, or make safetensors of a one-step model's .pkl",
     )
-    models.add_argument("name", nargs="?", help="name of the model, for path")
+    models.add_argument("name", nargs="?", help="name of the model for path, the file for convert")
+    models.add_argument("-o", "--output", metavar="FILE", help="where convert writes to; default is beside the .pkl")
     models.add_argument("--json", action="store_true", help="print JSON")
 
     doctor = commands.add_parser(

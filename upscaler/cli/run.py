@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..api import fitted
 from ..batch import Job, find_jobs, name_results
 from ..errors import ImageError, SettingsError
 from ..options import presets
@@ -37,7 +38,9 @@ def run_command(parsed: argparse.Namespace) -> int:
     if not settings.output.overwrite and finish_off(output):
         print(f"{output}: was finished before", file=sys.stderr)
         return 0
-    run_one(checked(jobs[0].source, output, settings), output, settings, Models(settings), parsed)
+    picture = checked(jobs[0].source, output, settings)
+    with Models(settings, parsed.workers) as models:
+        run_one(picture, output, settings, models, parsed)
     return 0
 
 
@@ -67,17 +70,21 @@ def _output(job: Job, parsed: argparse.Namespace, settings: Settings, into_folde
 def settings_from(parsed: argparse.Namespace) -> Settings:
     """The settings that the flags give, over the look of `--preset`, over those of the picture named by `--like`."""
     settings = Settings()
+    chosen: set[str] = set()
     if parsed.like is not None:
         stored = read_settings(parsed.like)
         if stored is None:
             raise SettingsError(f"--like {parsed.like}: this picture has no settings; name one that upscaler wrote")
         settings = Settings.from_dict(stored)
+        chosen |= {option.name for option in options()}
     if parsed.preset is not None:
-        settings = presets.get(parsed.preset).over(settings)
+        preset = presets.get(parsed.preset)
+        settings = preset.over(settings)
+        chosen |= preset.values.keys()
     given = {option.name: getattr(parsed, option.name) for option in options() if hasattr(parsed, option.name)}
     sizes = [name for name in ("scale", "width", "height", "megapixels") if given.get(name) is not None]
     if len(sizes) > 1 and sizes != ["width", "height"]:
         raise SettingsError(f"--{sizes[0]} and --{sizes[1]}: these are two sizes; give one of them")
     if sizes:  # one way to say the size replaces the others
         given = {"width": None, "height": None, "megapixels": None, **given}
-    return settings.but(**given)
+    return fitted(settings.but(**given), given=chosen | given.keys())

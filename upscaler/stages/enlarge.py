@@ -41,6 +41,7 @@ def enlarge(
     store: Store = IN_MEMORY,
     journal: Journal | None = None,
     inline: bool = False,
+    linear: bool = True,
 ) -> Iterator[Enlarging | Notice]:
     """`image` enlarged to `target`, step by step; the canvas of the last item is the result, float32 in [0, 1].
 
@@ -55,12 +56,13 @@ def enlarge(
         store: where the canvas is made.
         journal: as in `redraw`.
         inline: run the network in the calling thread.
+        linear: resample in linear light where there is no network.
 
     Raises:
         OutOfMemory: not even a small piece fits.
     """
     if upscaler is None or not passes:
-        yield Enlarging(_resampled(image, target, store, linear=True), Step(0, (Box(0, 0, *target),)))
+        yield Enlarging(_resampled(image, target, store, linear=linear), Step(0, (Box(0, 0, *target),)))
         return
     done = 0
     for step in passes:
@@ -68,7 +70,10 @@ def enlarge(
         canvas = _resampled(image, step.size, store, ratio=(1 / x, 1 / y))
         yield Enlarging(canvas, Step(done, (Box(0, 0, *step.size),)))
         network = _Network(image, step, upscaler)
-        for item in redraw(canvas, [step.target], network.draw, batch=1, journal=journal, inline=inline):
+        parallel = getattr(upscaler, "parallel", 1)
+        for item in redraw(
+            canvas, [step.target], network.draw, batch=1, journal=journal, parallel=parallel, inline=inline
+        ):
             yield from network.take_notices()
             yield item if isinstance(item, Notice) else Enlarging(canvas, item._replace(done=done + item.done))
         done += len(step.plan)

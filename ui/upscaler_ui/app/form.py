@@ -17,7 +17,10 @@ from ..controls import control, read
 from . import looks, sizes
 from .components import component
 
-LEFT_OUT = {"overwrite": "the app gives each result a name of its own"}
+LEFT_OUT = {
+    "overwrite": "the app gives each result a name of its own",
+    "base": "found by name among the models",
+}
 """Options without a widget, and why."""
 
 _MODELS: dict[str, weights.Kind] = {"gan": "gan", "model": "diffusion", "control": "control"}

@@ -119,9 +119,15 @@ class Job:
 
 
 class Worker:
-    """The one thread in which jobs run, in the order in which they came. It keeps the models of the last job loaded."""
+    """The one thread in which jobs run, in the order in which they came. It keeps the models of the last job loaded.
 
-    def __init__(self) -> None:
+    Args:
+        idle: after so many seconds without a job their memory is given back; `None` keeps them.
+    """
+
+    def __init__(self, idle: float | None = None) -> None:
+        self._idle = idle
+        self._timer: threading.Timer | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")
         self._models: dict[str, tuple[tuple[Any, ...], Any]] = {}
         self._jobs: list[Job] = []
@@ -133,6 +139,7 @@ class Worker:
         with self._lock:
             self._jobs = [*(other for other in self._jobs if not other.state.over), job]
             self._thread.submit(self._run, job)
+            self._thread.submit(self._wait_for_idleness)
         return job
 
     def warm_up(self) -> None:
@@ -144,6 +151,7 @@ class Worker:
                 self._loaded("diffusion", refiner_for, Settings())
 
         self._thread.submit(load)
+        self._thread.submit(self._wait_for_idleness)
 
     def ahead(self, job: Job) -> int:
         """How many jobs come before this one."""
@@ -156,6 +164,29 @@ class Worker:
         for job in self._jobs:
             job.stop()
         self._thread.shutdown(wait=True)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def release(self) -> None:
+        """Give back the memory of the models, in the thread of the jobs; the next job loads them again."""
+        if self._models:
+            from upscaler.models.device import release_memory
+
+            self._models.clear()
+            release_memory()
+
+    def _wait_for_idleness(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._idle is not None:
+            self._timer = threading.Timer(self._idle, self._at_rest)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _at_rest(self) -> None:
+        with self._lock, suppress(RuntimeError):  # it was closed
+            if all(job.state.over for job in self._jobs):
+                self._thread.submit(self.release)
 
     def _run(self, job: Job) -> None:
         if job.stopping:

@@ -35,19 +35,8 @@ class Layout:
 
     def _left(self, with_presets: bool) -> None:
         gr.HTML("<h1>upscaler</h1>", elem_id="title")
-        self.files = gr.File(
-            file_count="multiple",
-            file_types=list(SUFFIXES),
-            type="filepath",
-            label="Pictures",
-            show_label=False,
-            height=104,
-            elem_id="input",
-        )
-        with gr.Row(elem_id="more-input"):
-            self.facts = gr.HTML("", elem_id="facts")
-            self.folder = gr.UploadButton("Choose a folder", file_count="directory", size="sm", elem_id="folder")
-            self.paste = gr.UploadButton("Paste", visible="hidden", file_types=["image"], elem_id="paste")
+        self.choice()
+        self.facts = gr.HTML("", elem_id="facts")
         gr.HTML("<h2>Look</h2>")
         self.form.look()
         gr.HTML("<h2>Size</h2>")
@@ -62,6 +51,21 @@ class Layout:
             self.form.advanced()
             with gr.Accordion("My presets", open=False, visible=with_presets):
                 self._presets()
+
+    def choice(self) -> None:
+        """Where pictures are chosen."""
+        self.files = gr.File(
+            file_count="multiple",
+            file_types=list(SUFFIXES),
+            type="filepath",
+            label="Pictures",
+            show_label=False,
+            height=104,
+            elem_id="input",
+        )
+        with gr.Row(elem_id="more-input"):
+            self.folder = gr.UploadButton("Choose a folder", file_count="directory", size="sm", elem_id="folder")
+            self.paste = gr.UploadButton("Paste", visible="hidden", file_types=["image"], elem_id="paste")
 
     def _presets(self) -> None:
         with gr.Row(elem_classes="ends"):
@@ -101,6 +105,14 @@ class Layout:
                     interactive=False,
                     elem_id="report",
                 )
+        self.outcome()
+        gr.HTML("<h2>Results</h2>")
+        self.queue = component("strip", {"items": []}, elem_id="queue")
+        self.history = component("strip", {"items": []}, elem_id="history")
+        self.archive = gr.DownloadButton("Save", visible=False, size="sm", elem_id="archive")
+
+    def outcome(self) -> None:
+        """What can be done with the result on show."""
         with gr.Row(visible=False, elem_id="result", equal_height=True) as self.result:
             self.download = gr.DownloadButton("Download", variant="primary", elem_id="download", scale=2)
             self.convert = gr.Dropdown(
@@ -113,10 +125,6 @@ class Layout:
                 scale=1,
                 elem_id="other",
             )
-        gr.HTML("<h2>Results</h2>")
-        self.queue = component("strip", {"items": []}, elem_id="queue")
-        self.history = component("strip", {"items": []}, elem_id="history")
-        self.archive = gr.DownloadButton("Save", visible=False, size="sm", elem_id="archive")
 
     @property
     def own(self) -> list[Any]:

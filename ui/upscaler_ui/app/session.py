@@ -7,7 +7,7 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,15 +124,15 @@ class Session:
 
     def start(self, inputs: Sequence[Input], settings: Settings) -> list[Job]:
         """A job for each picture; the results go into the history."""
-        return self._submit([Job(item.path, item.name, settings, done=self._keep_result) for item in inputs])
+        return self.submit([Job(item.path, item.name, settings, done=self.keep) for item in inputs])
 
     def preview(self, item: Input, settings: Settings, region: Box) -> Job:
         """A job for a part of the result, for looking at only: `Job.shown` will be the original and the result."""
-        return self._submit([Job(item.path, item.name, settings, region=region, done=self._keep_preview)])[0]
+        return self.submit([Job(item.path, item.name, settings, region=region, done=self._keep_preview)])[0]
 
     def run(self, path: Path, settings: Settings, id: str) -> Job:
         """A job whose result is a file in the scratch folder, for a program that asks for it."""
-        return self._submit([Job(path, path.stem, settings, id=id, done=self._keep_file)])[0]
+        return self.submit([Job(path, path.stem, settings, id=id, done=self._keep_file)])[0]
 
     def job(self, id: str) -> Job | None:
         return next((job for job in self.jobs if job.id == id), None)
@@ -142,9 +142,10 @@ class Session:
         with self._lock:
             self.jobs = [other for other in self.jobs if other is not job]
 
-    def _submit(self, jobs: list[Job]) -> list[Job]:
+    def submit(self, jobs: list[Job]) -> list[Job]:
+        """Have these jobs run, after those that wait already."""
         for job in jobs:
-            self._hold(job)
+            self.take(job)
         with self._lock:
             over = [job for job in self.jobs if job.state is State.FAILED][-100:]
             self.jobs = [*over, *(job for job in self.jobs if not job.state.over), *jobs]
@@ -152,7 +153,7 @@ class Session:
             self.worker.submit(job)
         return jobs
 
-    def _hold(self, job: Job) -> None:
+    def take(self, job: Job) -> None:
         """Give the job an original of its own until it is over: whoever chose the picture may delete it before that."""
         held, done = self.hold(job.source), job.done
 
@@ -182,7 +183,8 @@ class Session:
             raise ImageError(f"{path.name}: is no longer there; choose it again") from error
         return held
 
-    def _keep_result(self, job: Job) -> None:
+    def keep(self, job: Job) -> None:
+        """Put the result of a job, or what was finished of it, into the history."""
         if job.picture is not None and job.worth_keeping:
             self.history.add(job, job.picture)
 
@@ -209,14 +211,18 @@ class Sessions:
 
     Args:
         folder: where histories are kept; `None` forgets each page's with the page, for a server without a login.
+        make: what a session is.
     """
 
-    def __init__(self, folder: Path | None, worker: Worker) -> None:
+    def __init__(
+        self, folder: Path | None, worker: Worker, make: Callable[[Path, Path, Worker], Session] = Session
+    ) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="upscaler-", ignore_cleanup_errors=True)
         self.scratch = Path(self._temporary.name)
         self.folder = folder or self.scratch / "history"
         self.public = folder is None
         self.worker = worker
+        self._make = make
         self._sessions: dict[str, Session] = {}
         self._pages: dict[str, Page] = {}
         self._lock = threading.Lock()
@@ -226,7 +232,7 @@ class Sessions:
         owner = file_name(page if self.public else user or "local")
         with self._lock:
             if owner not in self._sessions:
-                self._sessions[owner] = Session(self.folder / owner, self.scratch, self.worker)
+                self._sessions[owner] = self._make(self.folder / owner, self.scratch, self.worker)
             return self._sessions[owner]
 
     def page(self, id: str) -> Page:
