@@ -14,7 +14,7 @@ from functools import cache
 from typing import Annotated, Any, Literal, cast
 
 from ..errors import SettingsError
-from ..geometry import MAX_PIXELS, Order, SeamMode, Size
+from ..geometry import MAX_PIXELS, Order, SeamMode, Size, WrapMode
 from ..text import did_you_mean
 from .spec import Group, Option, Spec, options_of
 
@@ -209,6 +209,10 @@ class Tiles(Group):
     order: Annotated[
         Order, _spec("independent: all tiles from one picture; chess, linear: later tiles see finished ones", "--order")
     ] = "independent"
+    wrap: Annotated[
+        WrapMode,
+        _spec("the picture goes on at its other side: x for panoramas, both for seamless textures", "--wrap"),
+    ] = "none"
     batch: Annotated[
         int, _spec("tiles at once; 0 is as many as fit into memory", "--batch", low=0, high=1024, step=1)
     ] = 0
