@@ -97,7 +97,7 @@ def header_of(path: Path) -> Header:
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= _LARGEST_HEADER:
             raise UnsupportedModel(
-                f"{path}: is no model file that we can read (neither safetensors nor torch's zip format)"
+                f"{path}: is no model file (neither safetensors nor torch's zip format); give a .safetensors file or a diffusers folder"
             )
         try:
             entries: dict[str, Any] = json.loads(file.read(length))

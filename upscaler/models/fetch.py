@@ -200,8 +200,8 @@ def _open(
             if isinstance(error.reason, (TimeoutError, ConnectionResetError)):
                 raise ConnectionError(one_line(error)) from None
             raise WeightsNotFound(
-                f"{entry.name}: {_host(place)} cannot be reached ({one_line(error)}); check the network, or put the file "
-                f"{url} into {weights.user_folders()[-1]} by hand"
+                f"{entry.name}: {_host(place)} cannot be reached ({error.reason}); check the network, or bring {url} here "
+                f"by hand, to {entry.target(weights.user_folders()[-1])}"
             ) from None
     raise WeightsError(f"{url}: the server sends from place to place without end")
 
