@@ -79,7 +79,9 @@ def _from_file(file: Path, unet: Any, dtype: torch.dtype) -> Any:
         with TemporaryDirectory() as config:
             shapes.save_config(config)
             network = ControlNetModel.from_single_file(state, config=config, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError) as error:
+    except AttributeError:  # diffusers puts nothing in the place of what it does not find
+        raise UnsupportedModel(f"{file}: is not a plain ControlNet for this model: weights are missing") from None
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
         raise UnsupportedModel(f"{file}: cannot be loaded as a ControlNet for this model: {one_line(error)}") from error

@@ -106,9 +106,8 @@ _SCHEDULE = (
     "timestep_scaling",
     "rescale_betas_zero_snr",
 )
-_LEAST_ALPHA = (
-    2.0**-24
-)  # of a schedule that ends in pure noise, where the noise level would be infinite; as in diffusers
+_LEAST_ALPHA = 2.0**-24
+"""Of a schedule that ends in pure noise, where the noise level would be infinite; as in diffusers."""
 
 
 class Sampler:
