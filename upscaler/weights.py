@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from zipfile import BadZipFile, ZipFile
 
 from . import families, folders, places
 from .errors import ChecksumMismatch, WeightsNotFound
@@ -30,6 +31,8 @@ else:
 Kind = families.Kind
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+OneStep = Literal["pisa-sr", "osediff"]
+"""Models of super-resolution in one evaluation that are published as changes to Stable Diffusion 2.1-base."""
 FOLDER_MARK = "model_index.json"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 """What models on the hub are called: author/model."""
@@ -77,13 +80,13 @@ class Model:
     def family(self) -> str:
         """ "SD 1.x", "SDXL" and so on; empty where it is not known."""
         if self.path.is_file():
-            return families.contents_of(self.path).family
+            return one_step_kind(self.path) or families.contents_of(self.path).family
         return family_of(self.path)
 
     @property
     def problem(self) -> str:
         """Why this diffusion model cannot redraw tiles; empty if it can."""
-        if self.kind != "diffusion" or not self.path.is_file():
+        if self.kind != "diffusion" or not self.path.is_file() or one_step_kind(self.path):
             return ""
         return families.contents_of(self.path).problem
 
@@ -156,7 +159,10 @@ def usable(kind: Kind) -> list[Model]:
 def _models_in(folder: Path) -> Iterator[Model]:
     # a name with a dot in front is a model that is still being fetched
     entries = sorted(entry for entry in folder.iterdir() if entry.name[:1] != ".") if folder.is_dir() else []
-    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES]
+    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in (*SUFFIXES, ".pkl")]
+    for file in (changes := [entry for entry in files if one_step_kind(entry)]):
+        yield Model(name=file.stem, kind="diffusion", path=file.absolute())
+    files = [entry for entry in files if entry not in changes and entry.suffix.lower() in SUFFIXES]
     for file in sorted(files, key=lambda entry: (entry.stem, SUFFIXES.index(entry.suffix.lower()))):
         # what cannot be told is left to spandrel, which knows forty architectures
         yield Model(name=file.stem, kind=families.contents_of(file).kind or "gan", path=file.absolute())
@@ -181,8 +187,9 @@ def _models_on(shelf: places.Shelf) -> Iterator[Model]:
         else:
             for name in sorted(files):
                 path = (folder / name).absolute()
-                if path.suffix.lower() in SUFFIXES:
-                    kind = families.contents_of(path).kind or shelf.kind
+                one_step = one_step_kind(path)
+                if path.suffix.lower() in SUFFIXES or one_step:
+                    kind = "diffusion" if one_step else families.contents_of(path).kind or shelf.kind
                     yield Model(name=path.stem, kind=kind, path=path, place=shelf.place)
 
 
@@ -197,6 +204,9 @@ def _models_of_the_hub() -> Iterator[Model]:
 
 def family_of(folder: Path) -> str:
     """The family of the diffusion model or ControlNet in a folder in diffusers format; empty where it cannot be told."""
+    pipeline = pipeline_of(folder)
+    if known := next((family for start, family in _BY_PIPELINE.items() if pipeline.startswith(start)), ""):
+        return known
     for config in (folder / "unet" / "config.json", folder / "config.json"):
         try:
             width = json.loads(config.read_text("utf-8"))["cross_attention_dim"]
@@ -206,6 +216,9 @@ def family_of(folder: Path) -> str:
     return ""
 
 
+_BY_PIPELINE = {"StableDiffusion3": "SD 3", "Flux": "Flux"}
+
+
 def class_of(folder: Path) -> str:
     """The class of the single network that a folder in diffusers format holds; empty if it holds none."""
     try:
@@ -213,6 +226,33 @@ def class_of(folder: Path) -> str:
         return str(config["_class_name"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return ""
+
+
+def pipeline_of(folder: Path) -> str:
+    """The pipeline that a model folder in diffusers format names; empty if it is none."""
+    try:
+        return str(json.loads((folder / FOLDER_MARK).read_text("utf-8"))["_class_name"])
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return ""
+
+
+def one_step_kind(path: Path) -> OneStep | None:
+    """Which one-step model a file holds, `None` for any other; told by the names in it, and nothing of it is executed."""
+    try:
+        if path.suffix.lower() == ".safetensors":
+            with path.open("rb") as file:
+                names = file.read(min(int.from_bytes(file.read(8), "little"), 1 << 24))
+        elif path.suffix.lower() == ".pkl":
+            with ZipFile(path) as archive:
+                (member,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+                names = archive.read(member)
+        else:
+            return None
+    except (OSError, ValueError, BadZipFile, RuntimeError, NotImplementedError):
+        return None
+    if b"lora_A.default_encoder_pix" in names and b"lora_A.default_encoder_sem" in names:
+        return "pisa-sr"
+    return "osediff" if b"lora_A.default_others" in names and b"conv_in.base_layer" in names else None
 
 
 def native_side(path: Path) -> int | None:

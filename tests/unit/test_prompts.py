@@ -22,7 +22,7 @@ from upscaler.models.loras import entries
         (r"\(not a weight:1.3\)", [("(not a weight:1.3)", 1)]),
         (r"a \[b\] (c\):1.5)", [("a [b] ", 1), ("c)", 1.5)]),
         ("(open", [("open", 1.1)]),
-        ("closed) [", [("closed)", 1)]),
+        ("closed) [", [("closed) ", 1)]),
         ("(a: 0.5 )", [("a", 0.5)]),
         ("(a:.5)b", [("a", 0.5), ("b", 1)]),
         ("(a:-1)", [("a", -1)]),

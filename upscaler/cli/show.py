@@ -12,16 +12,17 @@ from typing import Any
 
 from .. import __version__, timing, weights
 from ..api import plan
+from ..batch import find_jobs
 from ..describe import plan_phrases, plan_values
 from ..errors import ImageError, WeightsError
 from ..pictures.files import read_settings
-from .run import inputs_from, settings_from
+from .run import settings_from
 
 
 def plan_command(parsed: argparse.Namespace) -> int:
     """Print what a run would do to each picture."""
     settings = settings_from(parsed)
-    for path in inputs_from(parsed):
+    for path in (job.source for job in find_jobs(parsed.input, recursive=parsed.recursive)):
         result = plan(path, settings)
         seconds = timing.estimate(result, settings)
         if parsed.json:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from .. import weights
 from ..errors import WeightsNotFound
-from .base import Enlarger, Redrawer, tile_sides
-from .habits import habit_of
+from .base import Enlarger, Habits, Redrawer, tile_sides
+from .diffusion.habits import FAMILIES, ONE_STEP
+from .recipes import recipe_of
+from .sharing import GATE, shared
 
 if TYPE_CHECKING:
     from .base import Refiner, Upscaler
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 def load_upscaler(
     name: str = "realesrgan-x4plus", *, device: str = "auto", precision: str = "auto", backend: str = "auto"
 ) -> Upscaler:
-    """The super-resolution network of that name, or in that .safetensors or .pth file.
+    """The super-resolution network of that name, or in that .safetensors or .pth file; one object for all who hold it.
 
     Args:
         name: as `upscaler models list` shows it, or a path. Safetensors are preferred; pickles are loaded weights-only.
@@ -26,9 +28,10 @@ def load_upscaler(
     Raises:
         WeightsNotFound, UnsupportedModel, SettingsError, OutOfMemory: in one line, with what to do.
     """
-    from .gan.load import load_upscaler as load
+    with GATE.loading():  # threads that import a library at the same time can find half of it
+        from .gan.load import load_upscaler as load
 
-    return load(name, device=device, precision=precision, backend=backend)
+    return shared(load, "gan", str(name), device=device, precision=precision, backend=backend)
 
 
 def load_refiner(
@@ -39,23 +42,30 @@ def load_refiner(
     lora: str = "",
     embedding: str = "",
     clip_skip: int = 1,
+    base: str = "auto",
     allow_pickle: bool = False,
     device: str = "auto",
     precision: str = "auto",
 ) -> Refiner:
-    """The diffusion model of that name, file, folder or hub id, and a ControlNet for it where one is named.
+    """The diffusion model of that name, file, folder or hub id, with a ControlNet, another autoencoder or a base for it.
+
+    It is one object for all who hold it.
 
     See `upscaler.models.diffusion.checkpoint.load_refiner`.
     """
-    from .diffusion.checkpoint import load_refiner as load
+    with GATE.loading():  # as above
+        from .diffusion.checkpoint import load_refiner as load
 
-    return load(
-        name,
+    return shared(
+        load,
+        "diffusion",
+        str(name),
         control=control,
         vae=vae,
         lora=lora,
         embedding=embedding,
         clip_skip=clip_skip,
+        base=base,
         allow_pickle=allow_pickle,
         device=device,
         precision=precision,
@@ -79,9 +89,15 @@ def describe_refiner(name: str, *, lora: str = "") -> Redrawer:
     """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
         path = weights.find(name, "diffusion")
+        one_step = weights.one_step_kind(path)
+        if one_step is not None:
+            return Redrawer(tile_sides=tile_sides(512), habits=ONE_STEP[one_step])
+        family = FAMILIES.get(weights.pipeline_of(path))
+        if family is not None:
+            return Redrawer(family.multiple, tile_sides(family.native), family.habits)
         native = weights.native_side(path)
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise
         path, native = Path(name), None
-    return Redrawer(tile_sides=tile_sides(native), habit=habit_of(path, lora))
+    return Redrawer(tile_sides=tile_sides(native), habits=Habits(recipe=recipe_of(path, lora)))

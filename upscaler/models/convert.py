@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from .. import weights
 from ..errors import SettingsError, WeightsError
 
 VALUES = "upscaler.values"
@@ -38,8 +39,15 @@ def convert(source: Path, target: Path | None = None) -> Path:
         raise SettingsError(f"{target}: is there already; name another file by -o")
     from safetensors.torch import save_file
 
+    from .diffusion import published
     from .diffusion.states import load_pickle
 
+    if weights.one_step_kind(source):  # a form of its own, with what of the file is needed
+        try:
+            published.convert(source, target)
+        except OSError as error:
+            raise WeightsError(f"{target}: cannot be written ({error.strerror})") from error
+        return target
     content = load_pickle(source, allow_pickle=True)
     if isinstance(content.get("state_dict"), dict):
         content = cast("dict[str, Any]", content["state_dict"])

@@ -42,7 +42,8 @@ class Entry:
         name: what its user called the picture.
         made: seconds since 1970.
         complete: False for what was finished of a run that was stopped.
-        source, result: names of the original and of the result, inside the folder.
+        source, result: names of the original and of the result, inside the folder; an original that is read where it lies
+            is named by its absolute path.
         settings: what made it.
         source_size, size: width and height of both.
         seconds: wall time of each stage, by its name.
@@ -124,6 +125,10 @@ class History:
             self._known[id] = _read(self.folder / id / "entry.json")
         return self._known[id]
 
+    def source_name(self, job: Job) -> str:
+        """What the original of a job is called in its entry: the name of a copy there, or a path that is not copied."""
+        return f"source{job.source.suffix.lower()}"
+
     def remove(self, id: str) -> None:
         """Delete a result and all that belongs to it."""
         if self.get(id) is not None:
@@ -152,9 +157,10 @@ class History:
             shutil.rmtree(draft, ignore_errors=True)
             raise
         job.notices += notices
-        source = draft / f"source{job.source.suffix.lower()}"
+        source = self.source_name(job)
         try:
-            shutil.copyfile(job.source, source)
+            if draft / source != job.source:
+                shutil.copyfile(job.source, draft / source)
             if job.original is not None:
                 write_views(draft, picture, job.original)
         except Exception as error:  # a full disk or too little memory, which must not cost the result
@@ -164,7 +170,7 @@ class History:
             name=job.name,
             made=time.time(),
             complete=complete,
-            source=source.name,
+            source=source,
             result=result.name,
             settings=job.settings,
             source_size=job.plan.source if job.plan else picture.size,

@@ -25,6 +25,7 @@ HOST = {
     "embedding": "embedding:NAME in the prompt",
     "clip_skip": "CLIP Set Last Layer",
     "allow_pickle": "the host's own loaders",
+    "base": "model",
     "control": "the ControlNet nodes",
     "control_scale": "the ControlNet nodes",
     "device": "the host's own choice",

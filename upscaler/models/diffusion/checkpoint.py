@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,11 +16,12 @@ from ...text import one_line
 from ..backends import pick_dtype
 from ..device import is_out_of_memory, loading, pick_device
 from ..find import find_or_download, read_json
-from ..habits import habit_of
+from ..recipes import recipe_of
 from .adapters import adapt
 from .codec import VaeCodec, load_vae
 from .control import load_control
 from .folder import FolderParts
+from .habits import FAMILIES, Family
 from .prediction import measured_prediction
 from .refiner import Components, DiffusionRefiner
 from .single import FileParts
@@ -50,6 +53,7 @@ def load_refiner(
     lora: str = "",
     embedding: str = "",
     clip_skip: int = 1,
+    base: str = "auto",
     allow_pickle: bool = False,
     device: str = "auto",
     precision: str = "auto",
@@ -57,12 +61,13 @@ def load_refiner(
     """The diffusion model of that name, in that file or folder, or of that hub id.
 
     Args:
-        name: a bundled or installed model; a folder in diffusers format (SD 1.x, 2.x, SDXL, pocket); a single file of
+        name: a bundled or installed model; a folder in diffusers format (SD 1.x to 3.5, SDXL, Flux, pocket); a single file of
             SD 1.x, 2.x, SDXL or its refiner; or `author/model` on the hub, which is downloaded once into the hub's cache
-            (safetensors only).
+            (safetensors only); or the file of PiSA-SR or OSEDiff.
         control: a ControlNet in the same ways, or "none"; one without safetensors is read weights-only.
         vae: a file or folder with another autoencoder, or "auto" for the model's own.
         lora, embedding, clip_skip: as in `settings.Diffusion`.
+        base: of PiSA-SR and OSEDiff, as in `settings.Diffusion`.
         allow_pickle: read a .ckpt too, weights-only.
         device, precision: as in `settings.Hardware`.
 
@@ -75,6 +80,18 @@ def load_refiner(
     where = pick_device(device)
     dtype = pick_dtype(where, precision)
     path = find_or_download(name, "diffusion", _download, what="a file, or a folder in diffusers format")
+    if (path.is_file() and path.suffix.lower() == ".pkl") or weights.one_step_kind(path):
+        from . import one_step_load
+
+        if control != "none":
+            raise SettingsError(f"diffusion.control: {path.name} takes no ControlNet; set it to none")
+        with loading(where, name):
+            extras = Extras(vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
+            load_base = partial(_load_base, device=where, dtype=dtype, extras=extras, allow_pickle=allow_pickle)
+            return one_step_load.load(path, base=base, load_base=load_base, device=where, dtype=dtype)
+    family = FAMILIES.get(weights.pipeline_of(path))
+    if family is not None:
+        return _load_family(family, path, where, dtype, control=control, vae=vae, lora=lora, embedding=embedding)
     pocket = _is_pocket(path)
     if pocket:
         _refuse_for_pocket(name, control=control, vae=vae, lora=lora, embedding=embedding)
@@ -92,7 +109,7 @@ def load_refiner(
         if control != "none":
             network = load_control(control, parts.unet, dtype=dtype)
             parts = replace(parts, control=ready(network.to(where), where))
-    parts = replace(parts, habit=habit_of(path, lora))
+    parts = replace(parts, recipe=recipe_of(path, lora))
     return DiffusionRefiner(parts, device=where, dtype=dtype, name=path.stem if path.is_file() else path.name)
 
 
@@ -104,6 +121,36 @@ class Extras:
     lora: str = ""
     embedding: str = ""
     clip_skip: int = 1
+
+
+def _load_family(
+    family: Family, folder: Path, device: torch.device, dtype: torch.dtype, **extras: str
+) -> DiffusionRefiner:
+    for setting, value in extras.items():
+        neutral = _NOT_FOR_POCKET[setting][1]
+        if value != neutral:
+            raise SettingsError(f"diffusion.{setting}: {folder.name} takes none; set it to {neutral or 'nothing'}")
+    module: Any = import_module(f".{family.module}", __package__)
+    with loading(device, folder.name):
+        try:
+            return module.load(folder, device, dtype)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise UnsupportedModel(f"{folder}: cannot be loaded as a diffusion model: {one_line(error)}") from error
+
+
+def _load_base(
+    name: str, *, device: torch.device, dtype: torch.dtype, extras: Extras, allow_pickle: bool
+) -> Components:
+    """The parts of the Stable Diffusion model of that name, file, folder or hub id. Raises: as `load_refiner`."""
+    path = find_or_download(name, "diffusion", _download, what="a file, or a folder in diffusers format")
+    try:
+        return load_parts(path, device, dtype, extras=extras, allow_pickle=allow_pickle)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if is_out_of_memory(error) or isinstance(error, SettingsError):
+            raise
+        raise UnsupportedModel(f"{name}: cannot be loaded as a diffusion model: {one_line(error)}") from error
 
 
 def load_parts(

@@ -54,6 +54,11 @@ class VaeCodec:
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         return self._vae.decode((latents / self._scale + self._shift).to(self._vae.dtype)).sample.float()
 
+    @property
+    def network(self) -> Any:
+        """The autoencoder itself."""
+        return self._vae
+
     def to(self, dtype: torch.dtype) -> VaeCodec:
         convert(self._vae, dtype)
         return self

@@ -15,11 +15,12 @@ from ...arrays.types import Image
 from ...geometry import Box, Size
 from ...options.settings import Sampling
 from ...tiling.noise import field as noise_field
-from ..base import Habit, OnStep, tile_sides
+from ..base import Habits, OnStep, Recipe, tile_sides
 from ..device import convert, free_memory, memory_errors
+from ..sharing import Turns
 from .codec import Codec
 from .sampling import Sampler
-from .text import Prompt, TextEncoder
+from .text import Prompt
 
 _LARGEST_BATCH = 16
 _FEATURE_MAPS = 60  # full resolution feature maps of the first level's width that a UNet evaluation holds at its peak
@@ -33,31 +34,36 @@ class Components:
     """The parts of a latent diffusion model.
 
     Attributes:
-        unet: `unet(sample, timestep, encoder_hidden_states=...)`; or `unet(sample, timestep, base)` where the model is
+        unet: the network. `unet(sample, timestep, encoder_hidden_states=...)`; or `unet(sample, timestep, base)` where the model is
             conditioned on the latents of the picture it refines, and gives float32.
         codec: pixels to latents and back.
         scheduler: config of the model's own scheduler.
-        text: `None` for a model that takes no prompt.
+        text: `text(prompt, negative=...)`; `None` for a model that takes no prompt.
         conditioned: which of the two calls.
         control: `control(sample, timestep, encoder_hidden_states=..., controlnet_cond=pixels)`, a ControlNet for this
             UNet whose hint is the picture itself; `None` without one.
         full_strength: a conditioned model mends the picture however little noise there is, so below this strength what
             it changed is faded in, down to nothing at 0.
         aesthetic: it is told how beautiful the picture is instead of its size (the refiner of SDXL).
-        habit: how it is sampled where the settings leave that open.
+        recipe: how it is sampled where the settings leave that open.
         about: family and format in a few words, to be told to the user; empty where there is nothing to tell.
     """
 
     unet: Any
     codec: Codec
     scheduler: dict[str, Any]
-    text: TextEncoder | None
+    text: Callable[..., Prompt] | None
     conditioned: bool
     control: Any = None
     full_strength: float = 0.0
     aesthetic: bool = False
     about: str = ""
-    habit: Habit = field(default_factory=Habit)
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+def _padded(text: Any, prompts: list[Prompt]) -> list[Prompt]:
+    """The prompts with as many states each, by an encoder whose prompts differ in length."""
+    return text.padded(prompts) if hasattr(text, "padded") else prompts
 
 
 class DiffusionRefiner:
@@ -70,9 +76,11 @@ class DiffusionRefiner:
         self._device = device
         self._dtype = dtype
         native = parts.unet.config.get("sample_size")
-        self.habit = parts.habit
+        self.habits = Habits(recipe=parts.recipe)
         self.tile_sides = tile_sides(native * self.multiple if isinstance(native, int) else None)
-        self._encoded: Callable[[str, bool], Prompt] = lru_cache(maxsize=8)(self._encode)
+        self._turns = Turns()
+        # of the encoder, not of a method of ours, which would keep this object and its networks alive
+        self._encoded: Callable[..., Prompt] | None = lru_cache(maxsize=8)(parts.text) if parts.text else None
 
     @property
     def takes_prompt(self) -> bool:
@@ -100,9 +108,10 @@ class DiffusionRefiner:
         """See `Refiner`. Reduced precision that ends in NaN or infinity is tried again in float32, tile by tile."""
         if sampling.strength == 0:
             return [tile.copy() for tile in tiles]
-        sampling = self.habit.settle(sampling)
+        sampling = self.habits.recipe.settle(sampling)
         height, width = tiles[0].shape[:2]
-        with memory_errors(self._device, f"a batch of {len(tiles)} tiles of {width}x{height} px", "use smaller tiles"):
+        what = f"a batch of {len(tiles)} tiles of {width}x{height} px"
+        with self._turns.turn(), memory_errors(self._device, what, "use smaller tiles"):
             refined = self._refine(tiles, boxes, sampling, seed, on_step)
             broken = [index for index, tile in enumerate(refined) if not np.isfinite(tile).all()]
             if broken and self._dtype != torch.float32:
@@ -134,20 +143,32 @@ class DiffusionRefiner:
         codec = self._parts.codec
         pixels = [self._tensor(tile) for tile in tiles]
         base = torch.cat([codec.encode(tile) for tile in pixels])
-        cells = [Box(*(side // self.multiple for side in box)) for box in boxes]
 
         def noise(stream: int) -> torch.Tensor:
+            cells = (Box(*(side // codec.factor for side in box)) for box in boxes)
             fields = [noise_field(seed, stream, box, codec.latent_channels) for box in cells]
             return torch.from_numpy(np.stack(fields)).to(self._device)
 
-        sampler = Sampler(
-            sampling.scheduler,
-            self._parts.scheduler,
-            strength=sampling.strength,
-            steps=sampling.steps,
-            device=self._device,
-        )
-        predict = self._predictor(sampling, base, torch.cat(pixels))
+        latents = self._sample(base, torch.cat(pixels), sampling, noise, on_step)
+        return [self._image(codec.decode(one[None])) for one in latents]
+
+    def _sample(
+        self,
+        base: torch.Tensor,
+        pixels: torch.Tensor,
+        sampling: Sampling,
+        noise: Callable[[int], torch.Tensor],
+        on_step: OnStep,
+    ) -> torch.Tensor:
+        """The latents redrawn, (B, C, h, w) float32.
+
+        Args:
+            base: latents of the tiles, (B, C, h, w).
+            pixels: the tiles, (B, 3, H, W) in [-1, 1].
+            noise: of the canvas, standard normal, by the number of a stream; shaped as `base`.
+        """
+        sampler = self._sampler(sampling, Size(pixels.shape[-1], pixels.shape[-2]))
+        predict = self._predictor(sampling, base, pixels)
         sample = sampler.start(base, noise(0))
         for index, timestep in enumerate(sampler.timesteps):
             output = predict(sampler.scale(sample, timestep), timestep)
@@ -155,20 +176,30 @@ class DiffusionRefiner:
             on_step(index + 1, len(sampler.timesteps))
         if sampling.strength < self._parts.full_strength:
             sample = torch.lerp(base, sample, sampling.strength / self._parts.full_strength)
-        return [self._image(codec.decode(latents[None])) for latents in sample]
+        return sample
+
+    def _sampler(self, sampling: Sampling, tile: Size) -> Any:
+        """What takes the latents of tiles of that size from noise to clean ones: a `Sampler`, or its like."""
+        return Sampler(
+            sampling.scheduler,
+            self._parts.scheduler,
+            strength=sampling.strength,
+            steps=sampling.steps,
+            device=self._device,
+        )
 
     def _predictor(
         self, sampling: Sampling, base: torch.Tensor, pixels: torch.Tensor
     ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         """(sample, timestep) -> the network's output in float32, guided by the prompts where there are any."""
-        unet, text, control = self._parts.unet, self._parts.text, self._parts.control
+        unet, encoded, control = self._parts.unet, self._encoded, self._parts.control
         if self._parts.conditioned:
             return lambda sample, timestep: unet(sample, timestep, base)
-        assert text is not None
-        prompts = [self._encoded(sampling.prompt, False)]
+        assert encoded is not None
+        prompts = [encoded(sampling.prompt, negative=False)]
         if sampling.guidance > 1:
-            prompts.append(self._encoded(sampling.negative_prompt, True))
-        prompts = text.padded(prompts)
+            prompts.append(encoded(sampling.negative_prompt, negative=True))
+        prompts = _padded(self._parts.text, prompts)
         states = torch.cat([prompt.states.expand(len(base), -1, -1) for prompt in prompts]).to(self._dtype)
         added = None
         if prompts[0].pooled is not None:
@@ -204,10 +235,6 @@ class DiffusionRefiner:
         height, width = pixels.shape[-2:]
         last = ([_UGLY] if negative else [_BEAUTIFUL]) if self._parts.aesthetic else [height, width]
         return torch.tensor([[height, width, 0, 0, *last]], device=self._device)
-
-    def _encode(self, prompt: str, negative: bool) -> Prompt:
-        assert self._parts.text is not None
-        return self._parts.text(prompt, negative=negative)
 
     def _tensor(self, tile: Image) -> torch.Tensor:
         return torch.from_numpy(tile).permute(2, 0, 1)[None].to(self._device) * 2 - 1

@@ -10,8 +10,8 @@ import pytest
 import upscaler
 from upscaler import weights
 from upscaler.geometry import Size
-from upscaler.models.base import Habit
-from upscaler.models.habits import PLAIN, POCKET, habit_of
+from upscaler.models.base import Recipe
+from upscaler.models.recipes import PLAIN, POCKET, recipe_of
 from upscaler.options.settings import Sampling
 
 
@@ -31,28 +31,28 @@ from upscaler.options.settings import Sampling
 )
 def test_by_name(name: str, lora: str, steps: int, scheduler: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
-    habit = habit_of(tmp_path / name, lora)
-    assert (habit.steps, habit.scheduler) == (steps, scheduler)
-    assert habit.guidance == (PLAIN.guidance if habit is PLAIN else 1)
+    recipe = recipe_of(tmp_path / name, lora)
+    assert (recipe.steps, recipe.scheduler) == (steps, scheduler)
+    assert recipe.guidance == (PLAIN.guidance if recipe is PLAIN else 1)
 
 
 def test_by_folder(tmp_path: Path) -> None:
-    assert habit_of(weights.find("pocket", "diffusion")) == POCKET
+    assert recipe_of(weights.find("pocket", "diffusion")) == POCKET
     index = tmp_path / "model_index.json"
     index.write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-    assert habit_of(tmp_path) == PLAIN
+    assert recipe_of(tmp_path) == PLAIN
     (tmp_path / "scheduler").mkdir()
     (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps({"_class_name": "LCMScheduler"}))
-    assert habit_of(tmp_path).scheduler == "lcm"
+    assert recipe_of(tmp_path).scheduler == "lcm"
     for damaged in ("[", "[]", '{"_class_name": 3}'):
         index.write_text(damaged)
-        habit_of(tmp_path)
+        recipe_of(tmp_path)
 
 
 @pytest.mark.parametrize("strength", [0.05, 0.2, 0.25, 0.5, 1.0])
 def test_few_step_models_are_evaluated_twice_at_least(strength: float) -> None:
     for steps in (2, 4, 8):
-        settled = Habit(steps, 2, "lcm").settle(Sampling(strength=strength))
+        settled = Recipe(steps, 2, "lcm").settle(Sampling(strength=strength))
         assert max(2, steps * strength - 1) <= settled.steps <= max(2, steps * strength + 1)
 
 
