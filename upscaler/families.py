@@ -145,6 +145,9 @@ def _checkpoint(header: Header) -> Contents:
     names = header.shapes
     for part, what in _FOREIGN.items():
         if any(name.startswith(_UNET) and part in name for name in names):
+            if part in _AS_FOLDERS:
+                problem = f"holds {what} in a single file; give its folder in diffusers format instead"
+                return Contents("diffusion", what, problem=problem)
             return _no(f"holds {what}", what)
     if "edm_mean" in names:
         return _no("is Playground 2.5, which was trained with another noise schedule", "Playground 2.5")
@@ -203,6 +206,9 @@ _FOREIGN = {
     "txtfusion.": "Krea 2",
     "txt_in.": "Qwen-Image",
 }
+
+
+_AS_FOLDERS = ("joint_blocks.", "double_blocks.")
 
 
 def _other(kind: Kind | None, what: str, remedy: str, family: str = "") -> Contents:
