@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from .. import weights
+from ..options.loras import entries
 from .base import Recipe
-from .loras import entries
 
 POCKET = Recipe()
 PLAIN = Recipe(steps=30, least=8, scheduler="dpmpp_2m", guidance=5.0)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, cast
 from ..errors import SettingsError
 from ..geometry import MAX_PIXELS, Order, SeamMode, Size
 from ..text import did_you_mean
+from .loras import entries
 from .spec import Group, Option, Spec, options_of
 
 Scheduler = Literal["auto", "euler", "euler_a", "ddim", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "lcm"]
@@ -205,6 +206,10 @@ class Diffusion(Sampling):
         ),
     ] = "none"
     seed: Annotated[int, _spec("same seed, same picture", "--seed", low=0, high=2**63 - 1, step=1)] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        entries(self.lora)  # raises where a weight is out of range
 
     @property
     def sampling(self) -> Sampling:

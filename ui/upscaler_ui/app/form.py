@@ -10,7 +10,7 @@ import gradio as gr
 from upscaler import weights
 from upscaler.errors import SettingsError
 from upscaler.geometry import Size
-from upscaler.models.loras import entries
+from upscaler.options.loras import entries
 from upscaler.options.settings import Output, Settings, options
 from upscaler.options.spec import Option
 

@@ -13,9 +13,9 @@ import torch
 
 from ... import families, weights
 from ...errors import SettingsError, UnsupportedModel
+from ...options.loras import entries, names
 from ...text import one_line
 from ..device import is_out_of_memory
-from ..loras import entries, names
 from .states import State, read_state
 
 
