@@ -181,7 +181,7 @@ def load_parts(
     unet = unet.to(device)
     encoders = [_text(parts, suffix, device, dtype) for suffix in ("", "_2") if _has(parts, suffix)]
     sdxl = "XL" in str(parts.index.get("_class_name", ""))
-    adapt(unet, encoders, lora=extras.lora, embedding=extras.embedding, sdxl=sdxl)
+    adapt(unet, encoders, lora=extras.lora, embedding=extras.embedding, sdxl=sdxl, allow_pickle=allow_pickle)
     unet = ready(unet, device)
     zeros = bool(parts.index.get("force_zeros_for_empty_prompt", False))
     text = TextEncoder(encoders, zeros_for_empty=zeros, clip_skip=extras.clip_skip)
