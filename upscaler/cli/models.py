@@ -16,6 +16,7 @@ from ..errors import SettingsError
 from ..models import manifest
 from ..models.convert import convert
 from ..models.fetch import OnBytes, fetch
+from ..text import amount
 
 
 def add_models(commands: Any) -> None:
@@ -69,7 +70,7 @@ def _list(parsed: argparse.Namespace) -> None:
         return
     for model in found:
         place = model.licence if model.bundled else model.place
-        size = f"{model.bytes / 2**20:9,.1f} MiB"
+        size = f"{amount(model.bytes):>9}"
         print(f"{model.name:28} {model.kind:10}{model.family:13}{size}  {place:19}{model.purpose}")
     print(f"To add more, put .safetensors files and diffusers folders into {weights.user_folders()[-1]}")
 
