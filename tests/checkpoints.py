@@ -242,8 +242,9 @@ def _text(width: int, words: int = 514) -> CLIPTextConfig:
 
 def _scheduler(prediction: Any) -> DDIMScheduler:
     return DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction, clip_sample=False
-    )
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction,
+        clip_sample=False, steps_offset=1,
+    )  # fmt: skip
 
 
 def _save(folder: Path, kind: str, parts: dict[str, Any], tokenizers: list[str], **extra: Any) -> Path:

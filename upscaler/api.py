@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
-from contextlib import suppress
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +23,7 @@ from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
 from .scratch import choose_store
 from .text import count
+from .workers import Pool, PooledRefiner, PooledUpscaler, cluster
 
 
 def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
@@ -35,7 +36,8 @@ def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
         image: a path, bytes, a binary file, a Pillow image, an array (H, W, C), or a `Picture`.
         scale: 0.5 to 16; or give `width`, `height` or `megapixels`.
         options: any option of the command line by its long name with underscores, and `settings`, `upscaler`, `refiner`,
-            `region`, `mask`, `progress`, `restart` and `scratch` as in `run`.
+            `region`, `mask`, `progress`, `restart`, `scratch` and
+            `workers` as in `run`.
 
     Raises:
         UpscalerError: see `upscaler.errors`.
@@ -57,6 +59,7 @@ def run(
     progress: str | os.PathLike[str] | None = None,
     restart: bool = False,
     scratch: str | os.PathLike[str] | None = None,
+    workers: str | int | None = None,
     **options: Any,
 ) -> Iterator[Event]:
     """The events of enlarging a picture: `Progress` and `Notice`, and one `Finished` with the result at the end.
@@ -76,6 +79,8 @@ def run(
         restart: drop what another run has left in that folder, instead of raising `ProgressError`.
         scratch: a folder for the pictures of a run that do not fit into half of the free memory; default is the system's
             for temporary files.
+        workers: run the models in so many processes, or on the Ray cluster at that address; see `upscaler.workers`. A
+            `device` that names several GPUs, as "cuda:0,cuda:1", asks for one on each. The result has the same bytes.
 
     Raises:
         OutOfMemory: neither the memory nor the disk has room for the result.
@@ -86,30 +91,60 @@ def run(
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
     store = choose_store(plan(picture, settings), scratch=None if scratch is None else Path(scratch))
-    upscaler = upscaler or upscaler_for(settings)
-    if refiner is None:
-        refiner = refiner_for(settings)
-        yield from (Notice(message) for message in about(refiner, settings))
-    if refiner is not None and settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
-        yield Notice(f"the diffusion model {settings.diffusion.model} takes no prompt; it is ignored")
-    if refiner is not None and (without := _without_effect(settings, habits_of(refiner))):
-        yield Notice(
-            f"with the diffusion model {settings.diffusion.model} these make no difference: {', '.join(without)}"
+    with loaded(settings, workers, upscaler=upscaler, refiner=refiner) as (enlarger, redrawer):
+        yield from (Notice(message) for message in _about_models(settings, redrawer, given=refiner is not None))
+        go = partial(
+            pipeline.run, picture, settings, upscaler=enlarger, refiner=redrawer, region=region, mask=mask, store=store
         )
-    go = partial(
-        pipeline.run, picture, settings, upscaler=upscaler, refiner=refiner, region=region, mask=mask, store=store
-    )
-    if progress is None:
-        yield from go()
+        if progress is None:
+            yield from go()
+            return
+        folder = Path(progress)
+        described = resume.describe_run(picture, settings, region=region, mask=mask)
+        with resume.keep_progress(folder, described, restart=restart) as journal:
+            if len(journal):
+                yield Notice(f"going on from {count(len(journal), 'finished tile')} in {folder}")
+            yield from go(journal=journal)
+        resume.drop(folder)
+
+
+@contextmanager
+def loaded(
+    settings: Settings,
+    workers: str | int | None = None,
+    *,
+    upscaler: Upscaler | None = None,
+    refiner: Refiner | None = None,
+) -> Generator[tuple[Upscaler | None, Refiner | None], None, None]:
+    """The models that the settings name, for runs inside the block; those that are given stay what they are.
+
+    Args:
+        workers: as in `run`; they end with the block.
+    """
+    devices = settings.hardware.device.split(",")
+    if workers is None and len(devices) == 1:
+        yield upscaler or upscaler_for(settings), refiner or refiner_for(settings)
         return
-    folder = Path(progress)
-    with resume.keep_progress(
-        folder, resume.describe_run(picture, settings, region=region, mask=mask), restart=restart
-    ) as journal:
-        if len(journal):
-            yield Notice(f"going on from {count(len(journal), 'finished tile')} in {folder}")
-        yield from go(journal=journal)
-    resume.drop(folder)
+    with cluster(str(workers or len(devices))) as share:
+        on_each = [settings.but(device=devices[index % len(devices)]) for index in range(share.workers)]
+        if upscaler is None and settings.gan.model != "none":
+            upscaler = PooledUpscaler(Pool([partial(upscaler_for, each) for each in on_each], share))
+        if refiner is None and settings.diffusion.model != "none" and settings.diffusion.strength > 0:
+            refiner = PooledRefiner(Pool([partial(refiner_for, each) for each in on_each], share))
+        yield upscaler, refiner
+
+
+def _about_models(settings: Settings, refiner: Refiner | None, *, given: bool) -> Iterator[str]:
+    """What the user should know of the diffusion model before it runs."""
+    if refiner is None:
+        return
+    name = settings.diffusion.model
+    if not given:
+        yield from about(refiner, settings)
+    if settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
+        yield f"the diffusion model {name} takes no prompt; it is ignored"
+    if without := _without_effect(settings, habits_of(refiner)):
+        yield f"with the diffusion model {name} these make no difference: {', '.join(without)}"
 
 
 def fitted(settings: Settings, *, given: Collection[str]) -> Settings:
@@ -121,7 +156,9 @@ def fitted(settings: Settings, *, given: Collection[str]) -> Settings:
     if settings.diffusion.model == "none":
         return settings
     with suppress(WeightsError):  # the run says what is wrong with it
-        return _with_defaults(settings, describe_refiner(settings.diffusion.model).habits, given)
+        return _with_defaults(
+            settings, describe_refiner(settings.diffusion.model, lora=settings.diffusion.lora).habits, given
+        )
     return settings
 
 
@@ -161,6 +198,9 @@ def refiner_for(settings: Settings) -> Refiner | None:
         settings.diffusion.model,
         control=settings.diffusion.control,
         vae=settings.diffusion.vae,
+        lora=settings.diffusion.lora,
+        embedding=settings.diffusion.embedding,
+        clip_skip=settings.diffusion.clip_skip,
         base=settings.diffusion.base,
         allow_pickle=settings.diffusion.allow_pickle,
         device=settings.hardware.device,
@@ -174,8 +214,13 @@ def about(refiner: Refiner | None, settings: Settings) -> list[str]:
     return [f"{settings.diffusion.model}: {told}"] if told else []
 
 
-def plan(image: Source | Size, settings: Settings | None = None, **options: Any) -> RunPlan:
+def plan(
+    image: Source | Size, settings: Settings | None = None, *, region: Box | None = None, **options: Any
+) -> RunPlan:
     """What a run would do to a picture, or to one of that size: sizes, tiles, evaluations, memory.
+
+    Args:
+        region: as in `run`.
 
     Loads no model; but of a super-resolution model of the user's own the file is read, since nothing else tells its
     scale.
@@ -192,5 +237,6 @@ def plan(image: Source | Size, settings: Settings | None = None, **options: Any)
         size, alpha = picture.size, picture.alpha is not None
     settings.target.of(size)  # an impossible size is refused before models are looked for
     enlarger = None if settings.gan.model == "none" else describe_upscaler(settings.gan.model)
-    redrawer = None if settings.diffusion.model == "none" else describe_refiner(settings.diffusion.model)
-    return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha)
+    diffusion = settings.diffusion
+    redrawer = None if diffusion.model == "none" else describe_refiner(diffusion.model, lora=diffusion.lora)
+    return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)

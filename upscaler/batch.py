@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from .errors import ImageError
-from .folders import read_object, replace_text
+from .folders import fitting, read_object, replace_text
 from .pictures.files import SUFFIXES
 from .text import one_line
 
@@ -106,10 +106,10 @@ def name_results(jobs: Sequence[Job], ending: str) -> dict[Job, Path]:
         base = _without_suffix(job)
         if plain[base] > 1:
             base = base.with_name(f"{base.name}-{job.source.suffix[1:].lower()}")
-        result = base.with_name(base.name + ending)
+        result = base.with_name(fitting(base.name, ending))
         number = 2
         while result in taken:
-            result = base.with_name(f"{base.name}-{number}{ending}")
+            result = base.with_name(fitting(base.name, f"-{number}{ending}"))
             number += 1
         taken.add(result)
         results[job] = result

@@ -6,11 +6,11 @@ from typing import Any
 
 from .options.settings import Settings
 from .plan import RunPlan
-from .text import count, duration
+from .text import amount, count, duration
 from .weights import Model
 
 
-def plan_values(plan: RunPlan, seconds: float | None) -> dict[str, Any]:
+def plan_values(plan: RunPlan, seconds: float) -> dict[str, Any]:
     """A plan as plain values for JSON; sizes are pairs of width and height in pixels.
 
     Args:
@@ -30,7 +30,16 @@ def plan_values(plan: RunPlan, seconds: float | None) -> dict[str, Any]:
     }
 
 
-def plan_phrases(plan: RunPlan, settings: Settings, seconds: float | None) -> dict[str, str]:
+def plan_headline(plan: RunPlan, seconds: float) -> str:
+    """What matters most of a plan: "1024x1024, about 1 min".
+
+    Args:
+        seconds: from `upscaler.timing.estimate`.
+    """
+    return f"{plan.target}, about {duration(seconds)}"
+
+
+def plan_phrases(plan: RunPlan, settings: Settings, seconds: float) -> dict[str, str]:
     """A plan in words: a phrase on each stage that the run has, on memory and on time, by a word that may head it.
 
     Args:
@@ -44,14 +53,16 @@ def plan_phrases(plan: RunPlan, settings: Settings, seconds: float | None) -> di
         grid = f" ({columns}x{rows})" if columns * rows > 1 else ""
         phrases["refine"] = (
             f"{count(columns * rows, 'tile')}{grid} of {plan.tile} by {diffusion.model}, "
-            f"{count(diffusion.steps, 'step')} at strength {diffusion.strength:g}"
+            f"{count(plan.sampling.steps, 'step')} at strength {diffusion.strength:g}"
         )
         most = "up to " if seams.mode == "auto" else ""
         if plan.seam_tiles:
-            phrases["seams"] = f"{most}{count(plan.seam_tiles, 'piece')} of {count(seams.steps, 'step')}"
-        phrases["in all"] = f"{most}{count(plan.evaluations, 'evaluation')} of the diffusion network"
-    phrases["memory"] = f"{max(plan.picture_bytes / 2**30, 0.1):.1f} GiB for the pictures, beside the models"
-    phrases["time"] = "not known before the first run" if seconds is None else f"about {duration(seconds)}"
+            phrases["seams"] = (
+                f"{most}{count(plan.seam_tiles, 'piece')}, {count(plan.seam_sampling.steps, 'step')} each"
+            )
+        phrases["in all"] = f"{most}{count(plan.evaluations, 'step')} of the diffusion model"
+    phrases["memory"] = f"{amount(plan.picture_bytes)} for the pictures, beside the models"
+    phrases["time"] = f"about {duration(seconds)}"
     return phrases
 
 
@@ -60,6 +71,9 @@ def model_values(model: Model) -> dict[str, Any]:
     return {
         "name": model.name,
         "kind": model.kind,
+        "family": model.family,
+        "place": model.place,
+        "purpose": model.purpose,
         "scale": model.scale,
         "bytes": model.bytes,
         "licence": model.licence,

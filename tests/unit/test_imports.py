@@ -23,6 +23,7 @@ LAW = {
     "events": VALUES | {"pictures", "stages", "options"},  # names of types only
     "folders": set[str](),
     "families": VALUES,
+    "places": VALUES | {"folders", "families"},
     "options": VALUES | {"folders"},
     "arrays": VALUES,
     "pictures": VALUES | {"folders", "arrays"},
@@ -33,17 +34,19 @@ LAW = {
     "models": VALUES | {"memory", "folders", "options", "arrays", "tiling", "weights", "families", "models.base"},
     "plan": VALUES | {"events", "options", "tiling", "stages", "models.base"},
     "pipeline": VALUES | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "models.base"},
+    "weights": VALUES | {"folders", "families", "places"},
     "batch": VALUES | {"folders", "pictures"},
     "scratch": VALUES | {"memory", "arrays", "plan"},
+    "workers": VALUES | {"options", "arrays", "models.base"},
     "resume": VALUES | {"folders", "options", "arrays", "pictures", "tiling", "weights"},
-    "weights": VALUES | {"folders", "families"},
     "describe": VALUES | {"options", "plan", "weights"},
     "timing": VALUES | {"events", "folders", "options", "plan"},
+    "forecast": VALUES | {"events", "timing"},
     "testing": VALUES | {"options", "arrays", "tiling", "models.base"},
 }
 """Which parts of the engine a part may import; a part is a folder or a module of the package. `api` and `cli` may import all."""
 LIBRARIES = {
-    "stdlib": {"errors", "geometry", "text", "families", "events", "options", "timing"},
+    "stdlib": {"errors", "geometry", "text", "families", "events", "options", "timing", "forecast"},
     "numpy": {"plan", "arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
 }
 IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile"}
@@ -162,7 +165,7 @@ def test_no_file_imports_itself_in_a_circle() -> None:
 
 
 def test_the_commands_of_the_front_ends_load_no_front_end() -> None:
-    assert not loaded_by("import upscaler_ui.commands") & (HEAVY | {"gradio", "webview", "comfy"})
+    assert not loaded_by("import upscaler_ui.commands") & (HEAVY | {"gradio", "PySide6", "comfy"})
 
 
 @pytest.mark.parametrize("path", sorted(UI.rglob("*.py")), ids=lambda path: str(path.relative_to(UI)))

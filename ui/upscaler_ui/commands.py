@@ -15,7 +15,7 @@ def add_ui(commands: Any) -> None:
     parser = commands.add_parser(
         "ui", help="open the app", description="Open the app in the browser, or in a window of its own."
     )
-    parser.add_argument("--desktop", action="store_true", help="open a window instead of the browser")
+    parser.add_argument("--desktop", action="store_true", help="the same as `upscaler desktop`")
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     parser.add_argument("--port", type=int, metavar="N", help="default is the first free port from 7860")
     parser.add_argument("--listen", action="store_true", help="also accept other machines; needs --auth or --no-auth")
@@ -26,7 +26,38 @@ def add_ui(commands: Any) -> None:
 
 
 def _ui(parsed: argparse.Namespace) -> int:
+    if parsed.desktop:
+        return _desktop_as_ui(parsed)
     from .app.start import start
+
+    return start(parsed)
+
+
+def _desktop_as_ui(parsed: argparse.Namespace) -> int:
+    from .desktop.command import start_as_ui
+
+    return start_as_ui(parsed)
+
+
+def add_desktop(commands: Any) -> None:
+    """`upscaler desktop`: the app in a window."""
+    parser = commands.add_parser(
+        "desktop",
+        help="open the app in a window, with these pictures",
+        description="Open the app in a window. Pictures are read where they lie, and results are saved beside them. "
+        "If a window is open already, it takes the pictures.",
+    )
+    desktop_arguments(parser)
+
+
+def desktop_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `upscaler desktop`."""
+    parser.add_argument("paths", nargs="*", metavar="FILE or FOLDER", help="pictures, or folders with pictures")
+    parser.set_defaults(call=_desktop)
+
+
+def _desktop(parsed: argparse.Namespace) -> int:
+    from .desktop.command import start
 
     return start(parsed)
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from .. import timing
 from ..api import plan
 from ..batch import Job, Manifest, State, find_jobs, name_results
-from ..errors import Cancelled, ImageError, UpscalerError
+from ..errors import MACHINE, Cancelled, ImageError, UpscalerError, ours
 from ..folders import whole_or_absent
 from ..options.settings import Settings
 from ..pictures.files import suffix_of
@@ -43,7 +44,11 @@ class _Outcomes:
 
 def run_batch(parsed: argparse.Namespace, settings: Settings, jobs: Sequence[Job]) -> int:
     """Enlarge the pictures; with `--watch` also those that come later, until Ctrl-C. Returns 1 if some failed."""
-    batch = _Batch(parsed, settings)
+    with Models(settings, parsed.workers) as models:
+        return _run_all(parsed, _Batch(parsed, settings, models), jobs)
+
+
+def _run_all(parsed: argparse.Namespace, batch: _Batch, jobs: Sequence[Job]) -> int:
     try:
         batch.run(jobs)
         if parsed.watch:
@@ -61,9 +66,9 @@ def run_batch(parsed: argparse.Namespace, settings: Settings, jobs: Sequence[Job
 class _Batch:
     """The state of a batch: its models, once they are loaded, its manifest, and what became of its pictures."""
 
-    def __init__(self, parsed: argparse.Namespace, settings: Settings) -> None:
+    def __init__(self, parsed: argparse.Namespace, settings: Settings, models: Models) -> None:
         self.parsed, self.settings = parsed, settings
-        self.models = Models(settings)
+        self.models = models
         self.folder = None if parsed.output is None else Path(parsed.output)
         if self.folder is not None:
             _make(self.folder)
@@ -92,9 +97,9 @@ class _Batch:
                     run_one(picture, output, self.settings, self.models, self.parsed)
                 except Cancelled:
                     raise
-                except UpscalerError as error:
-                    complain(error)
-                    self._mark(job, "failed", output, error=in_flags(error))
+                except (UpscalerError, *MACHINE) as error:
+                    complain(ours(error))
+                    self._mark(job, "failed", output, error=in_flags(ours(error)))
                 else:
                     self._mark(job, "done", output, seconds=time.monotonic() - start)
 
@@ -141,24 +146,13 @@ class _Batch:
         if self.parsed.json:
             print(json.dumps({"event": "picture", "input": str(job.source), "number": number, "of": of, "left": left}))
         elif not self.parsed.quiet and of > 1:
-            print(
-                f"[{number}/{of}] {job.name}" + (f"; about {duration(left)} left for all" if left else ""),
-                file=sys.stderr,
-            )
+            print(f"[{number}/{of}] {job.name}; about {duration(left)} left for all", file=sys.stderr)
 
-    def _seconds_left(self, waiting: Sequence[tuple[Job, Path]]) -> float | None:
-        taken = [picture["seconds"] for picture in self.outcomes.of("done")]
+    def _seconds_left(self, waiting: Sequence[tuple[Job, Path]]) -> float:
         total = 0.0
         for job, _ in waiting:
-            try:
-                expected = timing.estimate(plan(job.source, self.settings), self.settings)
-            except UpscalerError:  # it will be reported when its turn comes
-                continue
-            if expected is None:
-                if not taken:
-                    return None
-                expected = sum(taken) / len(taken)
-            total += expected
+            with suppress(UpscalerError):  # it will be reported when its turn comes
+                total += timing.estimate(plan(job.source, self.settings), self.settings)
         return total
 
     def summarise(self) -> None:

@@ -10,15 +10,15 @@ from .. import __version__
 from ..errors import SettingsError
 from ..options.settings import options
 from ..options.spec import Option
+from .help import Parser
+from .models import add_models
 
 FRONT_ENDS = "upscaler.commands"
 """Entry points of front ends: functions that add a parser to the given subparsers, with what to run as `call`."""
 
 
-def make_parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="upscaler", description="Make pictures large, with real detail, no seams and the right colours."
-    )
+def make_parser() -> Parser:
+    top = Parser(prog="upscaler", description="Make pictures large, with real detail, no seams and the right colours.")
     top.add_argument("--version", action="version", version=f"upscaler {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -45,12 +45,18 @@ def make_parser() -> argparse.ArgumentParser:
         "files",
     )
     run.add_argument(
+        "--workers",
+        metavar="N",
+        help="run the models in N processes, or on the Ray cluster at ray://HOST:PORT; needs the extra ray",
+    )
+    run.add_argument(
         "--retry-failed", action="store_true", help="of several pictures, try those again that failed before"
     )
     run.add_argument("--watch", action="store_true", help="also enlarge what comes into the folders, until Ctrl-C")
     run.add_argument("--dry-run", action="store_true", help="only show what would be done")
     _add_folders_and_volume(run)
     _add_settings(run)
+    run.shorten("upscaler run INPUT... [-o OUT] [options]")
 
     plan = commands.add_parser(
         "plan", help="show size, tiles and memory of a run", description="Show what a run would do. Loads no model."
@@ -58,22 +64,11 @@ def make_parser() -> argparse.ArgumentParser:
     plan.add_argument("input", nargs="+", metavar="INPUT", help="pictures, or folders with pictures")
     _add_folders_and_volume(plan)
     _add_settings(plan)
+    plan.shorten("upscaler plan INPUT... [options]")
 
     _add_presets(commands)
 
-    models = commands.add_parser(
-        "models",
-        help="list, verify, locate or convert models",
-        description="List, verify, locate or convert models.",
-    )
-    models.add_argument(
-        "action",
-        choices=("list", "verify", "path", "convert"),
-        help="list all, verify the bundled ones, print the path of one, or make safetensors of a one-step model's .pkl",
-    )
-    models.add_argument("name", nargs="?", help="name of the model for path, the file for convert")
-    models.add_argument("-o", "--output", metavar="FILE", help="where convert writes to; default is beside the .pkl")
-    models.add_argument("--json", action="store_true", help="print JSON")
+    add_models(commands)
 
     doctor = commands.add_parser(
         "doctor",
@@ -86,9 +81,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
 
     inspect = commands.add_parser(
-        "inspect", help="show the settings that made a picture", description="Show the settings stored in a picture."
+        "inspect",
+        help="show the settings that made a picture",
+        description="Show which settings made a picture, as far as they are stored in it.",
     )
     inspect.add_argument("file", metavar="FILE")
+    inspect.add_argument("--json", action="store_true", help="print all settings as JSON")
 
     for entry in sorted(entry_points(group=FRONT_ENDS), key=lambda entry: entry.name):
         entry.load()(commands)
@@ -143,13 +141,16 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_option(group: Any, option: Option) -> None:
-    default = f" (default {option.default})" if option.default not in (None, "") else ""
+    value = "auto" if option.spec.auto and option.default == 0 else option.default
+    default = f" (default {value})" if value not in (None, "") else ""
     keywords: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS}
     if option.kind is bool:
         keywords["action"] = argparse.BooleanOptionalAction
     else:
         keywords["type"] = _parse(option)
         keywords["metavar"] = _metavar(option)
+    if option.spec.repeated:
+        keywords["action"] = _JoinAction
     unit = f" ({option.spec.unit})" if option.spec.unit else ""
     choices = f": {', '.join(map(str, option.choices))}" if option.choices else ""
     group.add_argument(
@@ -171,9 +172,7 @@ def _parse(option: Option) -> Any:
     def parse(text: str) -> Any:
         try:
             return option.check(
-                text
-                if option.kind is str
-                else option.kind(0 if text == "auto" and option.path == "tiles.batch" else text)
+                text if option.kind is str else option.kind(0 if text == "auto" and option.spec.auto else text)
             )
         except SettingsError as error:
             raise argparse.ArgumentTypeError(str(error).removeprefix(f"{option.path}: ")) from None
@@ -189,6 +188,16 @@ def _size(text: str) -> tuple[int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; give WIDTHxHEIGHT, such as 3840x2160") from None
     return width, height
+
+
+class _JoinAction(argparse.Action):
+    """A flag that may be given several times."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest, "")
+        setattr(namespace, self.dest, f"{before};{values}" if before else values)
 
 
 class _SizeAction(argparse.Action):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import weights
 from ..errors import WeightsNotFound
-from .base import Enlarger, Redrawer, tile_sides
+from .base import Enlarger, Habits, Redrawer, tile_sides
 from .diffusion.habits import FAMILIES, ONE_STEP
+from .recipes import recipe_of
+from .sharing import GATE, shared
 
 if TYPE_CHECKING:
     from .base import Refiner, Upscaler
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 def load_upscaler(
     name: str = "realesrgan-x4plus", *, device: str = "auto", precision: str = "auto", backend: str = "auto"
 ) -> Upscaler:
-    """The super-resolution network of that name, or in that .safetensors or .pth file.
+    """The super-resolution network of that name, or in that .safetensors or .pth file; one object for all who hold it.
 
     Args:
         name: as `upscaler models list` shows it, or a path. Safetensors are preferred; pickles are loaded weights-only.
@@ -25,9 +28,10 @@ def load_upscaler(
     Raises:
         WeightsNotFound, UnsupportedModel, SettingsError, OutOfMemory: in one line, with what to do.
     """
-    from .gan.load import load_upscaler as load
+    with GATE.loading():  # threads that import a library at the same time can find half of it
+        from .gan.load import load_upscaler as load
 
-    return load(name, device=device, precision=precision, backend=backend)
+    return shared(load, "gan", str(name), device=device, precision=precision, backend=backend)
 
 
 def load_refiner(
@@ -35,19 +39,36 @@ def load_refiner(
     *,
     control: str = "none",
     vae: str = "auto",
+    lora: str = "",
+    embedding: str = "",
+    clip_skip: int = 1,
     base: str = "auto",
     allow_pickle: bool = False,
     device: str = "auto",
     precision: str = "auto",
 ) -> Refiner:
-    """The diffusion model of that name, file, folder or hub id, and a ControlNet or a base for it where one is named.
+    """The diffusion model of that name, file, folder or hub id, with a ControlNet, another autoencoder or a base for it.
+
+    It is one object for all who hold it.
 
     See `upscaler.models.diffusion.checkpoint.load_refiner`.
     """
-    from .diffusion.checkpoint import load_refiner as load
+    with GATE.loading():  # as above
+        from .diffusion.checkpoint import load_refiner as load
 
-    return load(
-        name, control=control, vae=vae, base=base, allow_pickle=allow_pickle, device=device, precision=precision
+    return shared(
+        load,
+        "diffusion",
+        str(name),
+        control=control,
+        vae=vae,
+        lora=lora,
+        embedding=embedding,
+        clip_skip=clip_skip,
+        base=base,
+        allow_pickle=allow_pickle,
+        device=device,
+        precision=precision,
     )
 
 
@@ -64,7 +85,7 @@ def describe_upscaler(name: str) -> Enlarger:
     return describe(model)
 
 
-def describe_refiner(name: str) -> Redrawer:
+def describe_refiner(name: str, *, lora: str = "") -> Redrawer:
     """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
         path = weights.find(name, "diffusion")
@@ -78,5 +99,5 @@ def describe_refiner(name: str) -> Redrawer:
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise
-        native = None
-    return Redrawer(tile_sides=tile_sides(native))
+        path, native = Path(name), None
+    return Redrawer(tile_sides=tile_sides(native), habits=Habits(recipe=recipe_of(path, lora)))

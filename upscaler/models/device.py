@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import threading
+import ctypes
+import gc
+import sys
 import traceback
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
 from .. import memory
 from ..errors import OutOfMemory, SettingsError
+from .sharing import GATE
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
-
-_LOADING = threading.RLock()
 
 
 def available_devices() -> list[str]:
@@ -79,30 +80,44 @@ def memory_errors(device: torch.device, what: str, remedy: str) -> Generator[Non
         raise OutOfMemory(f"{what} does not fit into the memory of {device} ({free:.1f} GiB free): {remedy}") from None
 
 
+def release_memory() -> None:
+    """Give memory that is cached and not used back to the system: that of the devices, and of the C library on Linux."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # a C library other than glibc
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 @contextmanager
 def one_thread() -> Generator[None]:
-    """Run the block on one thread of the processor: over small pieces of work several would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    """Run the block on one thread of the processor: over small pieces of work several would only wait for each other.
+
+    The number belongs to the whole process, so no other thread loads or runs a model meanwhile.
+    """
+    with GATE.loading():
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 @contextmanager
 def loading(device: torch.device, name: str) -> Generator[None]:
     """Load the model of that name in the block: one at a time in this process, and memory that runs out said in one line.
 
-    While they load, diffusers and transformers change what belongs to the whole process, such as torch's default
-    number format and how modules register their parameters; a network that another thread builds meanwhile comes out
-    in the wrong format or without weights.
+    See `upscaler.models.sharing` for what would go wrong otherwise.
 
     Raises:
         OutOfMemory: the model does not fit.
     """
     remedy = "close what else needs memory, choose a smaller model, or another device"
-    with _LOADING, one_thread(), memory_errors(device, f"the model {name}", remedy):
+    with one_thread(), memory_errors(device, f"the model {name}", remedy):
         yield
 
 

@@ -72,7 +72,7 @@ _BUILTIN = (
         "texture",
         "Texture",
         "The crispest: fur, leaves, stone and cloth, with more of it invented.",
-        {"strength": 0.1, "seam_strength": 0.1, "wavelet_denoise": 0.0},
+        {"strength": 0.6, "wavelet_denoise": 0.0},
         True,
     ),
     Preset(
@@ -139,11 +139,11 @@ def store(preset: Preset, *, overwrite: bool = False) -> Preset:
             or the file cannot be written.
     """
     file = _own_file(preset.name)
-    if file.exists() and not overwrite:
-        raise SettingsError(f"preset {preset.name}: exists already; choose another name, or delete it first")
     stored = replace(preset, builtin=False)
     try:
-        folders.replace_text(file, to_json(stored))
+        folders.replace_text(file, to_json(stored), overwrite=overwrite)
+    except FileExistsError as error:
+        raise SettingsError(f"preset {preset.name}: exists already; choose another name, or delete it first") from error
     except OSError as error:
         raise SettingsError(f"preset {preset.name}: {file} cannot be written ({error.strerror})") from error
     return stored

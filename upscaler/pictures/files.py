@@ -7,22 +7,23 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..errors import ImageError
-from ..folders import whole_or_absent
+from ..folders import replaceable, whole_or_absent
 from ..geometry import MAX_PIXELS, Size
 from ..text import one_line
 from .decode import decode, decode_tiff, needs_tifffile
-from .encode import Options, pil_image, write
+from .encode import Options, fitting_profile, pil_image, write
 from .headers import allow_pixels, as_image_errors, open_header, stream_of
 from .metadata import KEY, MAX_EXIF, Exif, settings_in
 from .metadata import read as read_description
 from .picture import Picture
+from .vips import write_deep_zoom
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Pillow.Image | NDArray[Any] | Picture"
 
@@ -38,6 +39,7 @@ class FileFormat:
         suffixes: of its files; the first one is what a new file gets.
         deep: whether it holds 16 bits per sample.
         side, pixels: the largest picture that it holds.
+        folder: whether a folder of tiles comes with the file, so that it is no picture to be opened or sent.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class FileFormat:
     deep: bool = False
     side: int = (1 << 31) - 1
     pixels: int | None = None
+    folder: bool = False
 
 
 # The limits: signed 32 bits of PNG and TIFF, libjpeg's JPEG_MAX_DIMENSION, 14 bits in VP8, libavif's defaults for readers.
@@ -54,10 +57,11 @@ FORMATS = {
     "webp": FileFormat(kind="WEBP", suffixes=(".webp",), side=16383),
     "tiff": FileFormat(kind="TIFF", suffixes=(".tif", ".tiff"), deep=True),
     "avif": FileFormat(kind="AVIF", suffixes=(".avif",), side=32768, pixels=1 << 28),
+    "dzi": FileFormat(kind="DZI", suffixes=(".dzi",), folder=True),
 }
 """What a result can be written as, by the names that the settings have for it."""
 
-SUFFIXES = (*(suffix for format in FORMATS.values() for suffix in format.suffixes), ".bmp")
+SUFFIXES = (*(suffix for format in FORMATS.values() if not format.folder for suffix in format.suffixes), ".bmp")
 """Suffixes by which pictures are found in folders."""
 
 
@@ -140,7 +144,8 @@ def save(
     The file appears under its name only when it is complete.
 
     Args:
-        format: png, jpeg, webp, tiff or avif; auto takes it from the suffix.
+        format: png, jpeg, webp, tiff, avif, or dzi (deep zoom: a folder of tiles beside the file); auto takes it from the
+            suffix.
         quality: 1 to 100 for JPEG, WebP and AVIF; from 90 on JPEG and AVIF keep the full resolution of colour, and 100
             makes WebP lossless.
         bit_depth: 8, or 16 for PNG and TIFF; 0 keeps the source's where the format can.
@@ -171,10 +176,15 @@ def save(
         exif, notices = exif.with_texts(settings, text, most=_EXIF_IN_JPEG if kind == "JPEG" else MAX_EXIF)
     options = Options(quality=quality, depth=depth, dither=dither, icc=picture.icc, exif=exif, texts=text)
     try:
-        with whole_or_absent(path) as stream:
+        if written.folder:
+            write_deep_zoom(picture, path, quality=quality, dither=dither, icc=fitting_profile(picture, 3))
+            return ("deep zoom holds no EXIF and no settings",) if metadata else ()
+        with whole_or_absent(path, overwrite=overwrite) as stream:
             return notices + write(picture, stream, kind, options)
+    except FileExistsError as error:
+        raise _taken(path) from error
     except (OSError, ValueError, RuntimeError) as error:
-        raise ImageError(f"{path}: cannot be written ({one_line(error)})") from error
+        raise ImageError(f"{path}: cannot be written ({_reason(error)})") from error
 
 
 def to_pil(picture: Picture, *, dither: bool = True) -> Pillow.Image:
@@ -204,20 +214,34 @@ def check_output(
         raise ImageError(f"{path}: {size} is too large for {kind}, which holds {most}; write PNG or TIFF")
     if bit_depth == 16 and not written.deep:
         raise ImageError(f"{path}: {kind} holds 8 bits per sample, not 16; write PNG or TIFF")
-    if path.is_dir():
-        raise ImageError(f"{path}: this is a folder; give the name of a file")
-    if path.exists() and not overwrite:
-        raise ImageError(f"{path}: exists already; choose another name, or replace it with output.overwrite")
-    if not path.parent.is_dir():
-        raise ImageError(f"{path}: there is no folder {path.parent}; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise ImageError(f"{path}: you may not write to the folder {path.parent}; choose another one")
+    try:
+        target = Path(os.path.realpath(path))  # a link stays one, and what it leads to is written
+        if target.is_dir():
+            raise ImageError(f"{path}: this is a folder; give the name of a file")
+        if replaceable(target) is not None and not overwrite:
+            raise _taken(path)
+        folder = path.parent if target.parent == Path(os.path.realpath(path.parent)) else target.parent
+        if not folder.is_dir():
+            raise ImageError(f"{path}: there is no folder {folder}; create it first")
+        if not os.access(folder, os.W_OK):
+            raise ImageError(f"{path}: you may not write to the folder {folder}; choose another one")
+    except (OSError, ValueError) as error:  # a name that is too long, or has a character that no name can have
+        raise ImageError(f"{path}: cannot be written ({_reason(error)}); choose another name") from error
+
+
+def _taken(path: Path) -> ImageError:
+    return ImageError(f"{path}: exists already; choose another name, or replace it with output.overwrite")
+
+
+def _reason(error: Exception) -> str:
+    """What the system says is wrong, without the names that it was asked for."""
+    return one_line(error) if getattr(error, "strerror", None) is None else str(cast(OSError, error).strerror)
 
 
 def _format_of(path: Path, format: str) -> FileFormat:
     """The format that is asked for, by name or by the suffix of the path, if it can be written here."""
     Pillow.init()
-    allowed = [found for found in FORMATS.values() if found.kind in Pillow.SAVE]
+    allowed = [found for found in FORMATS.values() if found.folder or found.kind in Pillow.SAVE]
     suffix = path.suffix.lower() if format == "auto" else f".{format.lower()}"
     for found in allowed:
         if suffix in found.suffixes:

@@ -10,18 +10,18 @@ import gradio as gr
 ASSETS = Path(__file__).parent / "assets"
 
 
-def asset(name: str) -> str:
+def asset(name: str, folder: Path = ASSETS) -> str:
     """The text of a file in `assets`."""
-    return (ASSETS / name).read_text("utf-8")
+    return (folder / name).read_text("utf-8")
 
 
-def component(name: str, value: dict[str, Any], **more: Any) -> gr.HTML:
+def component(name: str, value: dict[str, Any], *, folder: Path = ASSETS, **more: Any) -> gr.HTML:
     """The component of that name; its value is a JSON object, its events are those that its script triggers."""
     return gr.HTML(
         value,
-        html_template=asset(f"{name}.html"),
-        css_template=asset(f"{name}.css"),
-        js_on_load=asset(f"{name}.js"),
+        html_template=asset(f"{name}.html", folder),
+        css_template=asset(f"{name}.css", folder),
+        js_on_load=asset(f"{name}.js", folder),
         elem_classes=name,
         **more,
     )

@@ -12,16 +12,18 @@ import gradio as gr
 
 from upscaler.api import plan
 from upscaler.errors import UpscalerError
-from upscaler.geometry import Box
-from upscaler.pictures.files import FORMATS
+from upscaler.options import presets
+from upscaler.options.settings import Settings
+from upscaler.text import amount
 
-from . import parts
+from . import looks, parts
 from .endpoints import add_endpoints
+from .form import WHOLE_FILES
 from .inputs import Input
 from .preset_handlers import PresetHandlers
 from .render import AS_TYPED, PRIVATE, QUEUED, QUIET, Update
-from .results import check_result, convert
-from .session import Sessions
+from .results import archive, check_result, convert
+from .session import LISTED, Page, Session, Sessions
 from .system import pictures_in, reveal
 
 
@@ -48,13 +50,16 @@ class Handlers(PresetHandlers):
     def _wire(self) -> None:
         form, fields, own, everything = self.form, self.form.fields, self.own, self.everything
         # not `change`: what the program changes, it plans itself, once
-        sliders = [widget for widget in form.shown if isinstance(widget, gr.Slider)]
-        used = [*(widget.input for widget in fields), *(slider.release for slider in sliders)]
+        sliders = [widget for widget in (*form.shown, form.creativity) if isinstance(widget, gr.Slider)]
+        ways = (form.way, form.custom)
+        used = [*(widget.input for widget in fields if widget not in ways), *(slider.release for slider in sliders)]
         gr.on(used, self.on_plan, fields, own, trigger_mode="always_last", **AS_TYPED)
+        gr.on([way.input for way in ways], self.on_way, fields, everything, **AS_TYPED)
         self.files.change(self.on_files, [self.files, *fields], everything, **QUEUED)
         self.folder.upload(pictures_in, self.folder, self.files, **QUIET)
         self.paste.upload(self.on_paste, self.paste, self.files, **QUIET)
-        self.overlay.change(self.on_overlay, self.overlay, own, **QUIET)
+        self.compare.click(self.on_compare, fields, own, **AS_TYPED)
+        self.sheet.choose(self.on_choose_preset, fields, everything, **AS_TYPED)
         self.viewer.mark(self.on_mark, None, own, **QUIET)
         self.run.click(self.on_run, fields, own, **AS_TYPED)
         self.preview.click(self.on_preview, fields, own, **AS_TYPED)
@@ -62,7 +67,6 @@ class Handlers(PresetHandlers):
         self.timer.tick(self.on_tick, None, own, trigger_mode="once", **QUIET)
         self.queue.act(self.on_queue, None, own, trigger_mode="multiple", **QUIET)
         self.history.act(self.on_history, fields, everything, trigger_mode="multiple", **AS_TYPED)
-        self.overview.select(self.on_point, None, own, **QUIET)
         self.convert.input(self.on_convert, self.convert, own, **PRIVATE)
         self.wire_presets()
 
@@ -81,8 +85,10 @@ class Handlers(PresetHandlers):
         session, page = self.of(request)
         page.choose([Path(path) for path in paths or []], self.form.max_pixels(values))
         stored = page.inputs[0].settings if len(page.inputs) == 1 else None
+        if stored is not None:
+            page.look = looks.look_of(stored)
         page.planned = self.planned(page, stored or values)
-        update = {**self.changes(session, page), **self.inputs(page), **self.look_at("picture")}
+        update = {**self.changes(session, page), **self.inputs(page)}
         if stored is not None:
             update |= self.form.updates(stored)
         return update
@@ -96,15 +102,22 @@ class Handlers(PresetHandlers):
         page.planned = self.planned(page, values)
         return {**self.changes(session, page), **update}
 
+    def on_way(self, request: gr.Request, *values: Any) -> Update:
+        """Another way to say the size was chosen: its fields begin with the size that is planned."""
+        session, page = self.of(request)
+        update = self.form.visible(*values[:2])
+        if page.readable:
+            source = page.readable[0].size
+            size = page.planned[0].target if isinstance(page.planned, tuple) else Settings().target.of(source)
+            fields = self.form.at_size(source, size, float(values[4] or 300))
+            update |= fields
+            values = tuple(fields.get(field, value) for field, value in zip(self.form.fields, values))
+        page.planned = self.planned(page, values)
+        return {**self.changes(session, page), **update}
+
     def on_paste(self, path: str) -> list[str]:
         """A picture was pasted: it is the chosen one."""
         return [path]
-
-    def on_overlay(self, request: gr.Request, overlay: str) -> Update:
-        """Tiles or seams are wanted over the picture."""
-        session, page = self.of(request)
-        page.overlay = overlay
-        return self.changes(session, page)
 
     def on_mark(self, event: gr.EventData, request: gr.Request) -> Update:
         """An area was marked in the picture."""
@@ -116,31 +129,46 @@ class Handlers(PresetHandlers):
         """Enlarge all chosen pictures."""
         session, page = self.of(request)
         try:
-            settings = self.form.settings(values)
             if not page.readable:
-                raise UpscalerError("there is no picture to enlarge; drop one on the left, paste one, or browse")
-            for item in page.readable:
+                raise UpscalerError("there is no picture to enlarge; drop one on the page, paste one, or browse")
+            found = [(item, self.settings(values, item)) for item in page.readable]
+            for item, settings in found:
                 check_result(plan(item.size, settings).target, settings)
-            page.follow(session.start(page.readable, settings))
+            page.follow([job for item, settings in found for job in session.start([item], settings)])
         except UpscalerError as error:
             return self.failure(error)
-        return {**self.changes(session, page), **self.no_failure(), **self.look_at("picture")}
+        return {**self.changes(session, page), **self.no_failure()}
 
     def on_preview(self, request: gr.Request, *values: Any) -> Update:
-        """Run the marked area of the first picture alone."""
+        """Run the marked area of the first picture alone, or its centre."""
         session, page = self.of(request)
-        if not page.readable or page.region is None:
+        if not page.readable:
             return self.nothing()
+        item = page.readable[0]
         try:
-            settings = self.form.settings(values)
-            target = plan(page.readable[0].size, settings).target
-            left, top, right, bottom = page.region
-            x, y = target
-            region = Box.enclosing(left * x, top * y, right * x, bottom * y, within=target)
-            page.follow([session.preview(page.readable[0], settings, region)])
+            settings = self.settings(values, item)
+            region = parts.preview_area(page, plan(item.size, settings).target)
+            page.follow([session.preview(item, settings, region)])
         except UpscalerError as error:
             return self.failure(error)
-        return {**self.changes(session, page), **self.no_failure(), **self.look_at("picture")}
+        return {**self.changes(session, page), **self.no_failure()}
+
+    def on_compare(self, request: gr.Request, *values: Any) -> Update:
+        """Run that area in every built-in look, to pick one of them."""
+        session, page = self.of(request)
+        if not page.readable:
+            return self.nothing()
+        item = page.readable[0]
+        try:
+            settings = self.settings(values, item)
+            region = parts.preview_area(page, plan(item.size, settings).target)
+            found = [preset for preset in presets.presets() if preset.builtin]
+            jobs = [session.preview(item, preset.over(settings), region) for preset in found]
+        except UpscalerError as error:
+            return self.failure(error)
+        page.sheet = [(preset.name, job) for preset, job in zip(found, jobs)]
+        page.follow(jobs)
+        return {**self.changes(session, page), **self.no_failure()}
 
     def on_stop(self, request: gr.Request) -> Update:
         """Stop what was started on this page."""
@@ -163,10 +191,8 @@ class Handlers(PresetHandlers):
             session.forget(job)
         elif action == "show" and job.error is not None:
             update = self.failure(job.error, job.settings)
-        elif action == "show" and not job.state.over:
-            if job not in page.jobs:  # started by a page that was closed or loaded again
-                page.follow([job])
-            update = self.look_at("picture")
+        elif action == "show" and not job.state.over and job not in page.jobs:
+            page.follow([job])  # started by a page that was closed or loaded again
         return {**self.changes(session, page), **update}
 
     def on_history(self, event: gr.EventData, request: gr.Request, *values: Any) -> Update:
@@ -176,14 +202,16 @@ class Handlers(PresetHandlers):
         entry = session.history.get(id)
         update: Update = {}
         if entry is None:
-            pass
+            update = self._on_list(action, id, str(self.sent(event).get("text", "")), session, page)
         elif action == "show":
             page.shown = id
-            update = {**self.no_failure(), **self.look_at("slider")}
+            update = self.no_failure()
         elif action == "remove":
             session.history.remove(id)
+            page.removed = (id, entry.name)
             page.shown = None if page.shown == id else page.shown
         elif action == "restore":
+            page.look = looks.look_of(entry.settings)
             page.planned = self.planned(page, entry.settings)
             update = self.form.updates(entry.settings)
         elif action == "input":
@@ -197,31 +225,38 @@ class Handlers(PresetHandlers):
             reveal(entry.result_path)
         elif action == "rerun":
             try:
-                settings = self.form.settings(values)
-                check_result(plan(entry.source_size, settings).target, settings)
-                page.follow(session.start([Input(entry.source_path, entry.name)], settings))
-                update = self.look_at("picture")
+                item = Input(entry.source_path, entry.name, entry.source_size)
+                settings = self.settings(values, item)
+                check_result(plan(item.size, settings).target, settings)
+                page.follow(session.start([item], settings))
             except UpscalerError as error:
                 update = self.failure(error)
         return {**self.changes(session, page), **update}
 
-    def on_point(self, event: gr.SelectData, request: gr.Request) -> Update:
-        """A place to look at in full size was clicked."""
-        session, page = self.of(request)
-        entry = session.history.get(page.shown or "")
-        if entry is None:
-            return self.nothing()
-        try:
-            before, after = entry.detail(event.index)
-        except UpscalerError as error:
-            return self.failure(error)
-        return {self.before: before, self.after: after}
+    def _on_list(self, action: str, id: str, text: str, session: Session, page: Page) -> Update:
+        """A button beside the results: they are filtered, more are listed, all are wanted, or one comes back."""
+        if action == "filter":
+            page.filter, page.listed = text[:100], LISTED
+        elif action == "more":
+            page.listed += LISTED
+        elif action == "undo" and page.removed is not None:
+            if session.history.restore(page.removed[0]):
+                page.shown = page.removed[0]
+            page.removed = None
+        elif action == "zip":
+            try:
+                path = archive(parts.listed(session, page), session.scratch)
+            except UpscalerError as error:
+                return self.failure(error)
+            name = f"Save {path.name}, {amount(path.stat().st_size)}"
+            return {self.archive: gr.DownloadButton(name, value=str(path), visible=True)}
+        return {}
 
     def on_convert(self, format: str | None, request: gr.Request) -> Update:
         """The result is wanted in another format."""
         session, page = self.of(request)
         entry = session.history.get(page.shown or "")
-        if entry is None or format not in FORMATS:
+        if entry is None or format not in WHOLE_FILES:
             return self.nothing()
         try:
             path = convert(entry.result_path, format, entry.settings, session.scratch)

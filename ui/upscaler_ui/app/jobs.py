@@ -19,13 +19,15 @@ from typing import Any
 from upscaler import timing
 from upscaler.api import plan, refiner_for, run, upscaler_for
 from upscaler.errors import UpscalerError
-from upscaler.events import Event, Finished, Notice, Progress
+from upscaler.events import Event, Finished, Notice, Progress, Stage
+from upscaler.forecast import Forecast
 from upscaler.geometry import Box
 from upscaler.options.settings import Settings
 from upscaler.pictures.files import load
 from upscaler.pictures.picture import Picture
 from upscaler.plan import RunPlan
 
+from .kept import KeptTiles
 from .live import LiveView
 
 
@@ -56,7 +58,9 @@ class Job:
         original: the source as it was read, for as long as the job is at work.
         picture: the result, or what was finished of it when the job was stopped; `None` before that.
         files: what `done` wrote for the front end.
+        shown: of an area, the original and the result as data URIs.
         view: the canvas as it grows.
+        forecast: how far it is and how long it still takes; `None` until its models are loaded.
     """
 
     source: Path
@@ -72,13 +76,13 @@ class Job:
     original: Picture | None = None
     picture: Picture | None = None
     files: tuple[Path, ...] = ()
+    shown: tuple[str, str] | None = None
     view: LiveView = field(default_factory=LiveView)
     notices: list[str] = field(default_factory=list)
     error: BaseException | None = None
     started: float = 0.0
     ended: float = 0.0
-    expected: float | None = None
-    stage_started: float = 0.0
+    forecast: Forecast | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
@@ -96,13 +100,18 @@ class Job:
         """Seconds since it began."""
         return (self.ended or time.monotonic()) - self.started if self.started else 0.0
 
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether there is more than a half enlarged picture."""
+        return self.finished is not None or (self.progress is not None and self.progress.stage is not Stage.ENLARGE)
+
     def note(self, event: Event) -> None:
         """Bring the job up to date with an event of its run."""
         if isinstance(event, Notice):
             self.notices.append(event.message)
         elif isinstance(event, Progress):
-            if self.progress is None or self.progress.stage is not event.stage:
-                self.stage_started = self.elapsed
+            if self.forecast is not None:
+                self.forecast.note(event)
             self.view.show(event)
             self.progress = event
         else:
@@ -110,12 +119,19 @@ class Job:
 
 
 class Worker:
-    """The one thread in which jobs run, in the order in which they came. It keeps the models of the last job loaded."""
+    """The one thread in which jobs run, in the order in which they came. It keeps the models of the last job loaded.
 
-    def __init__(self) -> None:
+    Args:
+        idle: after so many seconds without a job their memory is given back; `None` keeps them.
+    """
+
+    def __init__(self, idle: float | None = None) -> None:
+        self._idle = idle
+        self._timer: threading.Timer | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")
         self._models: dict[str, tuple[tuple[Any, ...], Any]] = {}
         self._jobs: list[Job] = []
+        self._kept = KeptTiles()
         self._lock = threading.Lock()
 
     def submit(self, job: Job) -> Job:
@@ -123,6 +139,7 @@ class Worker:
         with self._lock:
             self._jobs = [*(other for other in self._jobs if not other.state.over), job]
             self._thread.submit(self._run, job)
+            self._thread.submit(self._wait_for_idleness)
         return job
 
     def warm_up(self) -> None:
@@ -134,6 +151,7 @@ class Worker:
                 self._loaded("diffusion", refiner_for, Settings())
 
         self._thread.submit(load)
+        self._thread.submit(self._wait_for_idleness)
 
     def ahead(self, job: Job) -> int:
         """How many jobs come before this one."""
@@ -146,6 +164,29 @@ class Worker:
         for job in self._jobs:
             job.stop()
         self._thread.shutdown(wait=True)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def release(self) -> None:
+        """Give back the memory of the models, in the thread of the jobs; the next job loads them again."""
+        if self._models:
+            from upscaler.models.device import release_memory
+
+            self._models.clear()
+            release_memory()
+
+    def _wait_for_idleness(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._idle is not None:
+            self._timer = threading.Timer(self._idle, self._at_rest)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _at_rest(self) -> None:
+        with self._lock, suppress(RuntimeError):  # it was closed
+            if all(job.state.over for job in self._jobs):
+                self._thread.submit(self.release)
 
     def _run(self, job: Job) -> None:
         if job.stopping:
@@ -172,16 +213,12 @@ class Worker:
     def _events(self, job: Job) -> State:
         settings = job.settings
         job.original = picture = load(job.source, max_pixels=settings.output.pixel_limit)
-        job.plan = plan(picture, settings)
-        job.expected = None if job.region else timing.estimate(job.plan, settings)
+        job.plan = plan(picture, settings, region=job.region)
         job.view.start(picture, job.plan.target)
-        events = run(
-            picture,
-            settings,
-            upscaler=self._loaded("gan", upscaler_for, settings),
-            refiner=self._loaded("diffusion", refiner_for, settings),
-            region=job.region,
-        )
+        upscaler = self._kept.of(self._loaded("gan", upscaler_for, settings), settings, keep=job.region is not None)
+        refiner = self._loaded("diffusion", refiner_for, settings)
+        job.forecast = Forecast(timing.expected(job.plan, settings))
+        events = run(picture, settings, upscaler=upscaler, refiner=refiner, region=job.region)
         for event in events:
             job.note(event)
             if job.stopping and not isinstance(event, Finished):
@@ -199,6 +236,10 @@ class Worker:
                 settings.hardware,
                 settings.diffusion.model,
                 settings.diffusion.control,
+                settings.diffusion.vae,
+                settings.diffusion.lora,
+                settings.diffusion.embedding,
+                settings.diffusion.clip_skip,
                 settings.diffusion.strength > 0,
             )
         key, model = self._models.get(kind, (None, None))

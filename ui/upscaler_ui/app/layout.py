@@ -7,17 +7,18 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
-from upscaler.pictures.files import FORMATS, SUFFIXES
+from upscaler.pictures.files import SUFFIXES
 
 from .components import component
-from .form import Form, own_presets
+from .form import WHOLE_FILES, Form
+from .looks import names_of_own
 
 _ANOTHER = "in another format…"
 _TICK = 0.4  # seconds between two looks at the jobs
 
 
 class Layout:
-    """The widgets: the form on the left; pictures, progress, queue and history on the right."""
+    """The widgets: the form and progress on the left; pictures, queue and history on the right."""
 
     def __init__(self, *, with_presets: bool) -> None:
         """
@@ -34,38 +35,46 @@ class Layout:
 
     def _left(self, with_presets: bool) -> None:
         gr.HTML("<h1>upscaler</h1>", elem_id="title")
-        gr.HTML("<h2>1 · Picture</h2>", container=False)
+        self.choice()
+        self.facts = gr.HTML("", elem_id="facts")
+        gr.HTML("<h2>Look</h2>")
+        self.form.look()
+        gr.HTML("<h2>Size</h2>")
+        self.form.size()
+        self.plan = gr.HTML("", elem_id="plan")
+        with gr.Column(elem_id="go"):
+            self.status = gr.HTML("", elem_id="status")
+            with gr.Row():
+                self.run = gr.Button("Upscale", variant="primary", elem_id="run", scale=3, min_width=120)
+                self.stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, scale=1, min_width=80)
+        with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+            self.form.advanced()
+            with gr.Accordion("My presets", open=False, visible=with_presets):
+                self._presets()
+
+    def choice(self) -> None:
+        """Where pictures are chosen."""
         self.files = gr.File(
             file_count="multiple",
             file_types=list(SUFFIXES),
             type="filepath",
+            label="Pictures",
             show_label=False,
-            height=130,
+            height=104,
             elem_id="input",
         )
         with gr.Row(elem_id="more-input"):
             self.folder = gr.UploadButton("Choose a folder", file_count="directory", size="sm", elem_id="folder")
             self.paste = gr.UploadButton("Paste", visible="hidden", file_types=["image"], elem_id="paste")
-        self.facts = gr.HTML("", elem_id="facts")
-        gr.HTML("<h2>2 · Look</h2>")
-        self.form.look()
-        gr.HTML("<h2>3 · Size</h2>")
-        self.form.size()
-        self.plan = gr.HTML("", elem_id="plan")
-        with gr.Row(elem_id="go"):
-            self.run = gr.Button("Upscale", variant="primary", elem_id="run", scale=3, min_width=120)
-            self.stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, scale=1, min_width=80)
-        with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-            self.form.advanced()
-            with gr.Accordion("My presets", open=False, visible=with_presets):
-                self._presets()
 
     def _presets(self) -> None:
         with gr.Row(elem_classes="ends"):
             self.preset_name = gr.Textbox(label="Name", placeholder="my-preset", min_width=120, elem_id="preset-name")
             self.preset_save = gr.Button("Save as preset", size="sm", min_width=100, elem_id="preset-save")
         with gr.Row(elem_classes="ends"):
-            self.preset_own = gr.Dropdown(own_presets(), label="Saved", value=None, min_width=120, elem_id="preset-own")
+            self.preset_own = gr.Dropdown(
+                names_of_own(), label="Saved", value=None, min_width=120, elem_id="preset-own"
+            )
             self.preset_export = gr.DownloadButton(
                 "Export", size="sm", min_width=70, elem_id="preset-export", interactive=False
             )
@@ -75,67 +84,52 @@ class Layout:
         )
 
     def _right(self) -> None:
-        with gr.Tabs(selected="picture", elem_id="views") as self.tabs:
-            with gr.Tab("Picture", id="picture"):
-                self.viewer = component("viewer", {"src": ""}, elem_id="viewer")
-                with gr.Row(elem_id="tools"):
-                    self.overlay = gr.Radio(
-                        ["Picture only", "Tiles", "Seams"],
-                        value="Picture only",
-                        show_label=False,
-                        container=False,
-                        elem_id="overlay",
-                    )
-                    self.preview = gr.Button(
-                        "Preview this area", size="sm", interactive=False, elem_id="preview", min_width=150, scale=0
-                    )
-            with gr.Tab("Before / after", id="slider"):
-                self.slider = gr.ImageSlider(
-                    type="filepath",
-                    interactive=False,
-                    show_label=False,
-                    max_height=760,
-                    buttons=["fullscreen"],
-                    elem_id="slider",
-                )
-            with gr.Tab("Side by side at 100 %", id="zoom"):
-                with gr.Row():
-                    self.before = gr.Image(
-                        label="Before", format="png", interactive=False, elem_id="zoom-before", buttons=[]
-                    )
-                    self.after = gr.Image(
-                        label="After", format="png", interactive=False, elem_id="zoom-after", buttons=[]
-                    )
-                gr.HTML("Click the picture where you want to look.", elem_id="zoom-hint")
-                self.overview = gr.Image(
-                    type="filepath", interactive=False, height=260, elem_id="overview", buttons=[], show_label=False
-                )
-        self.status = gr.HTML("", elem_id="status")
+        self.viewer = component("viewer", {}, elem_id="viewer")
+        with gr.Row(elem_id="tools"):
+            self.preview = gr.Button(
+                "Preview the centre", size="sm", interactive=False, elem_id="preview", min_width=250, scale=0
+            )
+            self.compare = gr.Button(
+                "Compare looks", size="sm", interactive=False, elem_id="compare", min_width=130, scale=0
+            )
+        self.sheet = component("sheet", {"items": []}, elem_id="sheet")
         with gr.Column(visible=False, elem_id="error") as self.error:
             self.message = gr.HTML("", elem_id="message")
             with gr.Accordion("Report", open=False):
                 self.report = gr.Textbox(
-                    show_label=False, lines=6, max_lines=12, buttons=["copy"], interactive=False, elem_id="report"
+                    label="Report",
+                    show_label=False,
+                    lines=6,
+                    max_lines=12,
+                    buttons=["copy"],
+                    interactive=False,
+                    elem_id="report",
                 )
+        self.outcome()
+        gr.HTML("<h2>Results</h2>")
+        self.queue = component("strip", {"items": []}, elem_id="queue")
+        self.history = component("strip", {"items": []}, elem_id="history")
+        self.archive = gr.DownloadButton("Save", visible=False, size="sm", elem_id="archive")
+
+    def outcome(self) -> None:
+        """What can be done with the result on show."""
         with gr.Row(visible=False, elem_id="result", equal_height=True) as self.result:
             self.download = gr.DownloadButton("Download", variant="primary", elem_id="download", scale=2)
             self.convert = gr.Dropdown(
-                [(_ANOTHER, ""), *FORMATS],
+                [(_ANOTHER, ""), *WHOLE_FILES],
                 value="",
+                label="Another format",
                 show_label=False,
                 container=False,
                 min_width=150,
                 scale=1,
                 elem_id="other",
             )
-        gr.HTML("<h2>Queue and history</h2>")
-        self.queue = component("strip", {"items": []}, elem_id="queue")
-        self.history = component("strip", {"items": []}, elem_id="history")
 
     @property
     def own(self) -> list[Any]:
-        """Every component of the page but those of the form."""
-        return [value for value in vars(self).values() if isinstance(value, Block)]
+        """Every component of the page but the fields of the form."""
+        return [*(value for value in vars(self).values() if isinstance(value, Block)), *self.form.told]
 
     @property
     def everything(self) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import gradio as gr
@@ -14,10 +13,11 @@ from upscaler.errors import UpscalerError
 from upscaler.options.settings import Settings
 from upscaler.plan import RunPlan
 
-from . import parts
+from . import looks, parts
 from .failures import cause_and_remedy, report
-from .form import own_presets, preset_cards
+from .form import CREATIVITY_HELP
 from .history import Entry
+from .inputs import Input
 from .layout import Layout
 from .session import Page, Session, Sessions
 
@@ -51,68 +51,70 @@ class Screen(Layout):
         return self.sessions.session(request.username, page), self.sessions.page(page)
 
     def planned(self, page: Page, values: Sequence[Any] | Settings) -> tuple[RunPlan, Settings] | UpscalerError | None:
-        """What a run of the first picture would do."""
+        """What a run of the first picture would do; `None` without a picture."""
+        first = page.readable[0] if page.readable else None
         try:
-            settings = values if isinstance(values, Settings) else self.form.settings(values)
-            return (plan(page.readable[0].size, settings), settings) if page.readable else None
+            settings = self.settings(values, first)
+            page.settings = settings
+            return (plan(first.size, settings), settings) if first else None
         except UpscalerError as error:
-            return error
+            return error if first else None
+
+    def settings(self, values: Sequence[Any] | Settings, item: Input | None) -> Settings:
+        """The settings that values of the form mean for a picture. Raises: `SettingsError`."""
+        return values if isinstance(values, Settings) else self.form.settings(values, source=item and item.size)
 
     def changes(self, session: Session, page: Page) -> Update:
         """Whatever the browser does not show yet."""
         update = self.nothing()
-        preview: tuple[Path, ...] = ()
         for job in [job for job in page.jobs if job.state.over and job.id not in page.reported]:
             page.reported.add(job.id)
             if job.error is not None:
                 update |= self.failure(job.error, job.settings)
-            elif job.region is not None and job.files:
-                preview, page.shown = job.files, None
-                update |= self.look_at("slider")
+            elif job.region is not None and job.shown is not None:
+                page.shown = None
             elif session.history.get(job.id) is not None:
                 page.shown = job.id
-                update |= self.look_at("slider")
         entry = session.history.get(page.shown or "")
         busy = any(not job.state.over for job in session.jobs)
-        own = entry is None or entry.id in {job.id for job in page.jobs}
-        can_preview = own and page.region is not None and bool(page.readable) and not page.busy
+        can_preview = isinstance(page.planned, tuple) and not page.busy
+        look, settings = page.look, page.settings
+        first = page.readable[0] if page.readable else None
+        no_creativity = looks.why_no_creativity(settings)
         values = {
+            self.form.cards: looks.cards(
+                look, changed=looks.is_changed(look, settings), suggestion=first.suggestion if first else None
+            ),
             self.viewer: parts.viewer(page, entry),
             self.plan: parts.plan_line(page),
             self.status: parts.status(page, self.sessions.worker),
             self.queue: parts.queue(session),
             self.history: parts.history(session, page, self.local),
+            self.sheet: parts.sheet(page),
         }
-        properties: dict[Any, tuple[Callable[..., Any], dict[str, bool]]] = {
+        properties: dict[Any, tuple[Callable[..., Any], dict[str, Any]]] = {
             self.timer: (gr.Timer, {"active": busy}),
             self.stop: (gr.Button, {"interactive": page.busy}),
-            self.preview: (gr.Button, {"interactive": can_preview}),
+            self.preview: (gr.Button, {"interactive": can_preview, "value": parts.preview_label(page)}),
+            self.compare: (gr.Button, {"interactive": can_preview}),
             self.result: (gr.Row, {"visible": entry is not None}),
+            self.form.words: (gr.Column, {"visible": looks.reads_prompt(settings.diffusion.model)}),
+            self.form.creativity: (
+                gr.Slider,
+                {"interactive": not no_creativity, "info": no_creativity or CREATIVITY_HELP},
+            ),
         }
         update |= {part: value for part, value in values.items() if page.send(str(part.elem_id), value)}
         update |= {part: kind(**state) for part, (kind, state) in properties.items() if page.send(str(part._id), state)}
         if page.send("entry", entry and entry.id):
             update |= self._result(entry)
-        if preview:
-            update |= {self.slider: tuple(map(str, preview))}
         return update
 
     def _result(self, entry: Entry | None) -> Update:
-        if entry is None:
-            return dict.fromkeys((self.slider, self.overview, self.before, self.after))
-        before, after, overview = (entry.view(name) for name in ("before", "after", "overview"))
-        try:
-            details = entry.detail(None)
-        except UpscalerError:  # its original could not be kept
-            details = None, None
-        return {
-            self.slider: (str(before), str(after)) if before and after else None,
-            self.overview: overview and str(overview),
-            self.before: details[0],
-            self.after: details[1],
-            self.download: parts.download(entry.result_path),
-            self.convert: "",
-        }
+        """What there is to download."""
+        if entry is None or not entry.result_path.is_file():
+            return {}
+        return {self.download: parts.download(entry.result_path), self.convert: ""}
 
     def inputs(self, page: Page) -> Update:
         """What the chosen pictures are, and why one of them cannot be read."""
@@ -124,7 +126,7 @@ class Screen(Layout):
 
     def presets(self, chosen: str | None = None) -> Update:
         """The presets that there are."""
-        return {self.form.cards: preset_cards(), self.preset_own: gr.Dropdown(own_presets(), value=chosen)}
+        return {self.preset_own: gr.Dropdown(looks.names_of_own(), value=chosen)}
 
     def failure(self, error: BaseException, settings: Settings | None = None) -> Update:
         """What went wrong, what to do, and a report."""
@@ -144,10 +146,6 @@ class Screen(Layout):
         """What a component of our own has sent with an event; it comes from a browser and may be anything."""
         data = event._data  # pyright: ignore[reportPrivateUsage]
         return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
-
-    def look_at(self, tab: str) -> Update:
-        """The tab of that id in front."""
-        return {self.tabs: gr.Tabs(selected=tab)}
 
     def nothing(self) -> Update:
         """No change; Gradio takes an empty update for a mistake."""

@@ -7,23 +7,25 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from upscaler.errors import ImageError, UpscalerError
 from upscaler.geometry import MAX_PIXELS, Box
 from upscaler.options.settings import Settings
-from upscaler.pictures.files import save
 from upscaler.plan import RunPlan
 
 from .history import History
 from .inputs import Input
 from .jobs import Job, State, Worker
+from .looks import DEFAULT
 from .results import file_name, save_result
-from .views import enlarged_part, whole
+from .views import data_uri, enlarged_part, whole
 
 _KEPT_PAGES = 200
+LISTED = 40
+"""How many results are listed until more are asked for."""
 
 
 @dataclass
@@ -35,9 +37,14 @@ class Page:
         max_pixels: the limit that they were read with.
         jobs: those that were started here and are followed, oldest first.
         planned: what a run of the first picture would do, or why it cannot.
+        settings: those that the form showed last, as far as they are valid.
+        look: the preset that was chosen last, by its name.
         shown: the result on show, by its id.
         region: the marked area, as fractions left, top, right, bottom of the picture.
-        overlay: what is drawn over the picture.
+        removed: the result that was taken out of the history last, by its id and name; it can be brought back.
+        filter: only results whose name or look contains this are listed.
+        listed: how many results are listed at most.
+        sheet: looks that are compared, each with its job.
         sent: what the browser has, by the name of the part.
         reported: ids of the jobs whose end the browser knows.
     """
@@ -46,9 +53,14 @@ class Page:
     max_pixels: int | None = MAX_PIXELS
     jobs: list[Job] = field(default_factory=list[Job])
     planned: tuple[RunPlan, Settings] | UpscalerError | None = None
+    settings: Settings = field(default_factory=Settings)
+    look: str = DEFAULT
     shown: str | None = None
     region: tuple[float, float, float, float] | None = None
-    overlay: str = ""
+    removed: tuple[str, str] | None = None
+    filter: str = ""
+    listed: int = LISTED
+    sheet: list[tuple[str, Job]] = field(default_factory=list["tuple[str, Job]"])
     sent: dict[str, object] = field(default_factory=dict[str, object])
     reported: set[str] = field(default_factory=set[str])
 
@@ -112,15 +124,15 @@ class Session:
 
     def start(self, inputs: Sequence[Input], settings: Settings) -> list[Job]:
         """A job for each picture; the results go into the history."""
-        return self._submit([Job(item.path, item.name, settings, done=self._keep_result) for item in inputs])
+        return self.submit([Job(item.path, item.name, settings, done=self.keep) for item in inputs])
 
     def preview(self, item: Input, settings: Settings, region: Box) -> Job:
-        """A job for a part of the result, for looking at only: `Job.files` will be the original and the result."""
-        return self._submit([Job(item.path, item.name, settings, region=region, done=self._keep_preview)])[0]
+        """A job for a part of the result, for looking at only: `Job.shown` will be the original and the result."""
+        return self.submit([Job(item.path, item.name, settings, region=region, done=self._keep_preview)])[0]
 
     def run(self, path: Path, settings: Settings, id: str) -> Job:
         """A job whose result is a file in the scratch folder, for a program that asks for it."""
-        return self._submit([Job(path, path.stem, settings, id=id, done=self._keep_file)])[0]
+        return self.submit([Job(path, path.stem, settings, id=id, done=self._keep_file)])[0]
 
     def job(self, id: str) -> Job | None:
         return next((job for job in self.jobs if job.id == id), None)
@@ -130,9 +142,10 @@ class Session:
         with self._lock:
             self.jobs = [other for other in self.jobs if other is not job]
 
-    def _submit(self, jobs: list[Job]) -> list[Job]:
+    def submit(self, jobs: list[Job]) -> list[Job]:
+        """Have these jobs run, after those that wait already."""
         for job in jobs:
-            self._hold(job)
+            self.take(job)
         with self._lock:
             over = [job for job in self.jobs if job.state is State.FAILED][-100:]
             self.jobs = [*over, *(job for job in self.jobs if not job.state.over), *jobs]
@@ -140,7 +153,7 @@ class Session:
             self.worker.submit(job)
         return jobs
 
-    def _hold(self, job: Job) -> None:
+    def take(self, job: Job) -> None:
         """Give the job an original of its own until it is over: whoever chose the picture may delete it before that."""
         held, done = self.hold(job.source), job.done
 
@@ -170,19 +183,18 @@ class Session:
             raise ImageError(f"{path.name}: is no longer there; choose it again") from error
         return held
 
-    def _keep_result(self, job: Job) -> None:
-        if job.picture is not None:
+    def keep(self, job: Job) -> None:
+        """Put the result of a job, or what was finished of it, into the history."""
+        if job.picture is not None and job.worth_keeping:
             self.history.add(job, job.picture)
 
     def _keep_preview(self, job: Job) -> None:
         if job.finished is None or job.region is None or job.plan is None or job.original is None:
             return
-        after = self.scratch / f"{job.id}-after.png"
-        save(job.finished.picture, after, bit_depth=8, dither=job.settings.output.dither, metadata=False)
+        after = whole(job.finished.picture)
         before = enlarged_part(whole(job.original), job.plan.target, job.region)
-        path = self.scratch / f"{job.id}-before.png"
-        before.save(path, compress_level=1, icc_profile=job.original.icc)
-        job.files = (path, after)
+        before.info["icc_profile"] = job.original.icc
+        job.shown = data_uri(before, quality=95), data_uri(after, quality=95)
 
     def _keep_file(self, job: Job) -> None:
         if job.finished is None:
@@ -199,14 +211,18 @@ class Sessions:
 
     Args:
         folder: where histories are kept; `None` forgets each page's with the page, for a server without a login.
+        make: what a session is.
     """
 
-    def __init__(self, folder: Path | None, worker: Worker) -> None:
+    def __init__(
+        self, folder: Path | None, worker: Worker, make: Callable[[Path, Path, Worker], Session] = Session
+    ) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="upscaler-", ignore_cleanup_errors=True)
         self.scratch = Path(self._temporary.name)
         self.folder = folder or self.scratch / "history"
         self.public = folder is None
         self.worker = worker
+        self._make = make
         self._sessions: dict[str, Session] = {}
         self._pages: dict[str, Page] = {}
         self._lock = threading.Lock()
@@ -216,7 +232,7 @@ class Sessions:
         owner = file_name(page if self.public else user or "local")
         with self._lock:
             if owner not in self._sessions:
-                self._sessions[owner] = Session(self.folder / owner, self.scratch, self.worker)
+                self._sessions[owner] = self._make(self.folder / owner, self.scratch, self.worker)
             return self._sessions[owner]
 
     def page(self, id: str) -> Page:

@@ -1,4 +1,4 @@
-"""`upscaler ui`: start the app, in the browser or in a window of its own."""
+"""`upscaler ui`: start the app in the browser."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import os
 import sys
 import threading
 import webbrowser
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from upscaler.errors import SettingsError, UpscalerError
 from upscaler.folders import data_folder
 
+if TYPE_CHECKING:
+    from .session import Sessions
+
 _PORTS = range(7860, 7960)
 _LARGEST_UPLOAD = "2gb"
+_IDLE_LOOK = 0.05  # seconds between two looks of Gradio's queue for work
 
 
 def start(parsed: argparse.Namespace) -> int:
@@ -33,22 +37,13 @@ def start(parsed: argparse.Namespace) -> int:
         )
     with serving(parsed.listen, parsed.port, auth) as url:
         print(f"upscaler is running at {url}", file=sys.stderr, flush=True)
-        if parsed.desktop:
-            from .desktop import show_window
-
-            reason = show_window(url)
-            if reason is None:
-                return 0
-            print(
-                f"upscaler: cannot open a window ({reason}); opening the browser instead", file=sys.stderr, flush=True
-            )
         if not parsed.no_browser and not parsed.listen:
             webbrowser.open(url)
-        _wait_for_stop()
+        wait_for_stop()
     return 0
 
 
-def _wait_for_stop() -> None:
+def wait_for_stop() -> None:
     """Return after Ctrl-C, or when the process is asked to end."""
     import signal
 
@@ -65,26 +60,44 @@ def _wait_for_stop() -> None:
 
 @contextmanager
 def serving(
-    listen: bool = False, port: int | None = None, auth: tuple[str, str] | None = None
+    listen: bool = False,
+    port: int | None = None,
+    auth: tuple[str, str] | None = None,
+    *,
+    sessions: Sessions | None = None,
+    page: Callable[..., Any] | None = None,
+    middleware: Sequence[Any] = (),
+    css: str = "",
 ) -> Generator[str, None, None]:
-    """The address of the app, which runs as long as the context lasts."""
+    """The address of the app, which runs as long as the context lasts.
+
+    Args:
+        sessions: whose pages these are; by default everybody's own history, in the folder of the user's data.
+        page: makes the page of them; default is `handlers.build`.
+        middleware: of Starlette, what each request has to pass.
+        css: style that is added to that of the page.
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-    from .components import asset
+    from .components import ASSETS, asset
     from .handlers import build
     from .jobs import Worker
     from .session import Sessions
 
     public = listen and auth is None
-    sessions = Sessions(None if public else data_folder() / "history", Worker())
-    blocks = build(sessions, local=not listen)
+    if sessions is None:
+        sessions = Sessions(None if public else data_folder() / "history", Worker())
+    blocks = (page or build)(sessions, local=not listen)
+    blocks.queue(default_concurrency_limit=16)
+    blocks._queue.sleep_when_free = _IDLE_LOOK  # 0.001 by default, which is a tenth of a core all the time
     try:
-        _, local, _ = blocks.queue(default_concurrency_limit=16).launch(
+        _, local, _ = blocks.launch(
             server_name="0.0.0.0" if listen else "127.0.0.1",
             server_port=port or _free_port(),
             auth=auth,
             auth_message="upscaler",
             allowed_paths=[str(sessions.folder)],
+            app_kwargs={"middleware": list(middleware)},
             max_file_size=_LARGEST_UPLOAD,
             ssr_mode=False,
             share=False,
@@ -92,8 +105,9 @@ def serving(
             show_error=True,
             prevent_thread_lock=True,
             footer_links=["api"],
+            favicon_path=ASSETS / "favicon.png",
             theme=theme(),
-            css=asset("app.css"),
+            css=asset("app.css") + css,
             head=f"<style>{asset('page.css')}</style>",
             js=f"() => {{\n{asset('keys.js')}\n}}",
         )

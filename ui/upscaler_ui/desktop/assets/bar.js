@@ -1,0 +1,22 @@
+// What is chosen, and the window's own dialogs: value = {window, names, folder, place, number}; 'look' asks for what was chosen.
+const show = (name, on) => { element.querySelector(name).style.display = on ? "" : "none"; };
+const draw = () => {
+  const value = props.value || {};
+  const names = value.names || [];
+  element.querySelector(".names").textContent = names.join(", ");
+  element.querySelector(".folder").textContent = value.folder || "";
+  element.querySelector(".place span").textContent =
+    value.place ? "Results go to " + value.place + "." : "Results are saved beside each picture.";
+  show(".chosen", names.length > 0);
+  show(".empty", names.length === 0 && value.window);
+  show(".row", value.window);
+  show(".place button", value.window);
+  element.closest("#bar").style.display = value.window || names.length ? "" : "none";
+};
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-call]");
+  if (button && window.upscaler) window.upscaler[button.dataset.call]();
+});
+window.addEventListener("upscaler-look", () => trigger("look", {}));
+watch("value", draw);
+draw();

@@ -1,0 +1,149 @@
+"""The page as it is in the window: pictures are chosen by the window, and its results lie where the user wants them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from upscaler.errors import UpscalerError
+from upscaler.folders import read_object, replace_text, state_folder
+from upscaler.options.settings import Settings
+from upscaler.text import count
+
+from ..app.components import component
+from ..app.handlers import Handlers
+from ..app.render import AS_TYPED, Update
+from ..app.session import Page, Session, Sessions
+from .session import DesktopSession, without_size
+
+ASSETS = Path(__file__).parent / "assets"
+_SHOWN_NAMES = 4
+
+
+def build_desktop(sessions: Sessions, *, local: bool = True, window: bool = True) -> gr.Blocks:
+    """The page.
+
+    Args:
+        window: there is a window around it that answers `window.upscaler`; without one it is a page in a browser, which
+            takes uploads too.
+    """
+    title = {"title": "upscaler", "analytics_enabled": False, "fill_width": True}
+    with gr.Blocks(**title, delete_cache=(3600, 86400)) as blocks:
+        page = DesktopPage(sessions, local, window)
+        blocks.load(page.on_load, page.form.fields, page.everything, **AS_TYPED)
+    return blocks
+
+
+class DesktopPage(Handlers):
+    """The page with what a window adds."""
+
+    def __init__(self, sessions: Sessions, local: bool, window: bool) -> None:
+        self._window = window
+        self._looked: dict[str, int] = {}
+        super().__init__(sessions, local)
+        everything, fields = self.everything, self.form.fields
+        self.bar.look(self.on_look, fields, everything, **{**AS_TYPED, "queue": True})
+        gr.on([self.run.click, self.preview.click], self._remember, fields, None, **AS_TYPED)
+
+    def choice(self) -> None:
+        self.bar = component("bar", {"window": self._window}, folder=ASSETS, elem_id="bar")
+        with gr.Column(elem_id="uploads"):
+            super().choice()
+
+    def outcome(self) -> None:
+        self.saved = component("saved", {"window": self._window}, folder=ASSETS, elem_id="saved")
+        with gr.Column(elem_id="downloads"):
+            super().outcome()
+
+    def on_load(self, request: gr.Request, *values: Any) -> Update:
+        """A page was opened: show what the session has, the settings of the last run, and the pictures that were chosen."""
+        update = super().on_load(request)
+        settings = _last_settings()
+        if settings is not None:
+            update |= self.form.updates(settings)
+        session, _ = self._session(request)
+        if session.choice[1]:
+            update |= self._look(request, settings or values)
+        return update
+
+    def on_look(self, request: gr.Request, *values: Any) -> Update:
+        """The window says that something was chosen: pictures, or where results go."""
+        session, page = self._session(request)
+        if self._looked.get(str(request.session_hash)) == session.choice[0]:
+            return self.changes(session, page)
+        return self._look(request, values)
+
+    def _look(self, request: gr.Request, values: Any) -> Update:
+        session, _ = self._session(request)
+        number, paths = session.choice
+        self._looked[str(request.session_hash)] = number
+        if isinstance(values, Settings):
+            session, page = self._session(request)
+            page.choose(paths, values.output.pixel_limit)
+            page.planned = self.planned(page, values)
+            return {**self.changes(session, page), **self.inputs(page)}
+        return super().on_files(request, [str(path) for path in paths], *values)
+
+    def on_files(self, request: gr.Request, paths: list[str] | None, *values: Any) -> Update:
+        if self._window and not paths:  # the list of uploads, which nobody sees, was emptied
+            return self.nothing()
+        return super().on_files(request, paths, *values)
+
+    def changes(self, session: Session, page: Page) -> Update:
+        update = super().changes(session, page)
+        assert isinstance(session, DesktopSession)
+        session.shown = page.shown
+        values = {self.bar: self._bar_value(session, page), self.saved: self._saved_value(session, page)}
+        return update | {part: value for part, value in values.items() if page.send(str(part.elem_id), value)}
+
+    def _bar_value(self, session: DesktopSession, page: Page) -> dict[str, Any]:
+        paths = [item.path for item in page.inputs]
+        names = [path.name for path in paths[:_SHOWN_NAMES]]
+        if len(paths) > _SHOWN_NAMES:
+            names.append(f"and {count(len(paths) - _SHOWN_NAMES, 'more')}".removesuffix("s"))
+        own = bool(paths) and session.granted(paths[0])
+        folder = _shown(paths[0].parent) if own else "pasted, or a result of before" if paths else ""
+        place = _shown(session.place) if session.place else ""
+        return {"window": self._window, "names": names, "folder": folder, "place": place, "number": session.choice[0]}
+
+    def _saved_value(self, session: DesktopSession, page: Page) -> dict[str, Any]:
+        entry = session.history.get(page.shown or "")
+        if entry is None:
+            return {"window": self._window}
+        saved = session.saved(entry)
+        value = {"window": self._window, "id": entry.id, "name": "", "folder": "", "complete": entry.complete}
+        return value if saved is None else {**value, "name": saved.name, "folder": _shown(saved.parent)}
+
+    def _session(self, request: gr.Request) -> tuple[DesktopSession, Page]:
+        session, page = self.of(request)
+        assert isinstance(session, DesktopSession)
+        return session, page
+
+    def _remember(self, *values: Any) -> None:
+        with suppress(UpscalerError, OSError):
+            settings = without_size(self.form.settings(values, size=False))
+            replace_text(_settings_file(), json.dumps(settings.to_dict()))
+
+
+def _settings_file() -> Path:
+    return state_folder() / "desktop-settings.json"
+
+
+def _last_settings() -> Settings | None:
+    values = read_object(_settings_file())
+    try:
+        return Settings.from_dict(values) if values else None
+    except (UpscalerError, TypeError, ValueError, KeyError, AttributeError):  # of another version
+        return None
+
+
+def _shown(folder: Path) -> str:
+    """A folder as people write it."""
+    try:
+        return str(Path("~", folder.relative_to(Path.home())))
+    except ValueError:
+        return str(folder)

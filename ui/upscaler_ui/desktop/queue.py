@@ -1,0 +1,90 @@
+"""The queue on the disk, so that no end of a process loses it: what was begun and is not over."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from upscaler.errors import UpscalerError
+from upscaler.folders import read_object, replace_text
+from upscaler.options.settings import Settings
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A picture that was to be enlarged.
+
+    Attributes:
+        source: where it lies.
+        root: the folder that was chosen with it inside, if it was one.
+    """
+
+    source: Path
+    root: Path | None
+    name: str
+    settings: Settings
+
+
+class Queue:
+    """A file with the pictures that are not over, by the id of their job."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._left = _read(read_object(path))
+        self._now: dict[str, Waiting] = {}
+        self._closed = False
+
+    @property
+    def left(self) -> list[Waiting]:
+        """What an earlier start did not finish."""
+        return list(self._left.values())
+
+    def forget_left(self) -> None:
+        """What an earlier start did not finish is not wanted, or it is in the queue again."""
+        with self._lock:
+            self._left.clear()
+            self._write()
+
+    def add(self, items: Mapping[str, Waiting]) -> None:
+        """These begin to wait."""
+        with self._lock:
+            self._now |= items
+            self._write()
+
+    def over(self, id: str, *, finished: bool) -> None:
+        """That one is finished; or its user stopped it, or it failed."""
+        with self._lock:
+            if (finished or not self._closed) and self._now.pop(id, None) is not None:
+                self._write()
+
+    def close(self) -> None:
+        """The program ends: what is stopped from now on is left for the next start."""
+        with self._lock:
+            self._closed = True
+
+    def _write(self) -> None:
+        items = {**self._left, **self._now}
+        used = list(dict.fromkeys(item.settings for item in items.values()))
+        places = {settings: place for place, settings in enumerate(used)}
+        values = {
+            id: [str(item.source), item.root and str(item.root), item.name, places[item.settings]]
+            for id, item in items.items()
+        }
+        replace_text(self._path, json.dumps({"settings": [settings.to_dict() for settings in used], "items": values}))
+
+
+def _read(values: dict[str, Any]) -> dict[str, Waiting]:
+    """The items of a file; none where it is of another version, or not ours."""
+    try:
+        used = [Settings.from_dict(value) for value in values["settings"]]
+        return {
+            id: Waiting(Path(source), root and Path(root), str(name), used[place])
+            for id, (source, root, name, place) in values["items"].items()
+        }
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError, UpscalerError):
+        return {}

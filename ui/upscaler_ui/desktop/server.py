@@ -1,0 +1,230 @@
+"""The server's process: `python -m upscaler_ui.desktop.server`. The window tells it by lines of JSON what to do.
+
+In, on standard input:   {"number": 7, "call": NAME, ...arguments}
+Out, on standard output: {"answer": 7, "value": ...} or {"answer": 7, "error": SENTENCES}
+                         {"event": "ready", "address": URL}, {"event": "state", ...}, {"event": "over", ...}
+
+The pipe is the window's alone, so it needs no secret. When it ends the window is gone: the jobs are stopped, what was
+finished of them is kept, and the queue is left on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from upscaler.errors import ImageError, UpscalerError
+from upscaler.folders import data_folder
+from upscaler.text import one_line
+
+from ..app.components import asset
+from ..app.failures import cause_and_remedy
+from ..app.history import Entry
+from ..app.jobs import Job, State, Worker
+from ..app.results import convert
+from ..app.session import Sessions
+from ..app.start import serving
+from .deliver import save_as
+from .gate import Gate
+from .page import ASSETS, build_desktop
+from .session import DesktopSession
+
+_LOOK = 0.3  # seconds between two looks at the jobs
+_WARM_UP_AFTER = 5.0  # seconds
+IDLE = 600.0
+"""After so many seconds without a job the memory of the models is given back."""
+
+
+class DesktopWorker(Worker):
+    """A worker during whose jobs the machine does not fall asleep."""
+
+    def warm_up(self) -> None:
+        """Load the usual models when the page has had the time to come up: both want the whole processor."""
+        timer = threading.Timer(_WARM_UP_AFTER, super().warm_up)
+        timer.daemon = True
+        timer.start()
+
+    def _run(self, job: Job) -> None:
+        from wakepy import keep
+
+        with keep.running(on_fail="pass"):
+            super()._run(job)
+
+
+@contextmanager
+def desktop_app(*, window: bool) -> Generator[tuple[DesktopSession, Callable[[], str]], None, None]:
+    """The app of the window as long as the context lasts: the session of its user, and a function that makes addresses.
+
+    Args:
+        window: as in `build_desktop`.
+    """
+    gate = Gate()
+    sessions = Sessions(data_folder() / "history", DesktopWorker(idle=IDLE), DesktopSession)
+    session = sessions.session(None, "")
+    assert isinstance(session, DesktopSession)
+    page = partial(build_desktop, window=window)
+    css = asset("window.css", ASSETS) if window else ""
+    with serving(sessions=sessions, page=page, middleware=[gate.middleware], css=css) as url:
+        yield session, lambda: gate.address(url)
+        session.queue.close()
+
+
+class Calls:
+    """What the window may ask for."""
+
+    def __init__(self, session: DesktopSession, address: Callable[[], str]) -> None:
+        self._session = session
+        self.address = address
+
+    def choose(self, paths: list[str]) -> int:
+        """Pictures or folders were chosen. Returns how many pictures that are."""
+        return self._session.choose([Path(path) for path in paths])
+
+    def place(self, folder: str | None) -> None:
+        """Results go into that folder, or beside their sources."""
+        self._session.place = Path(folder) if folder else None
+        number, paths = self._session.choice
+        self._session.choice = (number, paths)
+
+    def unfinished(self) -> int:
+        """How many pictures an earlier start has left."""
+        return len(self._session.queue.left)
+
+    def resume(self) -> int:
+        """Go on with what an earlier start has left."""
+        return self._session.resume()
+
+    def forget(self) -> None:
+        """Leave what an earlier start has left."""
+        self._session.queue.forget_left()
+
+    def stop(self, leave: bool) -> None:
+        """Stop every job after the step at work; with `leave` they are kept for the next start."""
+        if leave:
+            self._session.queue.close()
+        for job in self._session.jobs:
+            job.stop()
+
+    def shown(self) -> dict[str, str]:
+        """The result on show: its file, and where it was put if that is still there."""
+        entry = self._entry()
+        saved = self._session.saved(entry)
+        return {"name": entry.result_path.name, "result": str(entry.result_path), "saved": str(saved or "")}
+
+    def save(self, path: str) -> str:
+        """Write the result on show to a path that the user has confirmed."""
+        entry = self._entry()
+        save_as(entry.result_path, Path(path), entry.settings)
+        return path
+
+    def png(self) -> str:
+        """The result on show as a PNG file, for the clipboard."""
+        entry = self._entry()
+        return str(convert(entry.result_path, "png", entry.settings, self._session.scratch))
+
+    def _entry(self) -> Entry:
+        entry = self._session.history.get(self._session.shown or "")
+        if entry is None or not entry.result_path.is_file():
+            raise ImageError("there is no result on show; enlarge a picture, or click one in the history")
+        return entry
+
+
+NAMES = frozenset(name for name in vars(Calls) if not name.startswith("_")) | {"address"}
+
+
+class Outlet:
+    """Lines of JSON for the window, one at a time."""
+
+    def __init__(self) -> None:
+        self._stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)  # what libraries print goes into the log
+        self._lock = threading.Lock()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message, or nothing where the window is gone."""
+        with self._lock:
+            try:
+                self._stream.write(json.dumps(message) + "\n")
+                self._stream.flush()
+            except OSError:
+                return
+
+
+def state_of(session: DesktopSession) -> dict[str, Any]:
+    """How far the jobs are, for title, taskbar and closing."""
+    jobs = [job for job in session.jobs if not job.state.over]
+    job = next((job for job in jobs if job.state is State.RUNNING), None)
+    fraction = job.progress.fraction if job is not None and job.progress is not None else 0.0
+    return {
+        "busy": len(jobs),
+        "name": job.name if job else "",
+        "stage": job.progress.stage.label if job is not None and job.progress is not None else "",
+        "fraction": round(fraction, 2),
+        "stopping": any(job.stopping for job in jobs),
+        "shown": session.shown or "",
+    }
+
+
+def _report(session: DesktopSession, outlet: Outlet, over: threading.Event) -> None:
+    """Tell the window the state of the jobs whenever it has changed."""
+    last: dict[str, Any] = {}
+    while not over.wait(_LOOK):
+        state = state_of(session)
+        if state != last:
+            outlet.send({"event": "state", **state})
+            last = state
+
+
+def _answer(calls: Calls, outlet: Outlet, line: str) -> None:
+    """Carry out one line, and answer it."""
+    number: Any = None
+    try:
+        message = json.loads(line)
+        number, name = message.pop("number"), message.pop("call")
+        if name not in NAMES:
+            raise UpscalerError(f"{name!r} is not a call")
+        outlet.send({"answer": number, "value": getattr(calls, name)(**message)})
+    except UpscalerError as error:
+        outlet.send({"answer": number, "error": " ".join(cause_and_remedy(error))})
+    except Exception as error:  # a mistake of ours must not end the server
+        outlet.send({"answer": number, "error": f"Something went wrong that should not: {one_line(error)}"})
+
+
+def main() -> int:
+    """Serve until standard input ends."""
+    outlet = Outlet()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal goes to the window, which ends this process
+    over = threading.Event()
+    started = time.monotonic()
+    try:
+        with desktop_app(window=True) as (session, address), ThreadPoolExecutor(4) as pool:
+            session.told = outlet.send
+            threading.Thread(target=_report, args=(session, outlet, over), daemon=True).start()
+            outlet.send({"event": "ready", "address": address()})
+            print(f"the server was ready after {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+            calls = Calls(session, address)
+            for line in sys.stdin:
+                pool.submit(_answer, calls, outlet, line)
+            session.queue.close()
+            for job in session.jobs:
+                job.stop()
+    except UpscalerError as error:
+        outlet.send({"event": "failed", "error": " ".join(cause_and_remedy(error))})
+        return error.exit_code
+    finally:
+        over.set()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""The session of the window's user: pictures are read where they lie, and results are put where they are wanted."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from upscaler.errors import UpscalerError
+from upscaler.folders import state_folder
+from upscaler.options.settings import Settings
+from upscaler.pictures.files import SUFFIXES
+
+from ..app.failures import cause_and_remedy
+from ..app.history import Entry, History
+from ..app.inputs import Input
+from ..app.jobs import Job, Worker
+from ..app.results import file_name
+from ..app.session import Session
+from .deliver import factor_tag, home_of, put
+from .queue import Queue, Waiting
+
+_SAVED = "saved.txt"  # in an entry of the history: where its result was put
+_LARGEST_FOLDER = 100_000
+
+
+class DesktopSession(Session):
+    """Jobs, history and queue of the window.
+
+    Attributes:
+        place: the folder for results; `None` is beside each source.
+        told: called with a dictionary when a job is over.
+        shown: id of the result that the page shows.
+        choice: how often pictures were chosen, and which; the page looks at them when the number has changed.
+    """
+
+    def __init__(self, folder: Path, scratch: Path, worker: Worker) -> None:
+        super().__init__(folder, scratch, worker)
+        self._granted: dict[Path, Path | None] = {}
+        self.history: History = _HistoryOfPaths(folder, self._granted)
+        self.queue = Queue(state_folder() / "desktop-queue.json")
+        self.place: Path | None = None
+        self.told: Callable[[dict[str, Any]], None] = lambda event: None
+        self.shown: str | None = None
+        self.choice: tuple[int, list[Path]] = (0, [])
+        self._choosing = threading.Lock()
+
+    def choose(self, paths: Iterable[Path]) -> int:
+        """Let the page look at these pictures, and those in these folders; returns how many pictures that are."""
+        found: dict[Path, Path | None] = {}
+        for path in paths:
+            path = path.absolute()
+            found |= dict.fromkeys(pictures_below(path), path) if path.is_dir() else {path: None}
+        with self._choosing:
+            self._granted.update(found)
+            self.choice = (self.choice[0] + 1, list(found))
+        return len(found)
+
+    def granted(self, path: Path) -> bool:
+        """Whether the user chose this path, so that it is read where it lies."""
+        return path in self._granted
+
+    def submit(self, jobs: list[Job]) -> list[Job]:
+        """As `Session.submit`; the pictures with a place of their own are also in the queue on the disk."""
+        own = [job for job in jobs if job.region is None and self.granted(job.source)]
+        self.queue.add({job.id: Waiting(job.source, self._granted[job.source], job.name, job.settings) for job in own})
+        return super().submit(jobs)
+
+    def resume(self) -> int:
+        """Begin again with what an earlier start did not finish; returns how many pictures that are."""
+        left = self.queue.left
+        self._granted.update({item.source: item.root for item in left})
+        for item in left:
+            self.start([Input(item.source, item.name)], item.settings)
+        self.queue.forget_left()
+        return len(left)
+
+    def take(self, job: Job) -> None:
+        """Only what has no place of its own needs a copy."""
+        if not self.granted(job.source):
+            super().take(job)
+        done = job.done
+
+        def over(job: Job) -> None:
+            error: BaseException | None = None
+            try:
+                done(job)
+            except BaseException as failed:
+                error = failed
+                raise
+            finally:
+                self.queue.over(job.id, finished=job.finished is not None and error is None)
+                self._tell(job, job.error or error)
+
+        job.done = over
+
+    def keep(self, job: Job) -> None:
+        """Put a result into the history, and beside its source or wherever results go."""
+        if job.picture is None:
+            return
+        entry = self.history.add(job, job.picture)
+        if job.finished is None or job.plan is None or not self.granted(job.source):
+            return
+        source, root = job.source, self._granted[job.source]
+        stem = f"{file_name(job.name)}-{factor_tag(job.plan.source, job.plan.target)}"
+        try:
+            saved = put(entry.result_path, home_of(source, root, self.place), stem)
+        except UpscalerError as error:  # the result is not lost: it is in the history
+            job.notices.append(str(error))
+            return
+        with suppress(OSError):
+            (entry.folder / _SAVED).write_text(str(saved), "utf-8")
+
+    def saved(self, entry: Entry) -> Path | None:
+        """Where the result of an entry was put, if it is still there."""
+        with suppress(OSError, ValueError):
+            path = Path((entry.folder / _SAVED).read_text("utf-8"))
+            return path if path.is_absolute() and path.is_file() else None
+        return None
+
+    def _tell(self, job: Job, error: BaseException | None) -> None:
+        entry = self.history.get(job.id)
+        saved = self.saved(entry) if entry else None
+        state = "failed" if error else "finished" if job.finished else "stopped"
+        cause = cause_and_remedy(error)[0] if error else ""
+        area = job.region is not None
+        result = {"name": job.name, "state": state, "saved": str(saved or ""), "cause": cause, "area": area}
+        self.told({"event": "over", **result})
+
+
+class _HistoryOfPaths(History):
+    """A history that names the originals which have a place of their own, and does not copy them."""
+
+    def __init__(self, folder: Path, granted: dict[Path, Path | None]) -> None:
+        super().__init__(folder)
+        self._granted = granted
+
+    def source_name(self, job: Job) -> str:
+        return str(job.source) if job.source in self._granted else super().source_name(job)
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """The pictures in a folder and in the folders inside it, by name; what is hidden is left out."""
+    found: list[Path] = []
+    for parent, inner, names in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        found += [Path(parent, name) for name in sorted(names) if _is_picture(name)]
+        if len(found) > _LARGEST_FOLDER:
+            raise UpscalerError(
+                f"{folder.name}: holds more than {_LARGEST_FOLDER:,} pictures; choose folders inside it"
+            )
+    return found
+
+
+def _is_picture(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def without_size(settings: Settings) -> Settings:
+    """The settings as they are remembered for the next start: the size belongs to a picture."""
+    return replace(settings, target=Settings().target)
