@@ -135,8 +135,9 @@ def plan_run(
     """
     target, wrap = settings.target.of(source), Wrap.of(settings.tiles.wrap)
     factor = max(new / old for new, old in zip(target, source))
-    sampling = settings.diffusion.sampling
-    seam_sampling = replace(sampling, strength=settings.seams.strength, steps=settings.seams.steps)
+    recipe, asked = habits_of(refiner).recipe, settings.diffusion.sampling
+    sampling = recipe.settle(asked)
+    seam_sampling = recipe.settle(replace(asked, strength=settings.seams.strength, steps=settings.seams.steps))
     tiles, seams, needed = None, (), region
     habits, plain = USUAL, False
     if refiner is not None and sampling.strength > 0:
