@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import signal
-import socket
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -115,7 +112,7 @@ def test_pictures_are_opened_and_saved_where_they_lie(desktop: Desktop) -> None:
 
 
 def test_closing_during_a_run_asks_and_keeps_what_there_is(desktop: Desktop) -> None:
-    source = picture(desktop.home / "in" / "long.png", 256)
+    source = picture(desktop.home / "in" / "long.png", 192)
     desktop.start(source)
     desktop.chosen(source.name)
     desktop.press("[data-preset=photo]")

@@ -120,7 +120,8 @@ class Desktop:
     def ended(self, seconds: float = 40) -> int:
         """The exit code of the command, which ends by itself."""
         assert self.process is not None
-        return self.process.wait(seconds)
+        self.process.communicate(timeout=seconds)
+        return self.process.returncode
 
     def end(self) -> None:
         """End whatever is left of it."""

@@ -64,11 +64,11 @@ def in_words(seconds: float) -> str:
     """A time as exact as it is known.
 
     >>> in_words(20), in_words(100), in_words(4000)
-    ('less than a minute', '2 minutes', '1 h 7 min')
+    ('less than a minute', 'about 2 minutes', 'about 1 h 7 min')
     """
     minutes = round(seconds / 60)
     if seconds < 60:
         return "less than a minute"
     if minutes < 60:
-        return f"{minutes} minutes" if minutes > 1 else "1 minute"
-    return f"{minutes // 60} h {minutes % 60} min"
+        return f"about {minutes} minutes" if minutes > 1 else "about a minute"
+    return f"about {minutes // 60} h {minutes % 60} min"

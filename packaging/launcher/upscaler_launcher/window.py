@@ -149,7 +149,7 @@ class SetupWindow(QDialog):
         fraction, left = self._meter.look()
         self._bar.setValue(max(int(1000 * fraction), self._bar.value()))
         step = self._line.text().split(" · ")[0]
-        self._line.setText(f"{step} · about {in_words(left)} left" if left is not None and fraction < 0.98 else step)
+        self._line.setText(f"{step} · {in_words(left)} left" if left is not None and fraction < 0.98 else step)
 
     def _noted(self, line: str) -> None:
         with self._log.open("a", encoding="utf-8") as stream:
@@ -202,6 +202,7 @@ def set_up(builder: Builder, log: Path, *, update: bool) -> bool:
     assert isinstance(application, QApplication)
     application.setApplicationName("upscaler")
     application.setDesktopFileName("upscaler")
+    application.setStyle("Fusion")
     window = SetupWindow(builder, log, update=update)
     builder.note = window.note
     return window.exec() == QDialog.DialogCode.Accepted
