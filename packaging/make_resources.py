@@ -64,7 +64,17 @@ def recipe(wheel: Path) -> dict[str, object]:
 
 def resolve(uv: str) -> None:
     """Write the lock: every package for every system, with versions and hashes."""
-    command = [uv, "pip", "compile", "pyproject.toml", "--extra", "desktop", "--constraint", "constraints.txt", "--quiet"]
+    command = [
+        uv,
+        "pip",
+        "compile",
+        "pyproject.toml",
+        "--extra",
+        "desktop",
+        "--constraint",
+        "constraints.txt",
+        "--quiet",
+    ]
     more = ["--universal", "--python-version", PYTHON, "--generate-hashes", "--no-header", "--no-annotate"]
     subprocess.run([*command, *more, "--output-file", str(HERE / "lock.txt")], cwd=ROOT, check=True)
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
-from . import pipeline
+from . import pipeline, resume
 from .arrays.types import Array
+from .errors import WeightsError
 from .events import Event, Finished, Notice
 from .geometry import Box, Size
 from .models import describe_refiner, describe_upscaler, load_refiner, load_upscaler
-from .models.base import Refiner, Upscaler
+from .models.base import Habits, Refiner, Upscaler, habits_of
 from .options.settings import Settings
+from .options.settings import options as all_options
 from .pictures.files import Source, load, size_in_header
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
+from .scratch import choose_store
+from .text import count
+from .workers import Pool, PooledRefiner, PooledUpscaler, cluster
 
 
 def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
@@ -26,18 +35,17 @@ def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
     Args:
         image: a path, bytes, a binary file, a Pillow image, an array (H, W, C), or a `Picture`.
         scale: 0.5 to 16; or give `width`, `height` or `megapixels`.
-        options: any option of the command line by its long name with underscores, `settings`, `upscaler`, `refiner` and
-            `region` and `mask` as in `run`.
+        options: any option of the command line by its long name with underscores, and `settings`, `upscaler`, `refiner`,
+            `region`, `mask`, `progress`, `restart`, `scratch` and
+            `workers` as in `run`.
 
     Raises:
         UpscalerError: see `upscaler.errors`.
     """
     if not {"width", "height", "megapixels"} & options.keys():
         options["scale"] = scale
-    for event in run(image, **options):
-        if isinstance(event, Finished):
-            return event.picture
-    raise AssertionError("a run ends with Finished")
+    finished = [event for event in run(image, **options) if isinstance(event, Finished)]
+    return finished[0].picture
 
 
 def run(
@@ -48,6 +56,10 @@ def run(
     refiner: Refiner | None = None,
     region: Box | None = None,
     mask: Array | None = None,
+    progress: str | os.PathLike[str] | None = None,
+    restart: bool = False,
+    scratch: str | os.PathLike[str] | None = None,
+    workers: str | int | None = None,
     **options: Any,
 ) -> Iterator[Event]:
     """The events of enlarging a picture: `Progress` and `Notice`, and one `Finished` with the result at the end.
@@ -57,20 +69,113 @@ def run(
 
     Args:
         image: as in `upscale`.
-        settings: default is `Settings()`; `options` are laid over it.
+        settings: default is `Settings()`, with the defaults of the diffusion model; `options` are laid over it.
         upscaler, refiner: models that are loaded already, for many pictures in a row; default is what the settings name.
         region: only this part of the result, in its pixels; equal to that part of the whole result.
         mask: where the diffusion passes may change the enlarged picture, as in `upscaler.pipeline.run`.
+        progress: a folder that keeps finished tiles. A run with the same picture and settings goes on from them, and
+            gives the same bytes as one that was never stopped. It is removed when the iterator is asked for what comes
+            after `Finished`: save the result before.
+        restart: drop what another run has left in that folder, instead of raising `ProgressError`.
+        scratch: a folder for the pictures of a run that do not fit into half of the free memory; default is the system's
+            for temporary files.
+        workers: run the models in so many processes, or on the Ray cluster at that address; see `upscaler.workers`. A
+            `device` that names several GPUs, as "cuda:0,cuda:1", asks for one on each. The result has the same bytes.
+
+    Raises:
+        OutOfMemory: neither the memory nor the disk has room for the result.
+        UpscalerError: see `upscaler.errors`.
     """
-    settings = (settings or Settings()).but(**options)
+    settings = _settings(settings, options, habits=None if refiner is None else habits_of(refiner))
     picture = load(image, max_pixels=settings.output.pixel_limit)
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
-    upscaler = upscaler or upscaler_for(settings)
-    refiner = refiner or refiner_for(settings)
-    if refiner is not None and settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
-        yield Notice(f"the diffusion model {settings.diffusion.model} takes no prompt; it is ignored")
-    yield from pipeline.run(picture, settings, upscaler=upscaler, refiner=refiner, region=region, mask=mask)
+    store = choose_store(plan(picture, settings), scratch=None if scratch is None else Path(scratch))
+    with loaded(settings, workers, upscaler=upscaler, refiner=refiner) as (enlarger, redrawer):
+        yield from (Notice(message) for message in _about_models(settings, redrawer, given=refiner is not None))
+        go = partial(
+            pipeline.run, picture, settings, upscaler=enlarger, refiner=redrawer, region=region, mask=mask, store=store
+        )
+        if progress is None:
+            yield from go()
+            return
+        folder = Path(progress)
+        described = resume.describe_run(picture, settings, region=region, mask=mask)
+        with resume.keep_progress(folder, described, restart=restart) as journal:
+            if len(journal):
+                yield Notice(f"going on from {count(len(journal), 'finished tile')} in {folder}")
+            yield from go(journal=journal)
+        resume.drop(folder)
+
+
+@contextmanager
+def loaded(
+    settings: Settings,
+    workers: str | int | None = None,
+    *,
+    upscaler: Upscaler | None = None,
+    refiner: Refiner | None = None,
+) -> Generator[tuple[Upscaler | None, Refiner | None], None, None]:
+    """The models that the settings name, for runs inside the block; those that are given stay what they are.
+
+    Args:
+        workers: as in `run`; they end with the block.
+    """
+    devices = settings.hardware.device.split(",")
+    if workers is None and len(devices) == 1:
+        yield upscaler or upscaler_for(settings), refiner or refiner_for(settings)
+        return
+    with cluster(str(workers or len(devices))) as share:
+        on_each = [settings.but(device=devices[index % len(devices)]) for index in range(share.workers)]
+        if upscaler is None and settings.gan.model != "none":
+            upscaler = PooledUpscaler(Pool([partial(upscaler_for, each) for each in on_each], share))
+        if refiner is None and settings.diffusion.model != "none" and settings.diffusion.strength > 0:
+            refiner = PooledRefiner(Pool([partial(refiner_for, each) for each in on_each], share))
+        yield upscaler, refiner
+
+
+def _about_models(settings: Settings, refiner: Refiner | None, *, given: bool) -> Iterator[str]:
+    """What the user should know of the diffusion model before it runs."""
+    if refiner is None:
+        return
+    name = settings.diffusion.model
+    if not given:
+        yield from about(refiner, settings)
+    if settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
+        yield f"the diffusion model {name} takes no prompt; it is ignored"
+    if without := _without_effect(settings, habits_of(refiner)):
+        yield f"with the diffusion model {name} these make no difference: {', '.join(without)}"
+
+
+def fitted(settings: Settings, *, given: Collection[str]) -> Settings:
+    """`settings` with the defaults of the diffusion model that they name, where those are not the general ones.
+
+    Args:
+        given: names of options that the user chose; they stay.
+    """
+    if settings.diffusion.model == "none":
+        return settings
+    with suppress(WeightsError):  # the run says what is wrong with it
+        return _with_defaults(settings, describe_refiner(settings.diffusion.model).habits, given)
+    return settings
+
+
+def _with_defaults(settings: Settings, habits: Habits, given: Collection[str]) -> Settings:
+    return settings.but(**{name: value for name, value in habits.defaults.items() if name not in given})
+
+
+def _settings(settings: Settings | None, options: dict[str, Any], *, habits: Habits | None = None) -> Settings:
+    """Settings of a call: those given, or else the default ones that go with the model, with options laid over them."""
+    if settings is not None:
+        return settings.but(**options)
+    settings = Settings().but(**options)
+    return fitted(settings, given=options) if habits is None else _with_defaults(settings, habits, options)
+
+
+def _without_effect(settings: Settings, habits: Habits) -> list[str]:
+    """The options that were given another value than the model's default, and that it ignores."""
+    changed = {option.name for option in all_options() if settings.value(option) != option.default}
+    return [name for name in habits.ignores if name in changed]
 
 
 def upscaler_for(settings: Settings) -> Upscaler | None:
@@ -90,13 +195,27 @@ def refiner_for(settings: Settings) -> Refiner | None:
     return load_refiner(
         settings.diffusion.model,
         control=settings.diffusion.control,
+        vae=settings.diffusion.vae,
+        base=settings.diffusion.base,
+        allow_pickle=settings.diffusion.allow_pickle,
         device=settings.hardware.device,
         precision=settings.hardware.precision,
     )
 
 
-def plan(image: Source | Size, settings: Settings | None = None, **options: Any) -> RunPlan:
+def about(refiner: Refiner | None, settings: Settings) -> list[str]:
+    """What there is to tell of a diffusion model that has been loaded: its family, where the user gave a file."""
+    told = getattr(refiner, "about", "")
+    return [f"{settings.diffusion.model}: {told}"] if told else []
+
+
+def plan(
+    image: Source | Size, settings: Settings | None = None, *, region: Box | None = None, **options: Any
+) -> RunPlan:
     """What a run would do to a picture, or to one of that size: sizes, tiles, evaluations, memory.
+
+    Args:
+        region: as in `run`.
 
     Loads no model; but of a super-resolution model of the user's own the file is read, since nothing else tells its
     scale.
@@ -105,7 +224,7 @@ def plan(image: Source | Size, settings: Settings | None = None, **options: Any)
         SettingsError: the settings do not fit this picture.
         WeightsNotFound: a model is not there.
     """
-    settings = (settings or Settings()).but(**options)
+    settings = _settings(settings, options)
     alpha = False
     size = image if isinstance(image, Size) else size_in_header(image, max_pixels=settings.output.pixel_limit)
     if size is None:
@@ -114,4 +233,4 @@ def plan(image: Source | Size, settings: Settings | None = None, **options: Any)
     settings.target.of(size)  # an impossible size is refused before models are looked for
     enlarger = None if settings.gan.model == "none" else describe_upscaler(settings.gan.model)
     redrawer = None if settings.diffusion.model == "none" else describe_refiner(settings.diffusion.model)
-    return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha)
+    return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)

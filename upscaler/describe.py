@@ -10,7 +10,7 @@ from .text import count, duration
 from .weights import Model
 
 
-def plan_values(plan: RunPlan, seconds: float | None) -> dict[str, Any]:
+def plan_values(plan: RunPlan, seconds: float) -> dict[str, Any]:
     """A plan as plain values for JSON; sizes are pairs of width and height in pixels.
 
     Args:
@@ -25,12 +25,12 @@ def plan_values(plan: RunPlan, seconds: float | None) -> dict[str, Any]:
         "grid": None if tiles is None else [len(tiles.columns), len(tiles.rows)],
         "seam_tiles": plan.seam_tiles,
         "evaluations": plan.evaluations,
-        "canvas_bytes": plan.canvas_bytes,
+        "picture_bytes": plan.picture_bytes,
         "seconds": seconds,
     }
 
 
-def plan_phrases(plan: RunPlan, settings: Settings, seconds: float | None) -> dict[str, str]:
+def plan_phrases(plan: RunPlan, settings: Settings, seconds: float) -> dict[str, str]:
     """A plan in words: a phrase on each stage that the run has, on memory and on time, by a word that may head it.
 
     Args:
@@ -50,8 +50,8 @@ def plan_phrases(plan: RunPlan, settings: Settings, seconds: float | None) -> di
         if plan.seam_tiles:
             phrases["seams"] = f"{most}{count(plan.seam_tiles, 'piece')} of {count(seams.steps, 'step')}"
         phrases["in all"] = f"{most}{count(plan.evaluations, 'evaluation')} of the diffusion network"
-    phrases["memory"] = f"{max(plan.canvas_bytes / 2**30, 0.1):.1f} GiB for the pictures, beside the models"
-    phrases["time"] = "not known before the first run" if seconds is None else f"about {duration(seconds)}"
+    phrases["memory"] = f"{max(plan.picture_bytes / 2**30, 0.1):.1f} GiB for the pictures, beside the models"
+    phrases["time"] = f"about {duration(seconds)}"
     return phrases
 
 

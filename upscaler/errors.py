@@ -7,6 +7,7 @@ UpscalerError                exit 1
   |   - WeightsNotFound               no model of that name; says where it looked
   |   - ChecksumMismatch              a bundled or downloaded file is not what it should be
   |   - UnsupportedModel              a file that is not a model we can run
+  + ProgressError            exit 3   the progress of a run cannot be kept, or belongs to another run
   + OutOfMemory              exit 5   does not fit even one tile at a time
   + Cancelled                exit 130 the run was stopped by its user; what was finished is kept
 """
@@ -28,6 +29,12 @@ class SettingsError(UpscalerError, ValueError):
 
 class ImageError(UpscalerError):
     """A picture cannot be read or written, or is larger than allowed."""
+
+    exit_code = 3
+
+
+class ProgressError(UpscalerError):
+    """The progress of a run cannot be kept, or belongs to another run."""
 
     exit_code = 3
 
@@ -60,3 +67,28 @@ class Cancelled(UpscalerError):
     """The run was stopped on request."""
 
     exit_code = 130
+
+
+MACHINE = (OSError, MemoryError)
+"""What a machine raises by itself anywhere: a disk, a folder or a name that does not do, and memory that is too little."""
+
+
+def ours(error: BaseException) -> UpscalerError:
+    """An error of the machine as one of this package, in one line that names the file; ours as they are."""
+    if isinstance(error, UpscalerError):
+        return error
+    if isinstance(error, MemoryError):
+        return OutOfMemory("there is not enough memory for this picture; choose a smaller size")
+    return ImageError(f"{named(error)}; check the name, the disk and your permissions")
+
+
+def named(error: BaseException) -> str:
+    """The file that an error of the system is about, and what is wrong with it.
+
+    >>> named(FileNotFoundError(2, "No such file or directory", "a.png"))
+    'a.png: no such file or directory'
+    """
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    file = getattr(error, "filename", None)
+    reason = f"{reason[:1].lower()}{reason[1:]}"
+    return reason if file is None else f"{file!s}: {reason}"

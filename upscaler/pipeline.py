@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .arrays.store import IN_MEMORY, Store
 from .arrays.strips import strips
 from .arrays.types import Array, Image
 from .errors import OutOfMemory
@@ -30,6 +31,7 @@ from .stages.enlarge import enlarge
 from .stages.refine import refine
 from .stages.seam_score import SeamReport, seam_score, where_visible
 from .tiling.canvas import to_grid
+from .tiling.journal import Journal
 from .tiling.loop import Step
 from .tiling.mask import Mask
 from .tiling.tiles import Plan
@@ -45,6 +47,8 @@ def run(
     refiner: Refiner | None,
     region: Box | None = None,
     mask: Array | None = None,
+    journal: Journal | None = None,
+    store: Store = IN_MEMORY,
     inline: bool = False,
 ) -> Iterator[Event]:
     """The events of enlarging `picture`; the last one is `Finished`.
@@ -61,6 +65,8 @@ def run(
             holds this part alone.
         mask: where the diffusion passes may change the enlarged picture: (h, w) float32 in [0, 1], of any size, laid
             over the whole result. Where it is 0 the enlarged picture stays, bit for bit.
+        journal: keeps the finished tiles, and gives back those that a run with the same settings has finished before.
+        store: where the canvas is kept; default is memory.
         inline: run the models in the thread that iterates, for a host that allows them no other. The steps of a batch
             are then told when it is done, and a model that should stop within one raises `Cancelled` itself.
 
@@ -71,11 +77,11 @@ def run(
     """
     alpha = picture.alpha is not None
     plan = plan_run(picture.size, settings, upscaler=upscaler, refiner=refiner, alpha=alpha, region=region)
-    job = _Run(picture, settings, plan, mask=mask, inline=inline)
+    job = _Run(picture, settings, plan, mask=mask, journal=journal, store=store, inline=inline)
     yield from job.enlarge(upscaler)
     report = None
     if refiner is not None and plan.tiles is not None:
-        base = job.canvas.copy()
+        base = job.store.copy(job.canvas)
         yield from job.redraw(Stage.REFINE, [plan.tiles], plan.sampling, refiner)
         report = yield from job.mend_seams(base, refiner)
         yield from job.finish(base)
@@ -118,13 +124,23 @@ class _Run:
     """The state of one run: the result so far and the clock."""
 
     def __init__(
-        self, picture: Picture, settings: Settings, plan: RunPlan, *, mask: Array | None = None, inline: bool
+        self,
+        picture: Picture,
+        settings: Settings,
+        plan: RunPlan,
+        *,
+        mask: Array | None = None,
+        journal: Journal | None = None,
+        store: Store = IN_MEMORY,
+        inline: bool,
     ) -> None:
         self.picture = self.result = picture
         self.settings = settings
         self.plan = plan
         self.factor = plan.factor
         self.mask = None if mask is None else Mask(mask, plan.target)
+        self.journal = journal
+        self.store = store
         self.inline = inline
         self.seconds: dict[Stage, float] = {}
 
@@ -146,10 +162,19 @@ class _Run:
         if self.picture.alpha is not None:
             layers.append(np.repeat(self.picture.alpha[..., None], 3, axis=2))
         each = sum(len(step.plan) for step in self.plan.passes)
+        alpha: Array | None = None
         with self._clock(Stage.ENLARGE):
             for index, layer in enumerate(layers):
-                passes = self.plan.passes
-                for item in enlarge(layer, self.plan.target, passes, upscaler=upscaler, inline=self.inline):
+                for item in enlarge(
+                    layer,
+                    self.plan.target,
+                    self.plan.passes,
+                    upscaler=upscaler,
+                    store=self.store,
+                    journal=self.journal,
+                    inline=self.inline,
+                    linear=not self.plan.plain,
+                ):
                     if isinstance(item, Notice):
                         yield item
                         continue
@@ -157,15 +182,15 @@ class _Run:
                     if index == 0:
                         self.result = replace(self.picture, pixels=canvas, alpha=None)
                     elif step.step == 0:  # alpha changes with a finished tile, not with each layer of the network
-                        self.result = replace(self.result, alpha=np.ascontiguousarray(canvas.mean(axis=2)))
+                        if alpha is None or alpha.shape != canvas.shape[:2]:
+                            alpha = self.store.empty(canvas.shape[:2])
+                            self.result = replace(self.result, alpha=alpha)
+                        for box in step.boxes:
+                            alpha[box.slices] = canvas[box.slices].mean(axis=2)
                     step = step._replace(done=step.done + index * each)
                     yield self._progress(Stage.ENLARGE, step, each * len(layers))
-            enforce_consistency(
-                self.canvas,
-                self.picture.pixels,
-                strength=self.settings.wavelet.consistency,
-                quantisation=self.picture.jpeg_quantisation,
-            )
+            if not self.plan.plain:
+                self._make_true_to_input()
             _finish_pixels(self.canvas)
 
     def redraw(
@@ -188,6 +213,7 @@ class _Run:
             batch=batch,
             mask=self.mask,
             alpha=self.result.alpha,
+            journal=self.journal,
             inline=self.inline,
         )
         with self._clock(stage):
@@ -215,12 +241,24 @@ class _Run:
         """Restore the low-resolution content of the base, which is the input's, in the redrawn picture."""
         with self._clock(Stage.FINISH):
             yield self._progress(Stage.FINISH, Step(0), 1)
-            size, strength = self.picture.size, self.settings.wavelet.consistency
-            enforce_consistency(self.canvas, base, size=size, strength=strength)
+            if self.plan.plain:
+                self._make_true_to_input()
+            else:
+                size, strength = self.picture.size, self.settings.wavelet.consistency
+                enforce_consistency(self.canvas, base, size=size, strength=strength)
             _finish_pixels(self.canvas)
             if self.mask is not None:
                 _keep_outside(self.canvas, base, self.mask)
             yield self._progress(Stage.FINISH, Step(1), 1)
+
+    def _make_true_to_input(self) -> None:
+        enforce_consistency(
+            self.canvas,
+            self.picture.pixels,
+            store=self.store,
+            strength=self.settings.wavelet.consistency,
+            quantisation=self.picture.jpeg_quantisation,
+        )
 
     def _progress(self, stage: Stage, at: Step, total: int) -> Progress:
         done, boxes, step, steps = at

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from .events import Stage
 from .geometry import Box, Size
-from .models.base import Enlarges, Refines
+from .models.base import USUAL, Enlarges, Habits, Refines, habits_of
 from .options.settings import Sampling, Settings, Tiles
 from .stages.consistency import PLAIN_RADIUS, RADIUS
 from .stages.seam_score import margin_of_score
@@ -19,7 +19,9 @@ from .tiling.passes import EnlargePass, enlarge_passes, narrow
 from .tiling.seams import seam_plans
 from .tiling.tiles import Plan
 
-CANVAS_BYTES = 28  # float32 picture and base, 12 each, and the 8-bit result; measured by benchmarks/canvas.py
+_CANVAS_BYTES, _ALPHA_BYTES = 12, 4  # of a pixel: float32 in three channels, and in one
+_FILE_BYTES = 4  # of a pixel, as Pillow holds it to write it
+_SOURCE_BYTES = 36  # of a pixel of the input: itself, what it is compared with, and their difference
 _LEAST_PART = 0.8  # of the largest side that is asked for: a tile is rather this large than smaller
 _BESIDE = 0.5  # coding and filtering a tile, in evaluations: 0.2 with pocket, more where an autoencoder works
 
@@ -36,6 +38,8 @@ class RunPlan:
         tiles: of the diffusion pass; `None` without one.
         seams: the passes along the joints. With `auto` seams only those pieces that stand out are run.
         sampling, seam_sampling: how tiles and joints are redrawn.
+        habits: of the refiner.
+        plain: the refiner is given the bicubic enlargement as it is; the result alone is made true to the input.
     """
 
     source: Size
@@ -47,6 +51,8 @@ class RunPlan:
     seams: tuple[Plan, ...]
     sampling: Sampling
     seam_sampling: Sampling
+    habits: Habits = USUAL
+    plain: bool = False
 
     @property
     def factor(self) -> float:
@@ -70,15 +76,20 @@ class RunPlan:
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of the diffusion network, in tiles, at most; guidance takes two for each step."""
+        """Evaluations of the diffusion network, in tiles, at most."""
         tiles = 0 if self.tiles is None else len(self.tiles)
-        steps = tiles * self.sampling.steps * _views(self.sampling)
-        return steps + self.seam_tiles * self.seam_sampling.steps * _views(self.seam_sampling)
+        each = self.habits.evaluations
+        return tiles * each(self.sampling) + self.seam_tiles * each(self.seam_sampling)
 
     @property
-    def canvas_bytes(self) -> int:
-        """Memory for the pictures, beside the models."""
-        return CANVAS_BYTES * self.target.width * self.target.height
+    def picture_bytes(self) -> int:
+        """Bytes that the pictures take while most of them are there, in memory or on disk, beside the models."""
+        target, source = (size.width * size.height for size in (self.target, self.source))
+        alpha = _ALPHA_BYTES if self.layers > 1 else 0
+        redrawing = 2 * _CANVAS_BYTES + alpha if self.tiles is not None else 0
+        enlarging = _CANVAS_BYTES * self.layers + alpha
+        writing = _CANVAS_BYTES + alpha + _FILE_BYTES
+        return target * max(redrawing, enlarging, writing) + source * _SOURCE_BYTES
 
     @property
     def work(self) -> dict[Stage, float]:
@@ -96,7 +107,7 @@ class RunPlan:
             (Stage.SEAMS, self.seam_tiles, self.seam_sampling),
         ):
             if tiles:
-                works[stage] = tiles * area * (sampling.steps * _views(sampling) + _BESIDE)
+                works[stage] = tiles * area * (self.habits.evaluations(sampling) + _BESIDE)
         works[Stage.FINISH] = target
         return works
 
@@ -125,10 +136,13 @@ def plan_run(
     sampling = settings.diffusion.sampling
     seam_sampling = replace(sampling, strength=settings.seams.strength, steps=settings.seams.steps)
     tiles, seams, needed = None, (), region
+    habits, plain = USUAL, False
     if refiner is not None and sampling.strength > 0:
+        habits = habits_of(refiner)
+        plain = upscaler is None and habits.first_stage == "bicubic"
         tiles = plan_tiles(target, settings.tiles, refiner)
         joints = plan_seams(tiles, settings, multiple=refiner.multiple)
-        needed = _around(region, math.ceil(PLAIN_RADIUS * factor), target)
+        needed = _around(region, math.ceil((RADIUS if plain else PLAIN_RADIUS) * factor), target)
         seams, needed = _narrow_all(joints, needed)
         if settings.seams.mode == "auto" and joints:  # a piece is judged by what lies around it
             needed = _around(needed, margin_of_score(tiles), target)
@@ -147,6 +161,8 @@ def plan_run(
         seams=seams,
         sampling=sampling,
         seam_sampling=seam_sampling,
+        habits=habits,
+        plain=plain,
     )
 
 
@@ -181,7 +197,3 @@ def _narrow_all(plans: list[Plan], box: Box | None) -> tuple[tuple[Plan, ...], B
 
 def _around(box: Box | None, margin: int, size: Size) -> Box | None:
     return None if box is None else box.grow(margin, size)
-
-
-def _views(sampling: Sampling) -> int:
-    return 2 if sampling.guidance > 1 else 1

@@ -1,7 +1,7 @@
 """Which models are available, and where: those that come with the package, and those in the user's folders.
 
 Bundled models are declared in `manifest.toml`; a checkout has it in `weights/`, an installed package in
-`upscaler/bundled/`. The user's models are files (GAN stage) and diffusers folders (diffusion models and ControlNets)
+`upscaler/bundled/`. The user's models are files of every kind and diffusers folders (diffusion models and ControlNets)
 directly inside `user_folders()`. Nothing is loaded here, and torch is not needed.
 """
 
@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile, ZipFile
 
-from . import folders
+from . import families, folders
 from .errors import ChecksumMismatch, WeightsNotFound
 from .text import did_you_mean
 
@@ -27,9 +28,11 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Kind = Literal["gan", "diffusion", "control"]
+Kind = families.Kind
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+OneStep = Literal["pisa-sr", "osediff"]
+"""Models of super-resolution in one evaluation that are published as changes to Stable Diffusion 2.1-base."""
 FOLDER_MARK = "model_index.json"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 """What models on the hub are called: author/model."""
@@ -85,6 +88,11 @@ def bundled_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "weights"
 
 
+def family_folder(recipe: str) -> Path:
+    """The shapes of a family of single files (a key of `families.SINGLE_FILES`), as a diffusers folder without weights."""
+    return bundled_folder() / "families" / recipe
+
+
 def user_folders() -> list[Path]:
     """Where the user's models are looked for: those in `UPSCALER_MODELS`, then `models` in the data folder."""
     listed = [Path(entry).expanduser() for entry in os.environ.get("UPSCALER_MODELS", "").split(os.pathsep) if entry]
@@ -117,9 +125,13 @@ def models(kind: Kind | None = None) -> list[Model]:
 
 def _models_in(folder: Path) -> Iterator[Model]:
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES]
+    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in (*SUFFIXES, ".pkl")]
+    for file in (changes := [entry for entry in files if one_step_kind(entry)]):
+        yield Model(name=file.stem, kind="diffusion", path=file.absolute())
+    files = [entry for entry in files if entry not in changes and entry.suffix.lower() in SUFFIXES]
     for file in sorted(files, key=lambda entry: (entry.stem, SUFFIXES.index(entry.suffix.lower()))):
-        yield Model(name=file.stem, kind="gan", path=file.absolute())
+        # what cannot be told is left to spandrel, which knows forty architectures
+        yield Model(name=file.stem, kind=families.contents_of(file).kind or "gan", path=file.absolute())
     for entry in entries:
         if (entry / FOLDER_MARK).is_file():
             yield Model(name=entry.name, kind="diffusion", path=entry.absolute())
@@ -136,8 +148,37 @@ def class_of(folder: Path) -> str:
         return ""
 
 
-def native_side(folder: Path) -> int | None:
-    """The side in pixels of the squares that a diffusion model in diffusers format was trained on, if it says so."""
+def pipeline_of(folder: Path) -> str:
+    """The pipeline that a model folder in diffusers format names; empty if it is none."""
+    try:
+        return str(json.loads((folder / FOLDER_MARK).read_text("utf-8"))["_class_name"])
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return ""
+
+
+def one_step_kind(path: Path) -> OneStep | None:
+    """Which one-step model a file holds, `None` for any other; told by the names in it, and nothing of it is executed."""
+    try:
+        if path.suffix.lower() == ".safetensors":
+            with path.open("rb") as file:
+                names = file.read(min(int.from_bytes(file.read(8), "little"), 1 << 24))
+        elif path.suffix.lower() == ".pkl":
+            with ZipFile(path) as archive:
+                (member,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+                names = archive.read(member)
+        else:
+            return None
+    except (OSError, ValueError, BadZipFile, RuntimeError, NotImplementedError):
+        return None
+    if b"lora_A.default_encoder_pix" in names and b"lora_A.default_encoder_sem" in names:
+        return "pisa-sr"
+    return "osediff" if b"lora_A.default_others" in names and b"conv_in.base_layer" in names else None
+
+
+def native_side(path: Path) -> int | None:
+    """The side in pixels of the squares that the diffusion model in a file or folder was trained on, if that is known."""
+    recipe = families.contents_of(path).recipe if path.is_file() else ""
+    folder = family_folder(recipe) if recipe else path
     try:
         cells = int(json.loads((folder / "unet" / "config.json").read_text("utf-8"))["sample_size"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
@@ -171,9 +212,19 @@ def find(name_or_path: str | os.PathLike[str], kind: Kind) -> Path:
 def _not_found(wanted: str, kind: Kind, known: list[Model]) -> str:
     names = [candidate.name for candidate in known]
     hint = did_you_mean(wanted, names)
-    what = {"gan": "a .safetensors file", "diffusion": "a diffusers folder", "control": "a ControlNet's folder"}[kind]
+    what = _WHAT[kind]
     folders = ", ".join(str(folder) for folder in [bundled_folder(), *user_folders()])
     return f"no {kind} model {wanted!r} ({hint}); looked in {folders}; put {what} into the last one or give its path"
+
+
+_WHAT: dict[Kind, str] = {
+    "gan": "a .safetensors file",
+    "diffusion": "a .safetensors file or a diffusers folder",
+    "control": "a ControlNet's file or folder",
+    "lora": "a .safetensors file",
+    "embedding": "a .safetensors file",
+    "vae": "a .safetensors file or a diffusers folder",
+}
 
 
 def verify(model: Model) -> None:

@@ -1,4 +1,4 @@
-"""One contract for every refiner: fakes, the bundled model, and Stable Diffusion of each family with random weights."""
+"""One contract for every refiner: fakes, the bundled model, and models of each family with random weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from upscaler.arrays.types import Image
 from upscaler.errors import Cancelled
 from upscaler.geometry import Box, Size
 from upscaler.models import load_refiner
-from upscaler.models.base import Refiner
+from upscaler.models.base import Refiner, habits_of
 from upscaler.options.settings import Sampling, options
 from upscaler.testing import IdentityRefiner, InvertRefiner, NoiseRefiner, ToneShiftRefiner
 
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "hosts"))
 import comfyui
 import webui
-from checkpoints import make_control, make_sd, make_sdxl
+from checkpoints import make_control, make_flux, make_one_step, make_sd, make_sd3, make_sdxl
 
 FAKES = {kind.__name__: kind for kind in (IdentityRefiner, InvertRefiner, NoiseRefiner, ToneShiftRefiner)}
 HOSTS = {
@@ -38,8 +38,12 @@ def load(kind: str, folder: Path) -> Refiner:
         return HOSTS[kind]()
     if kind == "pocket":
         return load_refiner("pocket", device="cpu", precision="float32")
+    if kind in ("pisa-sr", "osediff"):
+        base = make_sd(folder / "sd-2-1-base")
+        file = make_one_step(folder / f"{kind}.pkl", kind, base)
+        return load_refiner(str(file), base=str(base), device="cpu", precision="float32")
     family, _, control = kind.partition("+")
-    make = {"sdxl": make_sdxl}.get(family, make_sd)
+    make = {"sdxl": make_sdxl, "sd3": make_sd3, "flux": make_flux}.get(family, make_sd)
     extra = {"sd2": {"prediction": "v_prediction"}, "sd1-tiny-vae": {"vae": "tiny"}}.get(family, {})
     model = make(folder / family, **extra)
     control = str(make_control(folder / "tile", model)) if control else "none"
@@ -52,10 +56,14 @@ def load(kind: str, folder: Path) -> Refiner:
         *FAKES,
         *HOSTS,
         "pocket",
+        "pisa-sr",
+        "osediff",
         "sd1",
         "sd1-tiny-vae",
         "sd2",
         "sdxl",
+        "sd3",
+        "flux",
         "sd1+control",
         "sd2+control",
         "sdxl+control",
@@ -124,10 +132,11 @@ def test_same_input_same_bytes(refiner: Refiner) -> None:
 def test_steps_are_reported_and_can_stop(refiner: Refiner) -> None:
     seen: list[tuple[int, int]] = []
     refine(refiner, [0], on_step=lambda step, of: seen.append((step, of)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    evaluations = habits_of(refiner).evaluations(Sampling(strength=0.3, steps=3))
+    assert seen == [(step, evaluations) for step in range(1, evaluations + 1)]
 
     def stop(step: int, of: int) -> None:
-        if step == 2:
+        if step == min(2, of):
             raise Cancelled("stopped")
 
     with pytest.raises(Cancelled):

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from upscaler import weights
+from upscaler import memory, weights
 from upscaler.arrays.types import Image
 from upscaler.errors import Cancelled, OutOfMemory, SettingsError, UnsupportedModel, WeightsError
 
@@ -351,10 +351,10 @@ def test_free_memory_respects_a_container(tmp_path: Path) -> None:
         ("memory.stat", "anon 5\ninactive_file 50\n"),
     ):
         (tmp_path / name).write_text(text)
-    assert list(devices.container_memory(tmp_path)) == [350]
+    assert list(memory.container_memory(tmp_path)) == [350]
     (tmp_path / "memory.max").write_text("max\n")
-    assert list(devices.container_memory(tmp_path)) == []
-    assert list(devices.container_memory(tmp_path / "none")) == []
+    assert list(memory.container_memory(tmp_path)) == []
+    assert list(memory.container_memory(tmp_path / "none")) == []
 
 
 def too_much_cpu(batch: Any) -> Any:

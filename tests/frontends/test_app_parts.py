@@ -12,7 +12,7 @@ from PIL import Image
 
 gradio = pytest.importorskip("gradio")
 
-from upscaler_ui.app import failures, form, jobs, parts  # noqa: E402 - after it is known that Gradio is there
+from upscaler_ui.app import failures, form, jobs, looks, parts, sizes  # noqa: E402 - after it is known that Gradio is there
 from upscaler_ui.app import history as history_module  # noqa: E402
 from upscaler_ui.app import results as results_module  # noqa: E402
 from upscaler_ui.app import session as session_module  # noqa: E402
@@ -110,9 +110,11 @@ def test_every_setting_has_a_widget_and_comes_back_from_it() -> None:
 @pytest.mark.parametrize(
     ("by", "values", "target"),
     [
+        ("×2", {"scale": 3, "width": 99}, {"scale": 2}),
+        ("4K", {"scale": 3}, {"width": 3840}),
         ("Factor", {"scale": 3, "width": 99}, {"scale": 3}),
-        ("Width × height", {"width": 640, "height": None}, {"width": 640}),
-        ("Width × height", {"width": 640, "height": 480}, {"width": 640, "height": 480}),
+        ("Pixels", {"width": 640, "height": None}, {"width": 640}),
+        ("Pixels", {"width": 640, "height": 480}, {"width": 640, "height": 480}),
         ("Megapixels", {"megapixels": 2.5, "scale": 2}, {"megapixels": 2.5}),
         ("Print", {"print": (25.4, None, 300)}, {"width": 3000}),
     ],
@@ -124,18 +126,22 @@ def test_ways_to_say_a_size(by: str, values: dict[str, Any], target: dict[str, A
         made.size()
         made.advanced()
     width, height, dpi = values.pop("print", (None, None, None))
-    given = [by, width, height, dpi, *(values.get(name, made.widgets[name].value) for name in made.table)]
+    way = (by, "Factor") if by in sizes.WAYS else ("Custom", by)
+    given = [*way, width, height, dpi, *(values.get(name, made.widgets[name].value) for name in made.table)]
     assert made.settings(given) == Settings.of(**target)
+    if by == "4K":  # the longer side, whichever that is
+        assert made.settings(given, source=Size(300, 400)) == Settings.of(height=3840)
 
 
-@pytest.mark.parametrize("by", ["Width × height", "Megapixels", "Print"])
+@pytest.mark.parametrize("by", ["Pixels", "Megapixels", "Print"])
 def test_a_size_that_is_not_filled_in_is_said(by: str) -> None:
     with gradio.Blocks():
         made = form.Form()
         made.look()
         made.size()
         made.advanced()
-    given = [by, None, None, 300, *(made.widgets[name].value for name in made.table)]
+    way = (by, "Factor") if by in sizes.WAYS else ("Custom", by)
+    given = [*way, None, None, 300, *(made.widgets[name].value for name in made.table)]
     with pytest.raises(SettingsError, match="fill in"):
         made.settings(given)
 
@@ -148,8 +154,41 @@ def test_only_names_of_models_that_are_there_come_through(name: str) -> None:
 
 
 def test_the_card_of_each_built_in_preset_has_a_sample() -> None:
-    cards = form.preset_cards()["presets"]
+    cards = looks.cards()["presets"]
     assert [card["name"] for card in cards if not card["sample"].startswith("data:image/webp;base64,")] == []
+
+
+def test_a_look_is_changed_by_what_it_sets_and_by_nothing_else() -> None:
+    art = Settings.of(gan="realesrgan-x4plus-anime", strength=0.17)
+    assert not looks.is_changed("photo", Settings.of(scale=2, seed=3, format="webp"))
+    assert looks.is_changed("photo", Settings.of(strength=0.3))
+    assert not looks.is_changed("art", art)
+    assert looks.look_of(art) == "art"
+    assert looks.look_of(Settings.of(strength=0.3)) == looks.DEFAULT
+    assert looks.is_changed("one that was deleted", Settings())
+
+
+def test_creativity_says_why_it_does_nothing() -> None:
+    assert "without a diffusion model" in looks.why_no_creativity(Settings.of(model="none"))
+    assert looks.why_no_creativity(Settings()) == ""
+    assert not looks.reads_prompt("pocket")
+    assert not looks.reads_prompt("none")
+    assert looks.reads_prompt("someone/on-the-hub")
+
+
+def test_another_way_to_say_the_size_begins_with_the_one_that_is_planned(sessions: Sessions, photo: Path) -> None:
+    blocks = build(sessions)
+    page, request = handlers_of(blocks), gradio.Request(session_hash="page")
+    values = [field.value for field in page.form.fields]
+    page.on_files(request, [str(photo)], *values)
+    for way, custom in (("Print", "Factor"), ("Custom", "Pixels"), ("Custom", "Megapixels"), ("8K", "Pixels")):
+        shown = page.on_way(request, way, custom, *values[2:])
+        planned = sessions.page("page").planned
+        assert isinstance(planned, tuple) == (way != "8K"), "a picture of 96x80 has no 8K"
+        assert all(shown[page.form.widgets[name]] for name in ("width", "height", "megapixels", "scale"))
+        if way != "8K":
+            assert planned[0].target.width in range(380, 389)
+    blocks.close()
 
 
 # jobs

@@ -103,9 +103,19 @@ def test_many_pictures_go_into_a_folder_and_a_bad_one_does_not_stop_them(small: 
     (pictures / "b.png").write_bytes(b"no picture")
     done = run("run", pictures, "-o", f"{tmp_path / 'out'}/", *FAST, "-s", "2", "-q")
     assert done.returncode == 1
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-large.png", "c-large.png"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["a-large.png", "c-large.png"]
     assert "b.png" in done.stderr
     assert "Traceback" not in done.stderr
+    shutil.copy(small, pictures / "d.png")
+    again = run("run", pictures, "-o", f"{tmp_path / 'out'}/", *FAST, "-s", "2", "--json")
+    *events, summary = (json.loads(line) for line in again.stdout.splitlines())
+    assert again.returncode == 1
+    assert [Path(event["input"]).name for event in events if event["event"] == "picture"] == ["d.png"]
+    states = {Path(picture["input"]).name: picture["state"] for picture in summary["pictures"]}
+    assert states == {"a.png": "skipped", "b.png": "failed before", "c.png": "skipped", "d.png": "done"}
+    shutil.copy(small, pictures / "b.png")  # mended, so it is another picture than the one that failed
+    assert run("run", pictures, "-o", f"{tmp_path / 'out'}/", *FAST, "-s", "2", "-q").returncode == 0
+    assert (tmp_path / "out" / "b-large.png").exists()
 
 
 def test_events_as_json(small: Path, tmp_path: Path) -> None:

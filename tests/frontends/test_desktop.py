@@ -18,7 +18,9 @@ from .window import ROOT, Desktop, missing_tools, screen, until
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(missing_tools()), reason=f"not on this machine: {missing_tools()}; apt install xvfb openbox xdotool"),
+    pytest.mark.skipif(
+        bool(missing_tools()), reason=f"not on this machine: {missing_tools()}; apt install xvfb openbox xdotool"
+    ),
     pytest.mark.skipif(importlib.util.find_spec("PySide6") is None, reason="no Qt; install the extra desktop"),
 ]
 

@@ -13,13 +13,13 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from upscaler_ui.desktop import deliver, preflight
+from upscaler_ui.desktop.gate import Gate
+from upscaler_ui.desktop.queue import Queue, Waiting
 
 from upscaler.errors import ImageError
 from upscaler.geometry import Size
 from upscaler.options.settings import Settings
-from upscaler_ui.desktop import deliver, preflight
-from upscaler_ui.desktop.gate import Gate
-from upscaler_ui.desktop.queue import Queue, Waiting
 
 
 @pytest.fixture
@@ -122,7 +122,9 @@ def test_the_queue_outlives_its_process(tmp_path: Path) -> None:
     assert Queue(file).left == []
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"settings": [{}], "items": {"1": [1]}}', '{"items": 3, "settings": 4}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"settings": [{}], "items": {"1": [1]}}', '{"items": 3, "settings": 4}']
+)
 def test_a_queue_that_is_not_ours_is_empty(tmp_path: Path, text: str) -> None:
     file = tmp_path / "queue.json"
     file.write_text(text)
@@ -147,8 +149,14 @@ def test_an_engine_that_is_not_installed_gets_a_line(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("output", "said"),
     [
-        ("ImportError: libEGL.so.1: cannot open shared object file: No such file", "the library libEGL.so.1 is missing; run: sudo "),
-        ("qt.qpa.plugin: From 6.5.0, xcb-cursor0 or libxcb-cursor0 is needed", "the library libxcb-cursor0 is missing; run: sudo "),
+        (
+            "ImportError: libEGL.so.1: cannot open shared object file: No such file",
+            "the library libEGL.so.1 is missing; run: sudo ",
+        ),
+        (
+            "qt.qpa.plugin: From 6.5.0, xcb-cursor0 or libxcb-cursor0 is needed",
+            "the library libxcb-cursor0 is missing; run: sudo ",
+        ),
         ("qt.qpa.xcb: could not connect to display :9", "the screen that DISPLAY"),
         ("a\nb\n", "the window's process ended with -6: b"),
     ],

@@ -181,7 +181,9 @@ class Desktop:
 
     def dialog(self, title: str) -> None:
         """Wait for a dialog, and bring it to the front."""
-        window = until(lambda: self._xdotool("search", "--onlyvisible", "--name", f"^{title}$").split(), f"the dialog {title}")
+        window = until(
+            lambda: self._xdotool("search", "--onlyvisible", "--name", f"^{title}$").split(), f"the dialog {title}"
+        )
         self._xdotool("windowactivate", "--sync", window[0])
         time.sleep(0.3)
 
@@ -192,7 +194,9 @@ class Desktop:
         self.keys("alt+F4")
 
     def _xdotool(self, *arguments: str) -> str:
-        done = subprocess.run(["xdotool", *arguments], env=self.environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["xdotool", *arguments], env=self.environment, capture_output=True, text=True, check=False
+        )
         return done.stdout
 
 

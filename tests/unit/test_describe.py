@@ -22,20 +22,20 @@ def test_a_plan_tells_what_runs_and_nothing_of_what_does_not() -> None:
     assert phrases["time"] == "about 1 min 25 s"
 
     alone = Settings.of(scale=4, model="none", gan="none")
-    phrases = plan_phrases(upscaler.plan(Size(512, 512), alone), alone, None)
+    phrases = plan_phrases(upscaler.plan(Size(512, 512), alone), alone, 2)
     assert list(phrases) == ["size", "enlarge", "memory", "time"]
     assert phrases["enlarge"] == "resampled"
-    assert phrases["time"] == "not known before the first run"
+    assert phrases["time"] == "about 2 s"
 
 
 def test_plans_and_models_as_plain_values() -> None:
     plan = upscaler.plan(Size(512, 384), scale=2)
-    values = plan_values(plan, None)
+    values = plan_values(plan, 7.5)
     assert values["source"] == [512, 384]
     assert values["target"] == [1024, 768]
     assert plan.tiles is not None
     assert values["grid"] == [len(plan.tiles.columns), len(plan.tiles.rows)]
-    assert values["seconds"] is None
+    assert values["seconds"] == 7.5
     (pocket,) = [values for model in weights.bundled() if (values := model_values(model))["name"] == "pocket"]
     assert pocket["kind"] == "diffusion"
     assert pocket["bytes"] > 1e6

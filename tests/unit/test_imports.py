@@ -22,23 +22,30 @@ LAW = {
     "text": set[str](),
     "events": VALUES | {"pictures", "stages", "options"},  # names of types only
     "folders": set[str](),
+    "families": VALUES,
     "options": VALUES | {"folders"},
     "arrays": VALUES,
     "pictures": VALUES | {"folders", "arrays"},
     "tiling": VALUES | {"events", "arrays"},
     "stages": VALUES | {"events", "options", "arrays", "tiling", "models.base"},
     "models.base": VALUES | {"options", "arrays", "tiling"},
-    "models": VALUES | {"folders", "options", "arrays", "tiling", "weights", "models.base"},
+    "memory": set[str](),
+    "models": VALUES | {"memory", "folders", "options", "arrays", "tiling", "weights", "families", "models.base"},
     "plan": VALUES | {"events", "options", "tiling", "stages", "models.base"},
     "pipeline": VALUES | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "models.base"},
-    "weights": VALUES | {"folders"},
+    "batch": VALUES | {"folders", "pictures"},
+    "scratch": VALUES | {"memory", "arrays", "plan"},
+    "workers": VALUES | {"options", "arrays", "models.base"},
+    "resume": VALUES | {"folders", "options", "arrays", "pictures", "tiling", "weights"},
+    "weights": VALUES | {"folders", "families"},
     "describe": VALUES | {"options", "plan", "weights"},
     "timing": VALUES | {"events", "folders", "options", "plan"},
+    "forecast": VALUES | {"events", "timing"},
     "testing": VALUES | {"options", "arrays", "tiling", "models.base"},
 }
 """Which parts of the engine a part may import; a part is a folder or a module of the package. `api` and `cli` may import all."""
 LIBRARIES = {
-    "stdlib": {"errors", "geometry", "text", "events", "options", "timing"},
+    "stdlib": {"errors", "geometry", "text", "families", "events", "options", "timing", "forecast"},
     "numpy": {"plan", "arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
 }
 IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile"}

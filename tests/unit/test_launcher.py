@@ -19,7 +19,6 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -109,7 +108,9 @@ def index(tmp_path: Path) -> Iterator[Index]:
 
 
 def launch(index: Index, recipe: Path, root: Path, *more: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(index, recipe, root, *more), env=surroundings(environment), capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command(index, recipe, root, *more), env=surroundings(environment), capture_output=True, text=True, check=False
+    )
 
 
 def command(index: Index, recipe: Path, root: Path, *more: str) -> list[str]:
@@ -247,7 +248,7 @@ def test_only_the_marker_makes_an_environment_trusted(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_before_anything_is_fetched(tmp_path: Path) -> None:
     recipe = Recipe("1", "3", tmp_path / "lock.txt", (), (), (), (), 1, 10**18)
     builder = Builder(recipe, Environments(tmp_path / "root"), UV)
-    with pytest.raises(BuildError, match="too little room on the disk: .* are needed"):
+    with pytest.raises(BuildError, match=r"too little room on the disk: .* are needed"):
         builder.check_disk()
 
 
@@ -280,5 +281,3 @@ def test_progress_counts_each_file_once(tmp_path: Path) -> None:
     (tmp_path / "z").write_bytes(bytes(1000))
     fraction, left = meter.look(10)
     assert (fraction, left) == (0.5, 20.0)
-
-

@@ -28,12 +28,17 @@ def learn(seconds: dict[Stage, float] = SECONDS, size: Size = SOURCE, **options:
     timing.learn(upscaler.plan(size, **options), Settings.of(**options), seconds)
 
 
-def estimate(size: Size = SOURCE, **options: object) -> float | None:
+def estimate(size: Size = SOURCE, **options: object) -> float:
     return timing.estimate(upscaler.plan(size, **options), Settings.of(**options))
 
 
-def test_nothing_is_known_at_first_and_a_run_is_remembered_exactly() -> None:
-    assert estimate() is None
+def unlearned(stage: timing.Expected) -> bool:
+    return not stage.learned
+
+
+def test_a_first_run_is_estimated_and_remembered_exactly() -> None:
+    assert all(map(unlearned, timing.expected(upscaler.plan(SOURCE), Settings()).values()))
+    assert 5 < estimate() < 500
     learn()
     assert estimate() == pytest.approx(57.5)
 
@@ -41,7 +46,6 @@ def test_nothing_is_known_at_first_and_a_run_is_remembered_exactly() -> None:
 def test_other_sizes_and_steps_follow_from_the_work() -> None:
     learn(size=Size(512, 512))
     larger = estimate(Size(2048, 2048))
-    assert larger is not None
     assert 57.5 * 14 < larger < 57.5 * 22, (
         "sixteen times the pixels, and network tiles that now have context on all sides"
     )
@@ -50,12 +54,19 @@ def test_other_sizes_and_steps_follow_from_the_work() -> None:
     assert estimate(steps=2, guidance=2, seams="none") == pytest.approx(40.5 + 14 * (4.5 / 1.5))
 
 
-def test_a_stage_that_was_never_run_makes_it_unknown() -> None:
-    learn({Stage.ENLARGE: 40.0}, model="none")
-    assert estimate(model="none") == pytest.approx(40)
-    assert estimate() is None
-    for other in ({"gan": "realesr-animevideov3"}, {"device": "cuda"}, {"precision": "float32"}, {"gan": "none"}):
-        assert estimate(model="none", **other) is None
+def test_what_has_never_run_is_scaled_by_what_has() -> None:
+    first = estimate()
+    ratio = 3.0
+    seconds = (
+        ratio * timing.expected(upscaler.plan(SOURCE, model="none"), Settings.of(model="none"))[Stage.ENLARGE].seconds
+    )
+    learn({Stage.ENLARGE: seconds}, model="none")
+    assert estimate(model="none") == pytest.approx(seconds)
+    assert estimate() == pytest.approx(ratio * first)
+    assert not timing.expected(upscaler.plan(SOURCE), Settings())[Stage.REFINE].learned
+    faster = estimate(model="none", gan="realesr-animevideov3")
+    assert faster < estimate(model="none") / 8
+    assert estimate(model="none", device="cuda") < estimate(model="none", device="cpu") / 2
 
 
 def test_the_share_of_joints_that_auto_redraws_is_learned() -> None:
@@ -64,7 +75,6 @@ def test_the_share_of_joints_that_auto_redraws_is_learned() -> None:
     learn(seconds)
     assert estimate() == pytest.approx(54.5)
     every = estimate(seams="band")
-    assert every is not None
     plan = upscaler.plan(SOURCE)
     assert every == pytest.approx(54.5 + 14 / len(plan.tiles or ()) * plan.seam_tiles), (
         "each piece costs what a tile does"
@@ -98,7 +108,7 @@ def test_alpha_is_enlarged_too() -> None:
 def test_a_damaged_file_is_replaced(content: bytes, file: Path) -> None:
     file.parent.mkdir()
     file.write_bytes(content)
-    assert estimate() is None
+    assert estimate() > 0
     learn()
     assert estimate() == pytest.approx(57.5)
     assert all(isinstance(rate, float) for rate in json.loads(file.read_text()).values())
@@ -107,8 +117,9 @@ def test_a_damaged_file_is_replaced(content: bytes, file: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_fails_no_run(file: Path) -> None:
     file.parent.write_text("a file where the folder should be")
+    before = estimate()
     learn()
-    assert estimate() is None
+    assert estimate() == before
 
 
 def test_the_file_stays_small(file: Path) -> None:
@@ -116,7 +127,8 @@ def test_the_file_stays_small(file: Path) -> None:
         learn({Stage.ENLARGE: 1.0}, gan="none", model="none", device=f"cuda:{index}")
     assert len(json.loads(file.read_text())) == 500
     assert estimate(gan="none", model="none", device="cuda:599") == pytest.approx(1)
-    assert estimate(gan="none", model="none", device="cuda:0") is None
+    first = upscaler.plan(SOURCE, gan="none", model="none", device="cuda:0")
+    assert all(map(unlearned, timing.expected(first, Settings.of(gan="none", model="none", device="cuda:0")).values()))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="enlarge pictures", description="Enlarge pictures.")
-    run.add_argument("input", nargs="+", metavar="INPUT", help="pictures, or folders with pictures")
+    run.add_argument("input", nargs="+", metavar="INPUT", help="pictures, folders, patterns, or lists in .txt files")
     run.add_argument(
         "-o",
         "--output",
@@ -31,6 +31,28 @@ def make_parser() -> argparse.ArgumentParser:
         help="file, or folder for several pictures; default is NAME-large.png beside each",
     )
     run.add_argument("--compare", action="store_true", help="also write a before/after comparison beside the result")
+    run.add_argument(
+        "--keep-progress",
+        action=argparse.BooleanOptionalAction,
+        help="keep finished tiles beside the result, so that a run that was killed goes on; default is for runs of more "
+        "than a minute",
+    )
+    run.add_argument("--restart", action="store_true", help="begin anew instead of going on from kept progress")
+    run.add_argument(
+        "--scratch",
+        metavar="FOLDER",
+        help="where pictures too large for the memory are kept meanwhile; default is the system's folder for temporary "
+        "files",
+    )
+    run.add_argument(
+        "--workers",
+        metavar="N",
+        help="run the models in N processes, or on the Ray cluster at ray://HOST:PORT; needs the extra ray",
+    )
+    run.add_argument(
+        "--retry-failed", action="store_true", help="of several pictures, try those again that failed before"
+    )
+    run.add_argument("--watch", action="store_true", help="also enlarge what comes into the folders, until Ctrl-C")
     run.add_argument("--dry-run", action="store_true", help="only show what would be done")
     _add_folders_and_volume(run)
     _add_settings(run)
@@ -45,12 +67,17 @@ def make_parser() -> argparse.ArgumentParser:
     _add_presets(commands)
 
     models = commands.add_parser(
-        "models", help="list, verify or locate models", description="List, verify or locate models."
+        "models",
+        help="list, verify, locate or convert models",
+        description="List, verify, locate or convert models.",
     )
     models.add_argument(
-        "action", choices=("list", "verify", "path"), help="list all, verify the bundled ones, or print the path of one"
+        "action",
+        choices=("list", "verify", "path", "convert"),
+        help="list all, verify the bundled ones, print the path of one, or make safetensors of a one-step model's .pkl",
     )
-    models.add_argument("name", nargs="?", help="name of the model, for path")
+    models.add_argument("name", nargs="?", help="name of the model for path, the file for convert")
+    models.add_argument("-o", "--output", metavar="FILE", help="where convert writes to; default is beside the .pkl")
     models.add_argument("--json", action="store_true", help="print JSON")
 
     doctor = commands.add_parser(

@@ -8,20 +8,22 @@ import platform
 import tempfile
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from .. import __version__, timing, weights
 from ..api import plan
+from ..batch import find_jobs
 from ..describe import model_values, plan_phrases, plan_values
 from ..errors import ImageError, SettingsError, WeightsError
 from ..pictures.files import read_settings
-from .run import inputs_from, settings_from
+from .run import settings_from
 
 
 def plan_command(parsed: argparse.Namespace) -> int:
     """Print what a run would do to each picture."""
     settings = settings_from(parsed)
-    for path in inputs_from(parsed):
+    for path in (job.source for job in find_jobs(parsed.input, recursive=parsed.recursive)):
         result = plan(path, settings)
         seconds = timing.estimate(result, settings)
         if parsed.json:
@@ -34,7 +36,9 @@ def plan_command(parsed: argparse.Namespace) -> int:
 
 
 def models_command(parsed: argparse.Namespace) -> int:
-    """List, check or locate models."""
+    """List, check, locate or convert models."""
+    if parsed.action == "convert":
+        return _convert(parsed)
     if parsed.action == "path":
         if parsed.name is None:
             raise SettingsError("models path: name a model; `upscaler models list` shows them")
@@ -56,6 +60,23 @@ def models_command(parsed: argparse.Namespace) -> int:
             f"{model.name:26}{model.kind:11}{model.bytes / 2**20:8.1f} MiB  {model.licence or 'yours':18}{model.description}"
         )
     print(f"To add more, put .safetensors files and diffusers folders into {weights.user_folders()[-1]}")
+    return 0
+
+
+def _convert(parsed: argparse.Namespace) -> int:
+    if parsed.name is None:
+        raise SettingsError("models convert: name the .pkl file of PiSA-SR or OSEDiff")
+    source = weights.find(parsed.name, "diffusion")
+    target = Path(parsed.output) if parsed.output else source.with_suffix(".safetensors")
+    if target.exists():
+        raise SettingsError(f"models convert: {target} exists; name another file with --output")
+    from ..models.diffusion.published import convert
+
+    try:
+        convert(source, target)
+    except OSError as error:
+        raise WeightsError(f"models convert: {target} cannot be written: {error}") from error
+    print(target)
     return 0
 
 

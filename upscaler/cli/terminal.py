@@ -1,4 +1,4 @@
-"""Events on a terminal: a progress bar for each stage on stderr, or one JSON object a line on stdout."""
+"""Events on a terminal: one progress bar with the time left on stderr, or one JSON object a line on stdout."""
 
 from __future__ import annotations
 
@@ -9,43 +9,49 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import UpscalerError
-from ..events import Event, Finished, Notice, Progress, Stage
+from ..events import Event, Finished, Notice, Progress
+from ..forecast import Forecast
 from ..options.settings import with_names
+from ..text import duration
 
 
 def complain(error: UpscalerError) -> None:
-    """Say on stderr what went wrong, in one line that calls settings by their flags."""
-    print(f"upscaler: {with_names(str(error), lambda option: option.spec.flags[0])}", file=sys.stderr)
+    """Say on stderr what went wrong, in one line."""
+    print(f"upscaler: {in_flags(error)}", file=sys.stderr)
+
+
+def in_flags(error: UpscalerError) -> str:
+    """The message of an error, which calls settings by their flags."""
+    return with_names(str(error), lambda option: option.spec.flags[0])
 
 
 class Display:
     """Shows the events of one run."""
 
-    def __init__(self, *, quiet: bool, verbose: bool, lines: bool) -> None:
-        """`lines` prints JSON instead of bars; `quiet` shows neither bars nor notices."""
+    def __init__(self, forecast: Forecast, *, quiet: bool, verbose: bool, lines: bool) -> None:
+        """`lines` prints JSON instead of a bar; `quiet` shows neither a bar nor notices."""
+        self._forecast = forecast
         self._quiet = quiet
         self._verbose = verbose
         self._lines = lines
         self._bars: Any = None
-        self._tasks: dict[Stage, Any] = {}
+        self._bar: Any = None
 
     def __enter__(self) -> Display:
         if not (self._quiet or self._lines):
             from rich.console import Console
-            from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, TaskProgressColumn, TextColumn
             from rich.progress import Progress as Bars
 
             self._bars = Bars(
                 TextColumn("{task.description:13}"),
                 BarColumn(bar_width=20),  # so that all of a line fits into 80 columns
                 TaskProgressColumn(),
-                TextColumn("{task.fields[tiles]:14}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(elapsed_when_finished=False),
+                TextColumn("{task.fields[more]}"),
                 console=Console(stderr=True),
             )
             self._bars.start()
+            self._bar = self._bars.add_task("Starting", total=1.0, more=self._time_left())
         return self
 
     def __exit__(
@@ -57,9 +63,13 @@ class Display:
     def show(self, event: Event) -> None:
         """Show progress or a notice; a `Finished` is shown by `finished`, once its file is written."""
         if isinstance(event, Finished):
+            if self._bars is not None:
+                self._bars.update(self._bar, completed=1.0, description="Saving", more="")
             return
+        if isinstance(event, Progress):
+            self._forecast.note(event)
         if self._lines:
-            print(json.dumps(_plain(event)), flush=True)
+            print(json.dumps(self._line(event)), flush=True)
         elif isinstance(event, Notice):
             if not self._quiet:
                 self._say(f"note: {event.message}")
@@ -74,6 +84,7 @@ class Display:
             )
             return
         if self._bars is not None:
+            self._bars.update(self._bar, description="Done", more=f"in {duration(sum(event.seconds.values()))}")
             self._bars.stop()
         seams = event.seams
         if seams is not None and not self._quiet and seams.before.joints:
@@ -91,10 +102,17 @@ class Display:
             print(path, flush=True)
 
     def _progress(self, event: Progress) -> None:
-        if event.stage not in self._tasks:
-            self._tasks[event.stage] = self._bars.add_task(event.stage.label, total=1.0, tiles="")
-        tiles = f"tile {min(event.done + 1, event.total)}/{event.total}" if event.total > 1 else ""
-        self._bars.update(self._tasks[event.stage], completed=event.fraction, tiles=tiles)
+        tile = f"tile {min(event.done + 1, event.total)} of {event.total}" if event.total > 1 else ""
+        more = ", ".join(filter(None, (self._time_left(), tile)))
+        self._bars.update(self._bar, completed=self._forecast.fraction, description=event.stage.label, more=more)
+
+    def _time_left(self) -> str:
+        return f"about {duration(self._forecast.left)} left"
+
+    def _line(self, event: Progress | Notice) -> dict[str, Any]:
+        """An event for `--json`; of the whole run, `overall` is finished and `seconds_left` are still needed."""
+        whole = {"overall": round(self._forecast.fraction, 4), "seconds_left": round(self._forecast.left, 1)}
+        return {**_plain(event), **(whole if isinstance(event, Progress) else {})}
 
     def _say(self, text: str) -> None:
         if self._bars is not None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from .. import weights
 from ..errors import WeightsNotFound
 from .base import Enlarger, Redrawer, tile_sides
+from .diffusion.habits import FAMILIES, ONE_STEP
+from .sharing import GATE, shared
 
 if TYPE_CHECKING:
     from .base import Refiner, Upscaler
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 def load_upscaler(
     name: str = "realesrgan-x4plus", *, device: str = "auto", precision: str = "auto", backend: str = "auto"
 ) -> Upscaler:
-    """The super-resolution network of that name, or in that .safetensors or .pth file.
+    """The super-resolution network of that name, or in that .safetensors or .pth file; one object for all who hold it.
 
     Args:
         name: as `upscaler models list` shows it, or a path. Safetensors are preferred; pickles are loaded weights-only.
@@ -24,21 +26,42 @@ def load_upscaler(
     Raises:
         WeightsNotFound, UnsupportedModel, SettingsError, OutOfMemory: in one line, with what to do.
     """
-    from .gan.load import load_upscaler as load
+    with GATE.loading():  # threads that import a library at the same time can find half of it
+        from .gan.load import load_upscaler as load
 
-    return load(name, device=device, precision=precision, backend=backend)
+    return shared(load, "gan", str(name), device=device, precision=precision, backend=backend)
 
 
 def load_refiner(
-    name: str = "pocket", *, control: str = "none", device: str = "auto", precision: str = "auto"
+    name: str = "pocket",
+    *,
+    control: str = "none",
+    vae: str = "auto",
+    base: str = "auto",
+    allow_pickle: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
 ) -> Refiner:
-    """The diffusion model of that name, folder or hub id, and a ControlNet for it where one is named.
+    """The diffusion model of that name, file, folder or hub id, with a ControlNet, another autoencoder or a base for it.
+
+    It is one object for all who hold it.
 
     See `upscaler.models.diffusion.checkpoint.load_refiner`.
     """
-    from .diffusion.checkpoint import load_refiner as load
+    with GATE.loading():  # as above
+        from .diffusion.checkpoint import load_refiner as load
 
-    return load(name, control=control, device=device, precision=precision)
+    return shared(
+        load,
+        "diffusion",
+        str(name),
+        control=control,
+        vae=vae,
+        base=base,
+        allow_pickle=allow_pickle,
+        device=device,
+        precision=precision,
+    )
 
 
 def describe_upscaler(name: str) -> Enlarger:
@@ -55,9 +78,16 @@ def describe_upscaler(name: str) -> Enlarger:
 
 
 def describe_refiner(name: str) -> Redrawer:
-    """What a plan needs to know of the diffusion model of that name or folder; of one on the hub, the usual values."""
+    """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
-        native = weights.native_side(weights.find(name, "diffusion"))
+        path = weights.find(name, "diffusion")
+        one_step = weights.one_step_kind(path)
+        if one_step is not None:
+            return Redrawer(tile_sides=tile_sides(512), habits=ONE_STEP[one_step])
+        family = FAMILIES.get(weights.pipeline_of(path))
+        if family is not None:
+            return Redrawer(family.multiple, tile_sides(family.native), family.habits)
+        native = weights.native_side(path)
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise

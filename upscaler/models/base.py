@@ -6,9 +6,9 @@ host's own models, `upscaler.testing` implements them without any.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from ..arrays.types import Image
 from ..geometry import Box, Size
@@ -87,6 +87,37 @@ class Refiner(Protocol):
         ...
 
 
+def _evaluations(sampling: Sampling) -> int:
+    """Of img2img: one for each step, and a second one for what guidance leads away from."""
+    return sampling.steps * (2 if sampling.guidance > 1 else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Habits:
+    """How a refiner is used, where that is not how img2img is; what it has as its attribute `habits`, if it has one.
+
+    Attributes:
+        first_stage: what its tiles are cut from. "any" is the result of the first stage, true to the input; "bicubic" is
+            the plain bicubic enlargement, as long as no super-resolution network is named.
+        defaults: values of options, by name, that are the default with this model.
+        ignores: names of options that make no difference.
+        evaluations: how often it evaluates its network for one tile.
+    """
+
+    first_stage: Literal["any", "bicubic"] = "any"
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    ignores: tuple[str, ...] = ()
+    evaluations: Callable[[Sampling], int] = _evaluations
+
+
+USUAL = Habits()
+
+
+def habits_of(refiner: object) -> Habits:
+    """The habits of a refiner, or of one that is known and not loaded."""
+    return getattr(refiner, "habits", USUAL)
+
+
 class Enlarges(Protocol):
     """What a plan needs to know of an `Upscaler`."""
 
@@ -119,6 +150,7 @@ class Redrawer:
 
     multiple: int = 8
     tile_sides: TileSides = DEFAULT_SIDES
+    habits: Habits = USUAL
 
 
 def tile_sides(native: int | None) -> TileSides:

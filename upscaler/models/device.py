@@ -5,22 +5,19 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-import threading
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-import psutil
 import torch
 
+from .. import memory
 from ..errors import OutOfMemory, SettingsError
+from .sharing import GATE
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
-
-_LOADING = threading.RLock()
 
 
 def available_devices() -> list[str]:
@@ -50,18 +47,7 @@ def free_memory(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0] + cached
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return min([psutil.virtual_memory().available, *container_memory()])
-
-
-def container_memory(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
-    """What the control group of this process may still take, if there is one with a limit."""
-    try:
-        limit, used = ((root / name).read_text().strip() for name in ("memory.max", "memory.current"))
-        statistics = dict(line.split() for line in (root / "memory.stat").read_text().splitlines())
-    except OSError:
-        return
-    if limit != "max":
-        yield max(int(limit) - int(used) + int(statistics["inactive_file"]), 0)
+    return memory.free_memory()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -108,28 +94,30 @@ def release_memory() -> None:
 
 @contextmanager
 def one_thread() -> Generator[None]:
-    """Run the block on one thread of the processor: over small pieces of work several would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    """Run the block on one thread of the processor: over small pieces of work several would only wait for each other.
+
+    The number belongs to the whole process, so no other thread loads or runs a model meanwhile.
+    """
+    with GATE.loading():
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 @contextmanager
 def loading(device: torch.device, name: str) -> Generator[None]:
     """Load the model of that name in the block: one at a time in this process, and memory that runs out said in one line.
 
-    While they load, diffusers and transformers change what belongs to the whole process, such as torch's default
-    number format and how modules register their parameters; a network that another thread builds meanwhile comes out
-    in the wrong format or without weights.
+    See `upscaler.models.sharing` for what would go wrong otherwise.
 
     Raises:
         OutOfMemory: the model does not fit.
     """
     remedy = "close what else needs memory, choose a smaller model, or another device"
-    with _LOADING, one_thread(), memory_errors(device, f"the model {name}", remedy):
+    with one_thread(), memory_errors(device, f"the model {name}", remedy):
         yield
 
 

@@ -1,12 +1,14 @@
-"""The folder of a model: by name, by path, or from the hub."""
+"""The file or folder of a model: by name, by path, or from the hub."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 from .. import weights
-from ..errors import WeightsNotFound
+from ..errors import WeightsError, WeightsNotFound
 from ..text import one_line
 
 
@@ -32,3 +34,18 @@ def find_or_download(name: str, kind: weights.Kind, download: Callable[[str], Pa
             f"{name}: could not be fetched from the hub ({one_line(error)}); check the id and the network, log in with "
             f"`hf auth login` if it is gated, or give the path of {what}"
         ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model's folder.
+
+    Raises:
+        WeightsError: there is no such file, or something else in it.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error}); the model folder is not complete") from None
+    if not isinstance(value, dict):
+        raise WeightsError(f"{path}: is not a model description; the model folder is damaged")
+    return cast("dict[str, Any]", value)

@@ -21,7 +21,7 @@ from .spec import Option
 _LARGEST = 65536  # bytes of a preset as JSON
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(1, 10))}
-_MODELS = ("gan", "model", "control")
+_MODELS = ("gan", "model", "base", "control")
 _MODEL_NAME = re.compile(r"|[\w.+-]+(/[\w.-]+)?")  # a name or a hub id
 _WORDS = ("prompt", "negative")
 
@@ -72,7 +72,7 @@ _BUILTIN = (
         "texture",
         "Texture",
         "The crispest: fur, leaves, stone and cloth, with more of it invented.",
-        {"strength": 0.1, "seam_strength": 0.1, "wavelet_denoise": 0.0},
+        {"strength": 0.6, "wavelet_denoise": 0.0},
         True,
     ),
     Preset(
@@ -139,11 +139,11 @@ def store(preset: Preset, *, overwrite: bool = False) -> Preset:
             or the file cannot be written.
     """
     file = _own_file(preset.name)
-    if file.exists() and not overwrite:
-        raise SettingsError(f"preset {preset.name}: exists already; choose another name, or delete it first")
     stored = replace(preset, builtin=False)
     try:
-        folders.replace_text(file, to_json(stored))
+        folders.replace_text(file, to_json(stored), overwrite=overwrite)
+    except FileExistsError as error:
+        raise SettingsError(f"preset {preset.name}: exists already; choose another name, or delete it first") from error
     except OSError as error:
         raise SettingsError(f"preset {preset.name}: {file} cannot be written ({error.strerror})") from error
     return stored

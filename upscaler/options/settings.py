@@ -114,7 +114,8 @@ class Sampling(Group):
     control_scale: Annotated[
         float,
         _spec(
-            "how strongly the ControlNet keeps the structure of the enlarged picture",
+            "how strongly the ControlNet keeps the structure of the enlarged picture; with PiSA-SR, how strongly the "
+            "input's flaws are removed",
             "--control-scale",
             low=0,
             high=2,
@@ -128,8 +129,31 @@ class Diffusion(Sampling):
     """The second stage: which model redraws the tiles, and how."""
 
     model: Annotated[
-        str, _spec("diffusion model: a name, a folder in diffusers format, a hub id, or none", "--model", "-m")
+        str,
+        _spec(
+            "diffusion model: a name, a .safetensors file, a folder in diffusers format, a one-step model's file, a hub id, "
+            "or none",
+            "--model",
+            "-m",
+        ),
     ] = "pocket"
+    vae: Annotated[
+        str,
+        _spec(
+            "autoencoder: a name, a file (TAESD too), a folder in diffusers format, or auto: the model's own", "--vae"
+        ),
+    ] = "auto"
+    allow_pickle: Annotated[
+        bool, _spec("read a .ckpt too: its weights only, no code in it is run", "--allow-pickle")
+    ] = False
+    base: Annotated[
+        str,
+        _spec(
+            "what PiSA-SR and OSEDiff are a change to: a name, a folder or a hub id of Stable Diffusion 2.1-base; auto: "
+            "sd-2-1-base among your models",
+            "--base",
+        ),
+    ] = "auto"
     control: Annotated[
         str,
         _spec(
@@ -266,9 +290,14 @@ class Output(Group):
 class Hardware(Group):
     """What it runs on."""
 
-    device: Annotated[str, _spec("auto, cpu, cuda, cuda:N or mps", "--device", pattern=r"auto|cpu|mps|cuda(:\d+)?")] = (
-        "auto"
-    )
+    device: Annotated[
+        str,
+        _spec(
+            "auto, cpu, cuda, cuda:N, mps, or several GPUs as cuda:0,cuda:1",
+            "--device",
+            pattern=r"auto|cpu|mps|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+",
+        ),
+    ] = "auto"
     precision: Annotated[
         Precision, _spec("number format of the networks; auto: the fastest here, found by trying", "--precision")
     ] = "auto"

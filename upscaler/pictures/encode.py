@@ -14,11 +14,13 @@ from PIL import Image as Pillow
 from PIL import PngImagePlugin, TiffImagePlugin
 
 from ..arrays.types import Samples
+from ..geometry import Size
 from . import metadata
 from .metadata import Exif
 from .picture import Picture, strips_of
 
 _TIFF_ROWS = 64
+_WHOLE = 1 << 28  # pixels of a PNG up to which Pillow writes it: faster than strip by strip, and all of it in memory
 _DEFLATE = 4  # level 6 makes PNG files 2 to 5 % smaller and takes 4 times as long (measured on a noisy gradient)
 _CLASSIC_TIFF = 0xF0000000  # bytes of samples above which a TIFF gets 64-bit offsets; leaves room for the directories
 
@@ -95,7 +97,7 @@ def _write_png(picture: Picture, stream: IO[bytes], options: Options) -> None:
         info.add_text(key, value)  # itself picks tEXt or iTXt
     exif = options.exif.tobytes()
     alpha = picture.alpha is not None
-    if options.depth == 8:
+    if options.depth == 8 and picture.size.width * picture.size.height <= _WHOLE:
         image = pil_image(picture, alpha=alpha, dither=options.dither)
         image.info.clear()
         image.save(stream, "PNG", compress_level=_DEFLATE, pnginfo=info, icc_profile=options.icc, exif=exif or b"")
@@ -106,14 +108,16 @@ def _write_png(picture: Picture, stream: IO[bytes], options: Options) -> None:
     if exif is not None:
         chunks.append((b"eXIf", exif[6:]))
     channels = _channels(picture)
-    strips = (samples for _, samples in strips_of(picture, channels=channels, alpha=alpha, depth=16))
-    write_png16(stream, strips, width=picture.size.width, height=picture.size.height, chunks=chunks)
+    strips = strips_of(picture, channels=channels, alpha=alpha, depth=options.depth, dither=options.dither)
+    write_png(stream, (samples for _, samples in strips), picture.size, chunks=chunks)
 
 
-def write_png16(
-    stream: IO[bytes], strips: Iterable[Samples], *, width: int, height: int, chunks: Iterable[tuple[bytes, bytes]] = ()
+def write_png(
+    stream: IO[bytes], strips: Iterable[Samples], size: Size, *, chunks: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
-    """Write a PNG of 16 bits per sample, which Pillow cannot, from (h, W, 1 to 4) strips of uint16 in their order.
+    """Write a PNG from (h, W, 1 to 4) strips of uint8 or uint16 in their order.
+
+    Pillow writes none of 16 bits per sample in colour, and holds a picture of 8 bits as a whole.
 
     Each row takes the one of the filters Sub, Up and Paeth that leaves least (PNG specification, 9.2 and 12.7).
     """
@@ -127,12 +131,13 @@ def write_png16(
         if above is None:
             stream.write(b"\x89PNG\r\n\x1a\n")
             colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[strip.shape[2]]
-            chunk(b"IHDR", struct.pack(">2I5B", width, height, 16, colour_type, 0, 0, 0))
+            chunk(b"IHDR", struct.pack(">2I5B", *size, 8 * strip.itemsize, colour_type, 0, 0, 0))
             for kind, data in chunks:
                 chunk(kind, data)
-            above = np.zeros(strip.shape[1] * strip.shape[2] * 2, np.uint8)
-        rows: NDArray[np.uint8] = strip.astype(">u2").view(np.uint8).reshape(len(strip), -1)
-        if data := pack.compress(_filtered(rows, above, pixel=2 * strip.shape[2])):
+            above = np.zeros(strip.shape[1] * strip.shape[2] * strip.itemsize, np.uint8)
+        bytes_ = strip.astype(strip.dtype.newbyteorder(">")).view(np.uint8)
+        rows: NDArray[np.uint8] = bytes_.reshape(len(strip), -1)
+        if data := pack.compress(_filtered(rows, above, pixel=strip.itemsize * strip.shape[2])):
             chunk(b"IDAT", data)
         above = rows[-1]
     chunk(b"IDAT", pack.flush())

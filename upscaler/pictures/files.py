@@ -7,14 +7,14 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from ..errors import ImageError
-from ..folders import whole_or_absent
+from ..folders import replaceable, whole_or_absent
 from ..geometry import MAX_PIXELS, Size
 from ..text import one_line
 from .decode import decode, decode_tiff, needs_tifffile
@@ -171,10 +171,12 @@ def save(
         exif, notices = exif.with_texts(settings, text, most=_EXIF_IN_JPEG if kind == "JPEG" else MAX_EXIF)
     options = Options(quality=quality, depth=depth, dither=dither, icc=picture.icc, exif=exif, texts=text)
     try:
-        with whole_or_absent(path) as stream:
+        with whole_or_absent(path, overwrite=overwrite) as stream:
             return notices + write(picture, stream, kind, options)
+    except FileExistsError as error:
+        raise _taken(path) from error
     except (OSError, ValueError, RuntimeError) as error:
-        raise ImageError(f"{path}: cannot be written ({one_line(error)})") from error
+        raise ImageError(f"{path}: cannot be written ({_reason(error)})") from error
 
 
 def to_pil(picture: Picture, *, dither: bool = True) -> Pillow.Image:
@@ -204,14 +206,28 @@ def check_output(
         raise ImageError(f"{path}: {size} is too large for {kind}, which holds {most}; write PNG or TIFF")
     if bit_depth == 16 and not written.deep:
         raise ImageError(f"{path}: {kind} holds 8 bits per sample, not 16; write PNG or TIFF")
-    if path.is_dir():
-        raise ImageError(f"{path}: this is a folder; give the name of a file")
-    if path.exists() and not overwrite:
-        raise ImageError(f"{path}: exists already; choose another name, or replace it with output.overwrite")
-    if not path.parent.is_dir():
-        raise ImageError(f"{path}: there is no folder {path.parent}; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise ImageError(f"{path}: you may not write to the folder {path.parent}; choose another one")
+    try:
+        target = Path(os.path.realpath(path))  # a link stays one, and what it leads to is written
+        if target.is_dir():
+            raise ImageError(f"{path}: this is a folder; give the name of a file")
+        if replaceable(target) is not None and not overwrite:
+            raise _taken(path)
+        folder = path.parent if target.parent == Path(os.path.realpath(path.parent)) else target.parent
+        if not folder.is_dir():
+            raise ImageError(f"{path}: there is no folder {folder}; create it first")
+        if not os.access(folder, os.W_OK):
+            raise ImageError(f"{path}: you may not write to the folder {folder}; choose another one")
+    except (OSError, ValueError) as error:  # a name that is too long, or has a character that no name can have
+        raise ImageError(f"{path}: cannot be written ({_reason(error)}); choose another name") from error
+
+
+def _taken(path: Path) -> ImageError:
+    return ImageError(f"{path}: exists already; choose another name, or replace it with output.overwrite")
+
+
+def _reason(error: Exception) -> str:
+    """What the system says is wrong, without the names that it was asked for."""
+    return one_line(error) if getattr(error, "strerror", None) is None else str(cast(OSError, error).strerror)
 
 
 def _format_of(path: Path, format: str) -> FileFormat:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.resample import resample
+from ..arrays.store import IN_MEMORY, Store
 from ..arrays.strips import strips
 from ..geometry import Size
 from .noise_gate import REACH, Gate
@@ -31,6 +32,7 @@ def enforce_consistency(
     canvas: Array,
     source: Array,
     *,
+    store: Store = IN_MEMORY,
     size: Size | None = None,
     strength: float = 1.0,
     quantisation: Sequence[Sequence[int]] | None = None,
@@ -45,6 +47,7 @@ def enforce_consistency(
         canvas: (H, W, 3) float32. Where it is not larger than the input on either axis, nothing is done; an axis that has
             become smaller is compared at what it has become.
         source: (h, w, 3) float32, the whole input picture; or (H, W, 3) if `size` is given.
+        store: where pictures of the input's size are made.
         size: of the input picture.
         strength: 0 (nothing) to 1.
         quantisation: tables of the file that the input came from, see `jpeg.find_steps`; without them, traces of
@@ -57,10 +60,10 @@ def enforce_consistency(
     small = Size(min(whole.width, width), min(whole.height, height))
     if strength == 0 or small == (width, height):
         return
-    target = source if size is None and small == whole else _down(source, small)
+    target = source if size is None and small == whole else _down(source, small, store)
     gate = Gate.of(target, quantisation if small == whole else None) if size is None else None
     for _ in range(_ROUNDS):
-        residual = _down(canvas, small)
+        residual = _down(canvas, small, store)
         np.subtract(target, residual, out=residual)
         if gate is not None:
             gate(residual, target)
@@ -70,8 +73,8 @@ def enforce_consistency(
             canvas[rows] += resample(residual, Size(width, height), rows=rows)
 
 
-def _down(image: Array, size: Size) -> Array:
-    result = np.empty((size.height, size.width, image.shape[2]), np.float32)
+def _down(image: Array, size: Size, store: Store) -> Array:
+    result = store.empty((size.height, size.width, image.shape[2]))
     # A strip of the result reads far more pixels than it has: it is cut for what it reads.
     for rows in strips(size.height, image.shape[0] * image.shape[1] // size.height):
         result[rows] = resample(image, size, rows=rows)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arrays.resample import resample, to_linear, to_srgb
+from ..arrays.store import IN_MEMORY, Store
 from ..arrays.strips import strips
 from ..arrays.types import Image
 from ..errors import OutOfMemory
@@ -16,6 +17,7 @@ from ..events import Notice
 from ..geometry import Box, Size
 from ..models.base import OnStep, Upscaler
 from ..tiling.canvas import to_grid
+from ..tiling.journal import Journal
 from ..tiling.loop import Step, redraw
 from ..tiling.passes import EnlargePass
 from ..tiling.tiles import Tile
@@ -36,7 +38,10 @@ def enlarge(
     passes: Sequence[EnlargePass],
     *,
     upscaler: Upscaler | None,
+    store: Store = IN_MEMORY,
+    journal: Journal | None = None,
     inline: bool = False,
+    linear: bool = True,
 ) -> Iterator[Enlarging | Notice]:
     """`image` enlarged to `target`, step by step; the canvas of the last item is the result, float32 in [0, 1].
 
@@ -48,36 +53,51 @@ def enlarge(
         image: (H, W, 3).
         passes: of the upscaler, as they were planned; their tiles are run, the rest stays a bicubic enlargement.
         upscaler: `None` resamples only; so do no passes.
+        store: where the canvas is made.
+        journal: as in `redraw`.
         inline: run the network in the calling thread.
+        linear: resample in linear light where there is no network.
 
     Raises:
         OutOfMemory: not even a small piece fits.
     """
     if upscaler is None or not passes:
-        yield Enlarging(_resampled(image, target, linear=True), Step(0, (Box(0, 0, *target),)))
+        yield Enlarging(_resampled(image, target, store, linear=linear), Step(0, (Box(0, 0, *target),)))
         return
     done = 0
     for step in passes:
         x, y = step.ratio
-        canvas = _resampled(image, step.size, ratio=(1 / x, 1 / y))
+        canvas = _resampled(image, step.size, store, ratio=(1 / x, 1 / y))
         yield Enlarging(canvas, Step(done, (Box(0, 0, *step.size),)))
         network = _Network(image, step, upscaler)
-        for item in redraw(canvas, [step.target], network.draw, batch=1, inline=inline):
+        parallel = getattr(upscaler, "parallel", 1)
+        for item in redraw(
+            canvas, [step.target], network.draw, batch=1, journal=journal, parallel=parallel, inline=inline
+        ):
             yield from network.take_notices()
             yield item if isinstance(item, Notice) else Enlarging(canvas, item._replace(done=done + item.done))
         done += len(step.plan)
         image = canvas
 
 
-def _resampled(image: Image, size: Size, *, ratio: tuple[float, float] | None = None, linear: bool = False) -> Image:
+def _resampled(
+    image: Image, size: Size, store: Store, *, ratio: tuple[float, float] | None = None, linear: bool = False
+) -> Image:
     """The image resampled to a canvas, strip by strip: beside the result there is nothing of its size in memory."""
     kernel = "lanczos" if size.width < image.shape[1] else "bicubic"
-    source = to_linear(image) if linear else image
-    canvas = np.empty((size.height, size.width, 3), np.float32)
+    source = _linear(image, store) if linear else image
+    canvas = store.empty((size.height, size.width, 3))
     for rows in strips(size.height, size.width):
         part = resample(source, size, kernel=kernel, ratio=ratio, rows=rows)
         canvas[rows] = to_grid(np.clip(to_srgb(part) if linear else part, 0, 1))
     return canvas
+
+
+def _linear(image: Image, store: Store) -> Image:
+    result = store.empty(image.shape)
+    for rows in strips(*image.shape[:2]):
+        result[rows] = to_linear(image[rows])
+    return result
 
 
 class _Network:

@@ -12,6 +12,7 @@ from ..arrays.types import Image
 from ..events import Notice
 from ..models.base import OnStep, Refiner
 from ..options.settings import Sampling, Wavelet
+from ..tiling.journal import Journal
 from ..tiling.loop import Step, redraw
 from ..tiling.mask import Mask
 from ..tiling.tiles import Plan, Tile
@@ -30,6 +31,7 @@ def refine(
     batch: int,
     mask: Mask | None = None,
     alpha: NDArray[np.float32] | None = None,
+    journal: Journal | None = None,
     inline: bool = False,
 ) -> Iterator[Step | Notice]:
     """Let `refiner` redraw the tiles of some plans in `canvas`, each filtered against what it was cut from.
@@ -43,6 +45,7 @@ def refine(
         batch: tiles at once, at most.
         mask: where the canvas may change.
         alpha: opacity of the canvas, (H, W); `None` is opaque.
+        journal: as in `redraw`.
         inline: run the refiner in the calling thread.
 
     Raises:
@@ -59,7 +62,18 @@ def refine(
         return has_nothing_to_refine(crop, color=wavelet.color, denoise=wavelet.denoise)
 
     finish = partial(_filter, wavelet=wavelet, scale=scale)
-    yield from redraw(canvas, plans, draw, batch=batch, finish=finish, skip=skip, mask=mask, inline=inline)
+    yield from redraw(
+        canvas,
+        plans,
+        draw,
+        batch=batch,
+        finish=finish,
+        skip=skip,
+        mask=mask,
+        journal=journal,
+        parallel=getattr(refiner, "parallel", 1),
+        inline=inline,
+    )
 
 
 def _filter(crop: Image, drawn: Image, *, wavelet: Wavelet, scale: float) -> Image:

@@ -21,6 +21,7 @@ from ..events import Notice
 from ..geometry import Box, Size
 from ..text import count
 from .canvas import Wave, weigh
+from .journal import Journal
 from .mask import Mask
 from .tiles import Plan, Tile
 from .worker import OnStep, Task, make_worker
@@ -28,7 +29,7 @@ from .worker import OnStep, Task, make_worker
 Draw = Callable[[Sequence[Tile], Sequence[Image], OnStep], Sequence[Image]]
 """What a network makes of some tiles, from the tiles and their crops: images of the crops' size."""
 
-_AHEAD = 3  # batches that are cut before they are needed: one at work and two that wait for it
+_AHEAD = 3  # batches for each network that are cut before they are needed: one at work and two that wait for it
 _MOST_HELPERS = 8
 
 
@@ -68,6 +69,8 @@ def redraw(
     finish: Callable[[Image, Image], Image] | None = None,
     skip: Callable[[Tile, Image], bool] | None = None,
     mask: Mask | None = None,
+    journal: Journal | None = None,
+    parallel: int = 1,
     inline: bool = False,
 ) -> Iterator[Step | Notice]:
     """Redraw the tiles of some plans, one plan after the other, in `canvas`, step by step.
@@ -78,19 +81,24 @@ def redraw(
 
     Args:
         canvas: (H, W, 3) on the grid of exact sums, changed in place.
-        draw: runs in one thread.
+        draw: runs in as many threads as `parallel` says.
         batch: how many tiles at once, at most.
         finish: makes of a crop and what was drawn from it what is blended in; runs in several threads.
         skip: says of a tile and its crop that nothing is to be drawn there.
         mask: where the canvas may change; tiles outside of it are skipped.
+        journal: tiles that it holds are not drawn again, and those that are drawn are added to it.
+        parallel: how many batches are drawn at the same time.
         inline: run everything in the calling thread, one batch after the other.
 
     Raises:
         OutOfMemory: one tile alone does not fit.
+        ProgressError: the journal cannot be written.
     """
-    loop = _Loop(canvas, draw, batch, finish, skip, mask, inline)
+    loop = _Loop(canvas, draw, batch, finish, skip, mask, journal, parallel, inline)
     try:
         for plan in plans:
+            if journal is not None:
+                journal.next_pass()
             for tiles in plan.waves():
                 yield from loop.run(tiles)
         yield from loop.tell_skipped()
@@ -109,20 +117,24 @@ class _Loop:
         finish: Callable[[Image, Image], Image] | None,
         skip: Callable[[Tile, Image], bool] | None,
         mask: Mask | None,
+        journal: Journal | None,
+        parallel: int,
         inline: bool,
     ) -> None:
         self._canvas, self._draw, self._batch = canvas, draw, batch
-        self._finish, self._skip, self._mask = finish, skip, mask
-        self._network = make_worker("network", inline=inline)
+        self._finish, self._skip, self._mask, self._journal = finish, skip, mask, journal
+        self._network = make_worker("network", inline=inline, threads=parallel)
         self._helpers = make_worker("helper", inline=inline, threads=min(os.cpu_count() or 1, _MOST_HELPERS))
-        self._inline = inline
+        self._ahead, self._inline = _AHEAD * parallel, inline
         self._proven = False  # whether a batch of this size has fitted: until then nothing is started behind it
         self._under_way: deque[_Batch] = deque()
         self._done = self._skipped = 0
 
     def run(self, tiles: list[Tile]) -> Iterator[Step | Notice]:
         """Redraw the tiles of one wave."""
-        wave = Wave(self._canvas, tiles)
+        finished = set[Tile]() if self._journal is None else {tile for tile in tiles if self._journal.holds(tile)}
+        wave = Wave(self._canvas, (tile for tile in tiles if tile not in finished))
+        yield from self._recall(wave, [tile for tile in tiles if tile in finished])
         again: deque[_Taken] = deque()
         while self._start(wave, again):
             batch = self._under_way[0]
@@ -146,6 +158,14 @@ class _Loop:
             yield from self._blend(wave, batch, drawn)
         yield Step(self._done)
 
+    def _recall(self, wave: Wave, tiles: list[Tile]) -> Iterator[Step]:
+        """Take tiles from the journal that an earlier run has finished."""
+        for tile in tiles:
+            assert self._journal is not None
+            wave.correct(tile, self._journal.read(tile))
+            self._done += 1
+            yield Step(self._done, (tile.box,))
+
     def tell_skipped(self) -> Iterator[Notice]:
         """How many tiles were left out, if any were."""
         if self._skipped:
@@ -160,7 +180,7 @@ class _Loop:
 
     def _start(self, wave: Wave, again: deque[_Taken]) -> bool:
         """Hand batches to the network as far ahead as is wanted; whether any is under way."""
-        while len(self._under_way) < (_AHEAD if self._proven and not self._inline else 1):
+        while len(self._under_way) < (self._ahead if self._proven and not self._inline else 1):
             taken = self._take(wave, again)
             if not taken:
                 break
@@ -201,11 +221,15 @@ class _Loop:
     def _blend(self, wave: Wave, batch: _Batch, drawn: Sequence[Image]) -> Iterator[Step | Notice]:
         corrections = self._helpers.map(self._correction, batch.taken, drawn)
         for (tile, _), correction in zip(batch.taken, corrections):
-            if correction is not None:
-                wave.correct(tile, correction)
-            else:
+            if correction is None:
                 at = f"{tile.box.left},{tile.box.top}"
                 yield Notice(f"the tile at {at} came out with NaN or infinity; the enlarged picture is kept there")
+                continue
+            wave.correct(tile, correction)
+            if self._journal is not None:
+                self._journal.add(tile, correction)
+        if self._journal is not None:
+            self._journal.sync()
         self._done += len(batch.taken)
         yield Step(self._done, batch.boxes)
 

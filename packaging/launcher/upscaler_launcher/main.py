@@ -44,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="upscaler-app", description="Start upscaler; the first start sets it up.")
     parser.add_argument("paths", nargs="*", metavar="FILE or FOLDER", help="what to open")
     parser.add_argument("--repair", action="store_true", help="make the environment again, from what was downloaded")
-    parser.add_argument("--uninstall", action="store_true", help="remove the environment, and ask about models and history")
+    parser.add_argument(
+        "--uninstall", action="store_true", help="remove the environment, and ask about models and history"
+    )
     parser.add_argument("--text", action="store_true", help="no window: lines on the terminal")
     parser.add_argument("--set-up-only", action="store_true", help="do not start the program")
     parser.add_argument("--index", metavar="URL", help="a package index in place of the usual one")

@@ -101,7 +101,9 @@ class SetupWindow(QDialog):
 
     def _ask(self) -> None:
         recipe = self._builder.recipe
-        self._head.setText(f"Update to upscaler {recipe.version}" if self._update else "One download, then upscaler is ready")
+        self._head.setText(
+            f"Update to upscaler {recipe.version}" if self._update else "One download, then upscaler is ready"
+        )
         beside = " The version that you have stays until the new one has started once." if self._update else ""
         self._text.setText(
             f"What enlarges your pictures is fetched now: about {recipe.download / 1e9:.1f} GB to download, "

@@ -100,8 +100,8 @@ class _Endpoints:
             try:
                 while not work.state.over:
                     await asyncio.sleep(_LOOK)
-                    if work.progress is not None:
-                        progress(work.progress.fraction, desc=work.progress.stage.label)
+                    if work.progress is not None and work.forecast is not None:
+                        progress(work.forecast.fraction, desc=work.progress.stage.label)
             finally:
                 work.stop()
             if work.error is not None:

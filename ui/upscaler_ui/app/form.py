@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from upscaler import weights
 from upscaler.errors import SettingsError
-from upscaler.options.presets import Preset, presets
+from upscaler.geometry import Size
 from upscaler.options.settings import Output, Settings, options
 from upscaler.options.spec import Option
 
 from ..controls import control, read
+from . import looks, sizes
 from .components import component
-from .views import file_uri
 
-LEFT_OUT = {"overwrite": "the app gives each result a name of its own"}
+LEFT_OUT = {
+    "overwrite": "the app gives each result a name of its own",
+    "base": "found by name among the models",
+}
 """Options without a widget, and why."""
 
 _MODELS: dict[str, weights.Kind] = {"gan": "gan", "model": "diffusion", "control": "control"}
 _PATHS = {option.name: option.path for option in options()}
 _GROUPS = (
-    ("Models", ("control", "gan_tile")),
+    ("ControlNet", ("control", "control_scale")),
     ("Sampling", ("steps", "guidance", "scheduler", "seed")),
-    ("Tiles", ("tile", "overlap", "feather", "order", "batch")),
+    ("Tiles", ("tile", "overlap", "feather", "order", "batch", "gan_tile")),
     ("Seams", ("seams", "seam_strength", "seam_width", "seam_steps")),
     ("Colour and noise", ("wavelet_color", "wavelet_denoise")),
-    ("Output", ("quality", "bit_depth", "dither", "metadata", "gps", "max_pixels")),
+    ("File", ("quality", "bit_depth", "dither", "metadata", "gps", "max_pixels")),
     ("Hardware", ("device", "precision", "backend")),
 )
-_BY = ("Factor", "Width × height", "Megapixels", "Print")
-_SAMPLES = Path(__file__).parents[1] / "samples"
 
+CREATIVITY_HELP = "How much new detail is invented."
 _TO_STRENGTH = "(c) => Math.round(c * c) / 10000"
 _TO_CREATIVITY = "(s) => Math.round(100 * Math.sqrt(s))"
 _TO_HELD = "(s) => [s / 100, s / 100]"
-_TO_STRUCTURE = "(s) => Math.min(Math.round(100 * s), 100)"
+_TO_RESEMBLANCE = "(s) => Math.min(Math.round(100 * s), 100)"
+_OWN: dict[str, Any] = {"fn": None, "api_visibility": "private"}
 
 
 class Form:
@@ -46,9 +48,11 @@ class Form:
 
     Attributes:
         widgets: by option name, in the order of the table of settings.
-        by: which of the ways to say a size counts.
+        way, custom: which of the ways to say a size counts, as in `sizes`.
         print_width, print_height, dpi: a size on paper, in centimetres.
-        cards, creativity, structure: what stands for several of the widgets at once.
+        cards, creativity, resemblance: what stands for several of the widgets at once.
+        panels: what is shown for some ways to say a size alone, by the way.
+        words: the prompts, shown for models that read them.
     """
 
     def __init__(self) -> None:
@@ -56,63 +60,69 @@ class Form:
         self.widgets: dict[str, Any] = {}
 
     def look(self) -> None:
-        """Presets, the two big sliders with the numbers behind them, prompt and models."""
-        self.cards = component("cards", preset_cards(), elem_id="presets")
-        self.creativity = self._knob("Creativity", "how much new detail is invented", 50, ("strength",))
-        self.structure = self._knob(
-            "Structure", "how closely the result follows the picture", 100, ("consistency", "control_scale")
+        """Presets, and the one big slider."""
+        self.cards = component("cards", looks.cards(), elem_id="presets")
+        self.creativity = gr.Slider(
+            0, 100, 50, step=1, label="Creativity", info=CREATIVITY_HELP, buttons=[], elem_id="creativity"
         )
-        strength, held = self.widgets["strength"], [self.widgets[name] for name in ("consistency", "control_scale")]
-        own: dict[str, Any] = {"fn": None, "api_visibility": "private"}
-        self.creativity.input(inputs=self.creativity, outputs=strength, js=_TO_STRENGTH, **own)
-        strength.change(inputs=strength, outputs=self.creativity, js=_TO_CREATIVITY, **own)
-        self.structure.input(inputs=self.structure, outputs=held, js=_TO_HELD, **own)
-        for widget in held:
-            widget.input(inputs=widget, outputs=self.structure, js=_TO_STRUCTURE, **own)
-        self._add("prompt", info=None, placeholder="what the picture shows (the model pocket ignores it)")
-        self._add("negative", info=None, placeholder="what it must not show (needs guidance above 1)")
-        for name in ("gan", "model"):
-            self._add(name, info=None)
-
-    def _knob(self, title: str, help: str, value: int, names: Sequence[str]) -> Any:
-        """A slider from 0 to 100, and beside it the numbers that it stands for."""
-        with gr.Row(equal_height=True):
-            knob = gr.Slider(0, 100, value, step=1, label=title, info=help, scale=3, elem_id=title.lower())
-            for name in names:
-                self._add(name, number=True, info=None, min_width=96, scale=1)
-        return knob
 
     def size(self) -> None:
-        """How large, in whatever unit; and the file format."""
-        self.by = gr.Radio(_BY, value=_BY[0], show_label=False, container=False, elem_id="by")
-        with gr.Row() as factor:
-            self._add("scale", info=None)
-        with gr.Row(visible=False) as pixels:
-            self._add("width", info="leave empty to keep the shape")
-            self._add("height", info="leave empty to keep the shape")
-        with gr.Row(visible=False) as megapixels:
-            self._add("megapixels", info=None)
-        with gr.Row(visible=False) as paper:
-            self.print_width = gr.Number(30, label="Width on paper (cm)", minimum=0, min_width=90)
-            self.print_height = gr.Number(None, label="Height (cm)", info=None, minimum=0, min_width=90)
-            self.dpi = gr.Number(300, label="dpi", min_width=90)
-        panels = [factor, pixels, megapixels, paper]
-        self._add("format", info=None)
-        self.by.change(
-            _visible_panels,
-            self.by,
-            panels,
-            queue=False,
-            show_progress="hidden",
-            api_visibility="private",
-        )
+        """How large, in whatever unit."""
+        self.way = gr.Radio(sizes.WAYS, value="×4", label="Size of the result", container=False, elem_id="way")
+        self.panels: dict[str, Any] = {}
+        with gr.Row(visible=False) as self.panels[sizes.PRINT]:
+            self.print_width = gr.Number(30, label="Width (cm)", minimum=0, min_width=90, placeholder="from height")
+            self.print_height = gr.Number(None, label="Height (cm)", minimum=0, min_width=90, placeholder="from width")
+            self.dpi = gr.Number(300, label="Resolution (dpi)", minimum=1, min_width=90)
+        with gr.Column(visible=False, elem_id="custom-size") as self.panels[sizes.CUSTOM]:
+            self.custom = gr.Radio(
+                sizes.CUSTOM_WAYS, value=sizes.FACTOR, label="Given as", container=False, elem_id="custom"
+            )
+            with gr.Row() as self.panels[sizes.FACTOR]:
+                self._add("scale", number=True, info=None)
+            with gr.Row(visible=False) as self.panels[sizes.PIXELS]:
+                for name in ("width", "height"):
+                    self._add(name, info=None, placeholder="keeps the shape", min_width=90)
+            with gr.Row(visible=False) as self.panels[sizes.MEGAPIXELS]:
+                self._add("megapixels", info=None, placeholder="such as 12")
 
     def advanced(self) -> None:
         """All other settings, group by group."""
+        self._add("format")
+        with gr.Row():
+            self._add("gan", info=None, min_width=120)
+            self._add("model", info=None, min_width=120)
+        with gr.Column() as self.words:
+            self._add("prompt", info=None, placeholder="What the picture shows")
+            self._add("negative", info=None, placeholder="What it must not show; needs a guidance above 1")
+        with gr.Row(equal_height=True):
+            self.resemblance = gr.Slider(
+                0,
+                100,
+                100,
+                step=1,
+                label="Resemblance",
+                info="How closely the result follows the picture.",
+                buttons=[],
+                scale=2,
+                elem_id="resemblance",
+            )
+            self._add("strength", number=True, info="Creativity, as a number.", min_width=96, scale=1)
+        self._add("consistency")
         for title, names in _GROUPS:
             with gr.Accordion(title, open=False):
                 for name in names:
                     self._add(name)
+        self._link()
+
+    def _link(self) -> None:
+        """Let each slider and the numbers that it stands for follow each other."""
+        strength, held = self.widgets["strength"], [self.widgets[name] for name in ("consistency", "control_scale")]
+        self.creativity.input(inputs=self.creativity, outputs=strength, js=_TO_STRENGTH, **_OWN)
+        strength.change(inputs=strength, outputs=self.creativity, js=_TO_CREATIVITY, **_OWN)
+        self.resemblance.input(inputs=self.resemblance, outputs=held, js=_TO_HELD, **_OWN)
+        for widget in held:
+            widget.input(inputs=widget, outputs=self.resemblance, js=_TO_RESEMBLANCE, **_OWN)
 
     def _add(self, name: str, **more: Any) -> None:
         if name in _MODELS:
@@ -122,29 +132,39 @@ class Form:
     @property
     def fields(self) -> list[Any]:
         """All widgets that settings are read from: pass them as inputs, and their values to `settings`."""
-        return [self.by, self.print_width, self.print_height, self.dpi, *(self.widgets[name] for name in self.table)]
+        ways = [self.way, self.custom, self.print_width, self.print_height, self.dpi]
+        return [*ways, *(self.widgets[name] for name in self.table)]
 
     @property
     def shown(self) -> list[Any]:
         """All widgets that `updates` may change."""
-        return [*self.fields, self.creativity, self.structure, self.cards]
+        return [*self.fields, self.resemblance, *self.panels.values()]
 
-    def settings(self, values: Sequence[Any], *, size: bool = True) -> Settings:
+    @property
+    def told(self) -> list[Any]:
+        """What says something about the settings, and is drawn with the rest of the page."""
+        return [self.cards, self.creativity, self.words]
+
+    def settings(self, values: Sequence[Any], *, size: bool = True, source: Size | None = None) -> Settings:
         """The settings that the values of `fields` say, or all of them but the size.
+
+        Args:
+            source: size of the picture, as for `sizes.target_options`.
 
         Raises:
             SettingsError: a value is out of range, or a model is not in the list.
         """
-        by, width, height, dpi, *rest = values
+        way, custom, width, height, dpi, *rest = values
         given = self.given(dict(zip(self.table, rest)))
         target = {name: given.pop(name) for name, option in self.table.items() if option.group == "target"}
-        return Settings.of(**given, **(_target(by, target, width, height, dpi) if size else {}))
+        paper = (width, height, dpi)
+        return Settings.of(**given, **(sizes.target_options(way, custom, target, paper, source) if size else {}))
 
     def max_pixels(self, values: Sequence[Any]) -> int:
         """The largest input that the values of `fields` allow, in pixels; the usual one while there is no such number."""
         option = self.table["max_pixels"]
         try:
-            megapixels = read(option, dict(zip(self.table, values[4:]))["max_pixels"])
+            megapixels = read(option, dict(zip(self.table, values[5:]))["max_pixels"])
         except SettingsError:
             megapixels = option.default
         return Output(max_pixels=megapixels).pixel_limit
@@ -156,45 +176,36 @@ class Form:
             checked_model(name, given[name])
         return given
 
-    def updates(self, settings: Settings, *, chosen: str = "", size: bool = True) -> dict[Any, Any]:
-        """What the widgets show for these settings, by widget; those of the size stay as they are if `size` is false."""
-        found: dict[Any, Any] = {self.cards: preset_cards(chosen)}
+    def updates(self, settings: Settings, *, size: bool = True) -> dict[Any, Any]:
+        """What the widgets show for these settings, by widget; those of the size stay as they are if `size` is false.
+
+        The slider for creativity is not among them: it follows the strength.
+        """
+        found: dict[Any, Any] = {}
         for name, option in self.table.items():
             if size or option.group != "target":
                 value = settings.value(option)
                 found[self.widgets[name]] = "" if value is None and option.kind is str else value
         if size:
-            target = settings.target
-            found[self.by] = _BY[1 if target.width or target.height else 2 if target.megapixels else 0]
-        found[self.creativity] = round(100 * settings.diffusion.strength**0.5)
-        found[self.structure] = round(100 * settings.wavelet.consistency)
+            found[self.way], found[self.custom] = sizes.way_of(settings.target)
+            found |= self.visible(found[self.way], found[self.custom])
+        found[self.resemblance] = round(100 * settings.wavelet.consistency)
         return found
 
+    def visible(self, way: str, custom: str) -> dict[Any, Any]:
+        """Which of the panels for a size are shown."""
+        kinds = {sizes.CUSTOM: gr.Column}
+        return {
+            panel: kinds.get(name, gr.Row)(visible=name == way or (way == sizes.CUSTOM and name == custom))
+            for name, panel in self.panels.items()
+        }
 
-def _visible_panels(by: str) -> list[dict[str, Any]]:
-    """Which of the panels for the size is shown."""
-    return [gr.update(visible=by == name) for name in _BY]
-
-
-def _target(
-    by: str, given: dict[str, Any], width: float | None, height: float | None, dpi: float | None
-) -> dict[str, Any]:
-    """The size as options, from the fields that count."""
-    if by == _BY[1]:
-        if not given["width"] and not given["height"]:
-            raise SettingsError("target.width: no size is given; fill in a width, a height or both")
-        return {"width": given["width"], "height": given["height"]}
-    if by == _BY[2]:
-        if not given["megapixels"]:
-            raise SettingsError("target.megapixels: no size is given; fill in a number of megapixels")
-        return {"megapixels": given["megapixels"]}
-    if by == _BY[3]:
-        if not (width or height) or not dpi:
-            raise SettingsError(
-                "target.width: no size on paper is given; fill in a width or a height in cm, and the dpi"
-            )
-        return {key: round(side / 2.54 * dpi) for key, side in (("width", width), ("height", height)) if side}
-    return {"scale": given["scale"]}
+    def at_size(self, source: Size, size: Size, dpi: float) -> dict[Any, Any]:
+        """What the fields for a size show where a result of that size is wanted."""
+        found = sizes.same_size(source, size, dpi)
+        return {self.print_width: found.pop("print_width"), self.print_height: None} | {
+            self.widgets[name]: value for name, value in found.items()
+        }
 
 
 def model_choices(name: str) -> list[tuple[str, str]]:
@@ -217,23 +228,3 @@ def checked_model(name: str, value: str) -> str:
     if value not in names:
         raise SettingsError(f"{_PATHS[name]}: no model {value!r}; choose one of {', '.join(names)}")
     return value
-
-
-def preset_cards(chosen: str = "") -> dict[str, Any]:
-    """What the cards show, with one of them chosen."""
-    return {"chosen": chosen, "presets": [_card(preset) for preset in presets()]}
-
-
-def own_presets() -> list[str]:
-    """Names of the user's presets."""
-    return [preset.name for preset in presets() if not preset.builtin]
-
-
-def _card(preset: Preset) -> dict[str, str]:
-    sample = _SAMPLES / f"{preset.name}.webp"
-    return {
-        "name": preset.name,
-        "title": preset.title,
-        "help": preset.help,
-        "sample": file_uri(sample) if preset.builtin and sample.is_file() else "",
-    }

@@ -13,9 +13,10 @@ import gradio as gr
 from upscaler.api import plan
 from upscaler.errors import UpscalerError
 from upscaler.geometry import Box
+from upscaler.options.settings import Settings
 from upscaler.pictures.files import FORMATS
 
-from . import parts
+from . import looks, parts
 from .endpoints import add_endpoints
 from .inputs import Input
 from .preset_handlers import PresetHandlers
@@ -48,9 +49,11 @@ class Handlers(PresetHandlers):
     def _wire(self) -> None:
         form, fields, own, everything = self.form, self.form.fields, self.own, self.everything
         # not `change`: what the program changes, it plans itself, once
-        sliders = [widget for widget in form.shown if isinstance(widget, gr.Slider)]
-        used = [*(widget.input for widget in fields), *(slider.release for slider in sliders)]
+        sliders = [widget for widget in (*form.shown, form.creativity) if isinstance(widget, gr.Slider)]
+        ways = (form.way, form.custom)
+        used = [*(widget.input for widget in fields if widget not in ways), *(slider.release for slider in sliders)]
         gr.on(used, self.on_plan, fields, own, trigger_mode="always_last", **AS_TYPED)
+        gr.on([way.input for way in ways], self.on_way, fields, everything, **AS_TYPED)
         self.files.change(self.on_files, [self.files, *fields], everything, **QUEUED)
         self.folder.upload(pictures_in, self.folder, self.files, **QUIET)
         self.paste.upload(self.on_paste, self.paste, self.files, **QUIET)
@@ -81,6 +84,8 @@ class Handlers(PresetHandlers):
         session, page = self.of(request)
         page.choose([Path(path) for path in paths or []], self.form.max_pixels(values))
         stored = page.inputs[0].settings if len(page.inputs) == 1 else None
+        if stored is not None:
+            page.look = looks.look_of(stored)
         page.planned = self.planned(page, stored or values)
         update = {**self.changes(session, page), **self.inputs(page), **self.look_at("picture")}
         if stored is not None:
@@ -93,6 +98,19 @@ class Handlers(PresetHandlers):
         update: Update = {}
         if page.limit(self.form.max_pixels(values)):
             update = self.inputs(page)
+        page.planned = self.planned(page, values)
+        return {**self.changes(session, page), **update}
+
+    def on_way(self, request: gr.Request, *values: Any) -> Update:
+        """Another way to say the size was chosen: its fields begin with the size that is planned."""
+        session, page = self.of(request)
+        update = self.form.visible(*values[:2])
+        if page.readable:
+            source = page.readable[0].size
+            size = page.planned[0].target if isinstance(page.planned, tuple) else Settings().target.of(source)
+            fields = self.form.at_size(source, size, float(values[4] or 300))
+            update |= fields
+            values = tuple(fields.get(field, value) for field, value in zip(self.form.fields, values))
         page.planned = self.planned(page, values)
         return {**self.changes(session, page), **update}
 
@@ -116,12 +134,12 @@ class Handlers(PresetHandlers):
         """Enlarge all chosen pictures."""
         session, page = self.of(request)
         try:
-            settings = self.form.settings(values)
             if not page.readable:
-                raise UpscalerError("there is no picture to enlarge; drop one on the left, paste one, or browse")
-            for item in page.readable:
+                raise UpscalerError("there is no picture to enlarge; drop one on the page, paste one, or browse")
+            found = [(item, self.settings(values, item)) for item in page.readable]
+            for item, settings in found:
                 check_result(plan(item.size, settings).target, settings)
-            page.follow(session.start(page.readable, settings))
+            page.follow([job for item, settings in found for job in session.start([item], settings)])
         except UpscalerError as error:
             return self.failure(error)
         return {**self.changes(session, page), **self.no_failure(), **self.look_at("picture")}
@@ -132,7 +150,7 @@ class Handlers(PresetHandlers):
         if not page.readable or page.region is None:
             return self.nothing()
         try:
-            settings = self.form.settings(values)
+            settings = self.settings(values, page.readable[0])
             target = plan(page.readable[0].size, settings).target
             left, top, right, bottom = page.region
             x, y = target
@@ -184,6 +202,7 @@ class Handlers(PresetHandlers):
             session.history.remove(id)
             page.shown = None if page.shown == id else page.shown
         elif action == "restore":
+            page.look = looks.look_of(entry.settings)
             page.planned = self.planned(page, entry.settings)
             update = self.form.updates(entry.settings)
         elif action == "input":
@@ -197,9 +216,10 @@ class Handlers(PresetHandlers):
             reveal(entry.result_path)
         elif action == "rerun":
             try:
-                settings = self.form.settings(values)
-                check_result(plan(entry.source_size, settings).target, settings)
-                page.follow(session.start([Input(entry.source_path, entry.name)], settings))
+                item = Input(entry.source_path, entry.name, entry.source_size)
+                settings = self.settings(values, item)
+                check_result(plan(item.size, settings).target, settings)
+                page.follow(session.start([item], settings))
                 update = self.look_at("picture")
             except UpscalerError as error:
                 update = self.failure(error)

@@ -20,6 +20,7 @@ from upscaler import timing
 from upscaler.api import plan, refiner_for, run, upscaler_for
 from upscaler.errors import UpscalerError
 from upscaler.events import Event, Finished, Notice, Progress
+from upscaler.forecast import Forecast
 from upscaler.geometry import Box
 from upscaler.options.settings import Settings
 from upscaler.pictures.files import load
@@ -57,6 +58,7 @@ class Job:
         picture: the result, or what was finished of it when the job was stopped; `None` before that.
         files: what `done` wrote for the front end.
         view: the canvas as it grows.
+        forecast: how far it is and how long it still takes; `None` until its models are loaded.
     """
 
     source: Path
@@ -77,8 +79,7 @@ class Job:
     error: BaseException | None = None
     started: float = 0.0
     ended: float = 0.0
-    expected: float | None = None
-    stage_started: float = 0.0
+    forecast: Forecast | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
@@ -101,8 +102,8 @@ class Job:
         if isinstance(event, Notice):
             self.notices.append(event.message)
         elif isinstance(event, Progress):
-            if self.progress is None or self.progress.stage is not event.stage:
-                self.stage_started = self.elapsed
+            if self.forecast is not None:
+                self.forecast.note(event)
             self.view.show(event)
             self.progress = event
         else:
@@ -203,16 +204,12 @@ class Worker:
     def _events(self, job: Job) -> State:
         settings = job.settings
         job.original = picture = load(job.source, max_pixels=settings.output.pixel_limit)
-        job.plan = plan(picture, settings)
-        job.expected = None if job.region else timing.estimate(job.plan, settings)
+        job.plan = plan(picture, settings, region=job.region)
         job.view.start(picture, job.plan.target)
-        events = run(
-            picture,
-            settings,
-            upscaler=self._loaded("gan", upscaler_for, settings),
-            refiner=self._loaded("diffusion", refiner_for, settings),
-            region=job.region,
-        )
+        upscaler = self._loaded("gan", upscaler_for, settings)
+        refiner = self._loaded("diffusion", refiner_for, settings)
+        job.forecast = Forecast(timing.expected(job.plan, settings))
+        events = run(picture, settings, upscaler=upscaler, refiner=refiner, region=job.region)
         for event in events:
             job.note(event)
             if job.stopping and not isinstance(event, Finished):

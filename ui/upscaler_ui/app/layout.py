@@ -10,7 +10,8 @@ from gradio.blocks import Block
 from upscaler.pictures.files import FORMATS, SUFFIXES
 
 from .components import component
-from .form import Form, own_presets
+from .form import Form
+from .looks import names_of_own
 
 _ANOTHER = "in another format…"
 _TICK = 0.4  # seconds between two looks at the jobs
@@ -34,17 +35,18 @@ class Layout:
 
     def _left(self, with_presets: bool) -> None:
         gr.HTML("<h1>upscaler</h1>", elem_id="title")
-        gr.HTML("<h2>1 · Picture</h2>", container=False)
         self.choice()
         self.facts = gr.HTML("", elem_id="facts")
-        gr.HTML("<h2>2 · Look</h2>")
+        gr.HTML("<h2>Look</h2>")
         self.form.look()
-        gr.HTML("<h2>3 · Size</h2>")
+        gr.HTML("<h2>Size</h2>")
         self.form.size()
         self.plan = gr.HTML("", elem_id="plan")
-        with gr.Row(elem_id="go"):
-            self.run = gr.Button("Upscale", variant="primary", elem_id="run", scale=3, min_width=120)
-            self.stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, scale=1, min_width=80)
+        with gr.Column(elem_id="go"):
+            self.status = gr.HTML("", elem_id="status")
+            with gr.Row():
+                self.run = gr.Button("Upscale", variant="primary", elem_id="run", scale=3, min_width=120)
+                self.stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, scale=1, min_width=80)
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):
             self.form.advanced()
             with gr.Accordion("My presets", open=False, visible=with_presets):
@@ -56,8 +58,9 @@ class Layout:
             file_count="multiple",
             file_types=list(SUFFIXES),
             type="filepath",
+            label="Pictures",
             show_label=False,
-            height=130,
+            height=104,
             elem_id="input",
         )
         with gr.Row(elem_id="more-input"):
@@ -69,7 +72,9 @@ class Layout:
             self.preset_name = gr.Textbox(label="Name", placeholder="my-preset", min_width=120, elem_id="preset-name")
             self.preset_save = gr.Button("Save as preset", size="sm", min_width=100, elem_id="preset-save")
         with gr.Row(elem_classes="ends"):
-            self.preset_own = gr.Dropdown(own_presets(), label="Saved", value=None, min_width=120, elem_id="preset-own")
+            self.preset_own = gr.Dropdown(
+                names_of_own(), label="Saved", value=None, min_width=120, elem_id="preset-own"
+            )
             self.preset_export = gr.DownloadButton(
                 "Export", size="sm", min_width=70, elem_id="preset-export", interactive=False
             )
@@ -114,7 +119,6 @@ class Layout:
                 self.overview = gr.Image(
                     type="filepath", interactive=False, height=260, elem_id="overview", buttons=[], show_label=False
                 )
-        self.status = gr.HTML("", elem_id="status")
         with gr.Column(visible=False, elem_id="error") as self.error:
             self.message = gr.HTML("", elem_id="message")
             with gr.Accordion("Report", open=False):
@@ -142,8 +146,8 @@ class Layout:
 
     @property
     def own(self) -> list[Any]:
-        """Every component of the page but those of the form."""
-        return [value for value in vars(self).values() if isinstance(value, Block)]
+        """Every component of the page but the fields of the form."""
+        return [*(value for value in vars(self).values() if isinstance(value, Block)), *self.form.told]
 
     @property
     def everything(self) -> list[Any]:

@@ -11,7 +11,6 @@ import gradio as gr
 from upscaler import timing
 from upscaler.describe import plan_phrases
 from upscaler.errors import UpscalerError
-from upscaler.events import Stage
 from upscaler.geometry import Size
 from upscaler.text import count, duration
 
@@ -50,11 +49,12 @@ def plan_line(page: Page) -> str:
     if isinstance(page.planned, UpscalerError):
         return f'<span class="bad">{html.escape(" ".join(cause_and_remedy(page.planned)))}</span>'
     plan, settings = page.planned
-    phrases = plan_phrases(plan, settings, timing.estimate(plan, settings))
-    size = phrases.pop("size").replace("->", "→")
+    seconds = timing.estimate(plan, settings)
+    rows = [f"{head.capitalize()}: {phrase}" for head, phrase in plan_phrases(plan, settings, seconds).items()]
     more = len(page.readable) - 1
-    rest = [*(f"{head}: {phrase}" for head, phrase in phrases.items()), f"and {count(more, 'more picture')}"]
-    return f"<b>{html.escape(size)}</b> · {html.escape(' · '.join(rest if more else rest[:-1]))}"
+    after = f"; then {count(more, 'more picture')}" if more else ""
+    lead = html.escape(f"{plan.target.width} × {plan.target.height}, about {duration(seconds)}{after}")
+    return f"<b>{lead}</b><details><summary>Details</summary>{'<br>'.join(map(html.escape, rows))}</details>"
 
 
 def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
@@ -125,9 +125,10 @@ def status(page: Page, worker: Worker) -> str:
         cause = f"is waiting for {count(ahead, 'other job')}" if ahead else "starts when the models are loaded"
         return f"<b>{name}</b> {cause}{queue}"
     if job.state is State.RUNNING:
-        text = "Stopping after this step" if job.stopping else progress(job)
-        percent = 100 * (job.progress.fraction if job.progress else 0)
-        return f'<b>{name}</b> {text}{queue}<progress max="100" value="{percent:.1f}"></progress>'
+        text = "is stopping" if job.stopping else progress(job)
+        percent = 100 * fraction(job)
+        bar = f'<progress max="100" value="{percent:.1f}" aria-label="Progress of {name}"></progress>'
+        return f"<b>{name}</b> {text}{queue}{bar}"
     ends = {
         State.FINISHED: "is finished",
         State.STOPPED: "was stopped; what was finished is kept" if job.progress else "was removed from the queue",
@@ -138,30 +139,19 @@ def status(page: Page, worker: Worker) -> str:
 
 
 def progress(job: Job) -> str:
-    """Where a job is: stage, tile, step, percent, elapsed, time left."""
+    """Where a job is: percent, time left, stage and tile."""
     event = job.progress
-    if event is None:
-        return f"Loading the models · {duration(job.elapsed)}"
-    phrases = [event.stage.label]
+    if event is None or job.forecast is None:
+        return "Loading the models"
+    phrases = [f"{fraction(job):.0%}", f"about {duration(job.forecast.left)} left", event.stage.label]
     if event.total > 1:
-        phrases.append(f"tile {min(event.done + 1, event.total)}/{event.total}")
-    if event.steps:
-        phrases.append(f"step {event.step}/{event.steps}")
-    phrases += [f"{event.fraction:.0%}", duration(job.elapsed)]
-    left = _time_left(job)
-    if left is not None:
-        phrases.append(f"{duration(left)} left")
+        phrases.append(f"tile {min(event.done + 1, event.total)} of {event.total}")
     return " · ".join(phrases)
 
 
-def _time_left(job: Job) -> float | None:
-    """Seconds until the job is over, from past runs or from the speed of this stage; `None` where nobody can tell."""
-    event = job.progress
-    if job.expected is not None and job.expected > job.elapsed:
-        return job.expected - job.elapsed
-    if event is None or not 0.05 < event.fraction < 1 or event.stage is Stage.ENLARGE:
-        return None
-    return (job.elapsed - job.stage_started) * (1 - event.fraction) / event.fraction
+def fraction(job: Job) -> float:
+    """Finished part of a job, 0 to 1."""
+    return 0.0 if job.forecast is None else job.forecast.fraction
 
 
 def queue(session: Session) -> dict[str, Any]:
@@ -178,7 +168,6 @@ def history(session: Session, page: Page, local: bool) -> dict[str, Any]:
 
 
 def _job_item(job: Job) -> dict[str, Any]:
-    fraction = round(job.progress.fraction, 2) if job.progress else 0
     stage = job.progress.stage.label if job.progress else job.state.value
     text = "failed: " + cause_and_remedy(job.error)[0] if job.error is not None else stage
     return {
@@ -186,7 +175,7 @@ def _job_item(job: Job) -> dict[str, Any]:
         "title": job.name if job.region is None else f"{job.name} (area)",
         "text": text,
         "state": job.state.value,
-        "fraction": fraction,
+        "fraction": round(fraction(job), 2),
         "thumb": "",
         "shown": False,
     }

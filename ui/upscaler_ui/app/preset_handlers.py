@@ -30,24 +30,24 @@ class PresetHandlers(Screen):
         session, page = self.of(request)
         try:
             preset = presets.get(str(self.sent(event).get("name")))
-            settings = preset.over(self.form.settings(values))
+            settings = preset.over(self.settings(values, page.readable[0] if page.readable else None))
         except UpscalerError as error:
             return self.failure(error)
+        page.look = preset.name
         page.planned = self.planned(page, settings)
-        look = self.form.updates(settings, chosen=preset.name, size=False)
-        return {**self.changes(session, page), **self.no_failure(), **look}
+        return {**self.changes(session, page), **self.no_failure(), **self.form.updates(settings, size=False)}
 
-    def on_save_preset(self, name: str, *values: Any) -> Update:
+    def on_save_preset(self, request: gr.Request, name: str, *values: Any) -> Update:
         """Save the settings of the form as a preset."""
-        return self._presets_after(lambda: presets.save(name, self.form.settings(values, size=False)).name)
+        return self._presets_after(request, lambda: presets.save(name, self.form.settings(values, size=False)).name)
 
-    def on_delete_preset(self, name: str | None) -> Update:
+    def on_delete_preset(self, request: gr.Request, name: str | None) -> Update:
         """Delete one of the user's presets."""
-        return self._presets_after(lambda: presets.delete(name or ""))
+        return self._presets_after(request, lambda: presets.delete(name or ""))
 
-    def on_import_preset(self, path: str) -> Update:
+    def on_import_preset(self, request: gr.Request, path: str) -> Update:
         """Save a preset that was exported."""
-        return self._presets_after(lambda: presets.store(presets.from_file(Path(path))).name)
+        return self._presets_after(request, lambda: presets.store(presets.from_file(Path(path))).name)
 
     def on_pick_preset(self, name: str | None, request: gr.Request) -> Update:
         """One of the user's presets was picked: it can be exported."""
@@ -58,7 +58,7 @@ class PresetHandlers(Screen):
         path.write_text(presets.to_json(preset), "utf-8")
         return {self.preset_export: gr.DownloadButton(value=str(path), interactive=True)}
 
-    def _presets_after(self, change: Callable[[], str | None]) -> Update:
+    def _presets_after(self, request: gr.Request, change: Callable[[], str | None]) -> Update:
         """The presets, after one was added or taken away."""
         if self.sessions.public:
             return self.nothing()
@@ -66,4 +66,6 @@ class PresetHandlers(Screen):
             name = change()
         except UpscalerError as error:
             return self.failure(error)
-        return {**self.no_failure(), **self.presets(name)}
+        session, page = self.of(request)
+        page.look = name or page.look
+        return {**self.changes(session, page), **self.no_failure(), **self.presets(name)}

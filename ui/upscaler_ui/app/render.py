@@ -14,10 +14,11 @@ from upscaler.errors import UpscalerError
 from upscaler.options.settings import Settings
 from upscaler.plan import RunPlan
 
-from . import parts
+from . import looks, parts
 from .failures import cause_and_remedy, report
-from .form import own_presets, preset_cards
+from .form import CREATIVITY_HELP
 from .history import Entry
+from .inputs import Input
 from .layout import Layout
 from .session import Page, Session, Sessions
 
@@ -51,12 +52,18 @@ class Screen(Layout):
         return self.sessions.session(request.username, page), self.sessions.page(page)
 
     def planned(self, page: Page, values: Sequence[Any] | Settings) -> tuple[RunPlan, Settings] | UpscalerError | None:
-        """What a run of the first picture would do."""
+        """What a run of the first picture would do; `None` without a picture."""
+        first = page.readable[0] if page.readable else None
         try:
-            settings = values if isinstance(values, Settings) else self.form.settings(values)
-            return (plan(page.readable[0].size, settings), settings) if page.readable else None
+            settings = self.settings(values, first)
+            page.settings = settings
+            return (plan(first.size, settings), settings) if first else None
         except UpscalerError as error:
-            return error
+            return error if first else None
+
+    def settings(self, values: Sequence[Any] | Settings, item: Input | None) -> Settings:
+        """The settings that values of the form mean for a picture. Raises: `SettingsError`."""
+        return values if isinstance(values, Settings) else self.form.settings(values, source=item and item.size)
 
     def changes(self, session: Session, page: Page) -> Update:
         """Whatever the browser does not show yet."""
@@ -76,18 +83,26 @@ class Screen(Layout):
         busy = any(not job.state.over for job in session.jobs)
         own = entry is None or entry.id in {job.id for job in page.jobs}
         can_preview = own and page.region is not None and bool(page.readable) and not page.busy
+        look, settings = page.look, page.settings
+        no_creativity = looks.why_no_creativity(settings)
         values = {
+            self.form.cards: looks.cards(look, changed=looks.is_changed(look, settings)),
             self.viewer: parts.viewer(page, entry),
             self.plan: parts.plan_line(page),
             self.status: parts.status(page, self.sessions.worker),
             self.queue: parts.queue(session),
             self.history: parts.history(session, page, self.local),
         }
-        properties: dict[Any, tuple[Callable[..., Any], dict[str, bool]]] = {
+        properties: dict[Any, tuple[Callable[..., Any], dict[str, Any]]] = {
             self.timer: (gr.Timer, {"active": busy}),
             self.stop: (gr.Button, {"interactive": page.busy}),
             self.preview: (gr.Button, {"interactive": can_preview}),
             self.result: (gr.Row, {"visible": entry is not None}),
+            self.form.words: (gr.Column, {"visible": looks.reads_prompt(settings.diffusion.model)}),
+            self.form.creativity: (
+                gr.Slider,
+                {"interactive": not no_creativity, "info": no_creativity or CREATIVITY_HELP},
+            ),
         }
         update |= {part: value for part, value in values.items() if page.send(str(part.elem_id), value)}
         update |= {part: kind(**state) for part, (kind, state) in properties.items() if page.send(str(part._id), state)}
@@ -124,7 +139,7 @@ class Screen(Layout):
 
     def presets(self, chosen: str | None = None) -> Update:
         """The presets that there are."""
-        return {self.form.cards: preset_cards(), self.preset_own: gr.Dropdown(own_presets(), value=chosen)}
+        return {self.preset_own: gr.Dropdown(looks.names_of_own(), value=chosen)}
 
     def failure(self, error: BaseException, settings: Settings | None = None) -> Update:
         """What went wrong, what to do, and a report."""

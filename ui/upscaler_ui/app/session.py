@@ -20,6 +20,7 @@ from upscaler.plan import RunPlan
 from .history import History
 from .inputs import Input
 from .jobs import Job, State, Worker
+from .looks import DEFAULT
 from .results import file_name, save_result
 from .views import enlarged_part, whole
 
@@ -35,6 +36,8 @@ class Page:
         max_pixels: the limit that they were read with.
         jobs: those that were started here and are followed, oldest first.
         planned: what a run of the first picture would do, or why it cannot.
+        settings: those that the form showed last, as far as they are valid.
+        look: the preset that was chosen last, by its name.
         shown: the result on show, by its id.
         region: the marked area, as fractions left, top, right, bottom of the picture.
         overlay: what is drawn over the picture.
@@ -46,6 +49,8 @@ class Page:
     max_pixels: int | None = MAX_PIXELS
     jobs: list[Job] = field(default_factory=list[Job])
     planned: tuple[RunPlan, Settings] | UpscalerError | None = None
+    settings: Settings = field(default_factory=Settings)
+    look: str = DEFAULT
     shown: str | None = None
     region: tuple[float, float, float, float] | None = None
     overlay: str = ""

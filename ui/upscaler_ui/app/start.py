@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _PORTS = range(7860, 7960)
 _LARGEST_UPLOAD = "2gb"
+_IDLE_LOOK = 0.05  # seconds between two looks of Gradio's queue for work
 
 
 def start(parsed: argparse.Namespace) -> int:
@@ -87,8 +88,10 @@ def serving(
     if sessions is None:
         sessions = Sessions(None if public else data_folder() / "history", Worker())
     blocks = (page or build)(sessions, local=not listen)
+    blocks.queue(default_concurrency_limit=16)
+    blocks._queue.sleep_when_free = _IDLE_LOOK  # 0.001 by default, which is a tenth of a core all the time
     try:
-        _, local, _ = blocks.queue(default_concurrency_limit=16).launch(
+        _, local, _ = blocks.launch(
             server_name="0.0.0.0" if listen else "127.0.0.1",
             server_port=port or _free_port(),
             auth=auth,

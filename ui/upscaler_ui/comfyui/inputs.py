@@ -20,6 +20,7 @@ HOST = {
     "negative": "negative",
     "scheduler": "sampler_name and scheduler",
     "model": "model",
+    "base": "model",
     "control": "the ControlNet nodes",
     "control_scale": "the ControlNet nodes",
     "device": "the host's own choice",

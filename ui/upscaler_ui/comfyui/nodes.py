@@ -12,6 +12,7 @@ from ....upscaler.events import Stage
 from ....upscaler.options.settings import Settings
 from ....upscaler.pictures.picture import Picture
 from ....upscaler.plan import plan_run
+from ....upscaler.timing import HOST_MODEL, Expected, expected
 from . import inputs as table
 from .gan import HostUpscaler, bundled, connected
 from .inputs import CATEGORY, rows
@@ -91,7 +92,7 @@ def _upscale(given: dict[str, Any], image: torch.Tensor, upscaler: HostUpscaler 
     settings = table.settings_of(given, size, native_tile=native_tile(given["model"]), **fixed)
     host = _host_inputs(given, settings)
     plan = plan_run(size, settings, upscaler=upscaler, refiner=host)
-    bar = Bar(plan.work, len(image))
+    bar = Bar(expected(plan, settings.but(model=HOST_MODEL)), len(image))
     release = (lambda: None) if upscaler is None else upscaler.release
     if upscaler is not None:
         upscaler.watcher = bar.step
@@ -205,7 +206,7 @@ class SeamFix(io.ComfyNode):
         drawn = settings.diffusion
         settings = settings.but(seam_strength=drawn.strength, seam_steps=drawn.steps)
         host = _host_inputs(given, settings)
-        bar = Bar({Stage.SEAMS: 1.0}, len(image))
+        bar = Bar({Stage.SEAMS: Expected(1.0, learned=False)}, len(image))
         results: list[Picture] = []
         for index, (picture, before) in enumerate(pairs(image, reference)):
             bar.start(index)

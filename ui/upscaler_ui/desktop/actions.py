@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from .window import Window
 
 _FILTER = f"Pictures ({' '.join(f'*{suffix}' for suffix in SUFFIXES)});;All files (*)"
-_FORMATS = ";;".join(
-    ("PNG (*.png)", "JPEG (*.jpg *.jpeg)", "WebP (*.webp)", "TIFF (*.tif *.tiff)", "AVIF (*.avif)")
-)
+_FORMATS = ";;".join(("PNG (*.png)", "JPEG (*.jpg *.jpeg)", "WebP (*.webp)", "TIFF (*.tif *.tiff)", "AVIF (*.avif)"))
 
 
 class Actions(QObject):

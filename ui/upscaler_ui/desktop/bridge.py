@@ -92,10 +92,16 @@ class OwnPage(QWebEnginePage):
         self.scripts().insert(script)
 
     def acceptNavigationRequest(  # noqa: N802
-        self, url: QUrl | str, type: QWebEnginePage.NavigationType, isMainFrame: bool  # noqa: N803
+        self,
+        url: QUrl | str,
+        type: QWebEnginePage.NavigationType,
+        isMainFrame: bool,  # noqa: N803
     ) -> bool:
         url = QUrl(url)
-        own = url.scheme() in ("data", "about", "blob") or (url.host(), url.port()) == (self.home.host(), self.home.port())
+        own = url.scheme() in ("data", "about", "blob") or (url.host(), url.port()) == (
+            self.home.host(),
+            self.home.port(),
+        )
         if not own and isMainFrame and url.scheme() in ("http", "https"):
             QDesktopServices.openUrl(url)
         return own

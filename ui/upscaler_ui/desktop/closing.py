@@ -42,7 +42,9 @@ class Closing(QObject):
     def _ask(self) -> None:
         window = self._window
         box = QMessageBox(QMessageBox.Icon.Question, "Close upscaler", _work(window.state), parent=window)
-        box.setInformativeText("What was finished is kept in the history; the rest can be gone on with at the next start.")
+        box.setInformativeText(
+            "What was finished is kept in the history; the rest can be gone on with at the next start."
+        )
         stop = box.addButton("&Stop and keep what is finished", Role.DestructiveRole)
         go_on = box.addButton("&Go on in the background", Role.AcceptRole)
         cancel = box.addButton("&Cancel", Role.RejectRole)
@@ -71,7 +73,9 @@ class Closing(QObject):
         window.remember()
         window.notifier.tray.show()
         window.hide()
-        window.notifier.tell("upscaler goes on", "Open it again to see the window; it ends by itself when the work is done.")
+        window.notifier.tell(
+            "upscaler goes on", "Open it again to see the window; it ends by itself when the work is done."
+        )
 
     def stay(self) -> None:
         """The window was called back."""
@@ -89,7 +93,9 @@ class Closing(QObject):
             self.end_now()
             return
         window.bring_to_front()
-        box = QMessageBox(QMessageBox.Icon.Critical, "Something went wrong", "upscaler has stopped working.", parent=window)
+        box = QMessageBox(
+            QMessageBox.Icon.Critical, "Something went wrong", "upscaler has stopped working.", parent=window
+        )
         box.setInformativeText(f"Its worker process has ended ({cause}). Results are kept, and so is the queue.")
         again = box.addButton("&Start again", Role.AcceptRole)
         log = box.addButton("Show &log", Role.ActionRole)
@@ -149,4 +155,8 @@ class Closing(QObject):
 def _work(state: dict[str, object]) -> str:
     busy = state["busy"]
     assert isinstance(busy, int)
-    return f"{state['name']} is being enlarged." if busy == 1 and state["name"] else f"{count(busy, 'picture')} are being enlarged."
+    return (
+        f"{state['name']} is being enlarged."
+        if busy == 1 and state["name"]
+        else f"{count(busy, 'picture')} are being enlarged."
+    )

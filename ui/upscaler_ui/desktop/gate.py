@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _TICKET = "ticket"
 _REFUSED = "403: this app belongs to the window that upscaler opened; start it with: upscaler desktop\n"
-_STARTUP = "/gradio_api/startup-events"  # what Gradio asks of itself before it says that it runs; tells and changes nothing
+_STARTUP = (
+    "/gradio_api/startup-events"  # what Gradio asks of itself before it says that it runs; tells and changes nothing
+)
 
 
 class Gate:
@@ -102,4 +104,6 @@ def _page_that_goes_on() -> Response:
     """A page of our own site that goes on to the app: a redirect would not carry a strict cookie when the address was
     opened by another site or program."""
     page = '<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>upscaler</title>'
-    return Response(page, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}, media_type="text/html")
+    return Response(
+        page, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}, media_type="text/html"
+    )

@@ -102,4 +102,6 @@ def _choose_theme(window: Window, name: str) -> None:
 
 
 def _about() -> str:
-    return f"<b>upscaler {__version__}</b><p>Makes pictures large, with real detail, no seams and the right colours.</p>"
+    return (
+        f"<b>upscaler {__version__}</b><p>Makes pictures large, with real detail, no seams and the right colours.</p>"
+    )

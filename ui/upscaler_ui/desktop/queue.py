@@ -75,9 +75,7 @@ class Queue:
             id: [str(item.source), item.root and str(item.root), item.name, places[item.settings]]
             for id, item in items.items()
         }
-        replace_text(
-            self._path, json.dumps({"settings": [settings.to_dict() for settings in used], "items": values})
-        )
+        replace_text(self._path, json.dumps({"settings": [settings.to_dict() for settings in used], "items": values}))
 
 
 def _read(values: dict[str, Any]) -> dict[str, Waiting]:

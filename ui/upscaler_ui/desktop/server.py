@@ -31,6 +31,7 @@ from ..app.components import asset
 from ..app.failures import cause_and_remedy
 from ..app.history import Entry
 from ..app.jobs import Job, State, Worker
+from ..app.parts import fraction
 from ..app.results import convert
 from ..app.session import Sessions
 from ..app.start import serving
@@ -164,12 +165,10 @@ def state_of(session: DesktopSession) -> dict[str, Any]:
     """How far the jobs are, for title, taskbar and closing."""
     jobs = [job for job in session.jobs if not job.state.over]
     job = next((job for job in jobs if job.state is State.RUNNING), None)
-    fraction = job.progress.fraction if job is not None and job.progress is not None else 0.0
     return {
         "busy": len(jobs),
         "name": job.name if job else "",
-        "stage": job.progress.stage.label if job is not None and job.progress is not None else "",
-        "fraction": round(fraction, 2),
+        "fraction": round(fraction(job), 2) if job is not None else 0.0,
         "stopping": any(job.stopping for job in jobs),
         "shown": session.shown or "",
     }

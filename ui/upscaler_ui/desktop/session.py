@@ -67,9 +67,7 @@ class DesktopSession(Session):
     def submit(self, jobs: list[Job]) -> list[Job]:
         """As `Session.submit`; the pictures with a place of their own are also in the queue on the disk."""
         own = [job for job in jobs if job.region is None and self.granted(job.source)]
-        self.queue.add(
-            {job.id: Waiting(job.source, self._granted[job.source], job.name, job.settings) for job in own}
-        )
+        self.queue.add({job.id: Waiting(job.source, self._granted[job.source], job.name, job.settings) for job in own})
         return super().submit(jobs)
 
     def resume(self) -> int:
@@ -152,7 +150,9 @@ def pictures_below(folder: Path) -> list[Path]:
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         found += [Path(parent, name) for name in sorted(names) if _is_picture(name)]
         if len(found) > _LARGEST_FOLDER:
-            raise UpscalerError(f"{folder.name}: holds more than {_LARGEST_FOLDER:,} pictures; choose folders inside it")
+            raise UpscalerError(
+                f"{folder.name}: holds more than {_LARGEST_FOLDER:,} pictures; choose folders inside it"
+            )
     return found
 
 

@@ -190,7 +190,7 @@ class Window(QMainWindow):
             self.notifier.progress(None)
             return
         more = f" (and {busy - 1} more)" if busy > 1 else ""
-        self.setWindowTitle(f"{self.state['stage']} {fraction:.0%} - {self.state['name']}{more} - {TITLE}".strip(" -"))
+        self.setWindowTitle(f"{fraction:.0%} - {self.state['name'] or 'loading'}{more} - {TITLE}")
         self.notifier.progress(fraction)
 
     def _died(self, cause: str) -> None:
@@ -236,4 +236,3 @@ class _View(QWebEngineView):
 def _dropped(event: QDropEvent) -> list[Path]:
     """The files of this machine that are being dropped."""
     return [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-

@@ -19,12 +19,15 @@ from ....upscaler import load, pipeline, to_pil
 from ....upscaler.arrays.quantise import to_float
 from ....upscaler.errors import Cancelled
 from ....upscaler.events import Notice, Progress, Stage
+from ....upscaler.forecast import Forecast
 from ....upscaler.geometry import Size
 from ....upscaler.models.base import Upscaler
 from ....upscaler.options.settings import Settings
 from ....upscaler.options.spec import Option
 from ....upscaler.pictures.picture import Picture
 from ....upscaler.plan import plan_run
+from ....upscaler.text import duration
+from ....upscaler.timing import HOST_MODEL, expected
 from . import form, networks
 from .tiles import HostRefiner, TileJob
 
@@ -153,15 +156,18 @@ def _upscale(
 ) -> Pillow.Image:
     """The picture enlarged; where the user interrupted it, as far as it came."""
     result, stage = picture, None
+    plan = plan_run(picture.size, settings, upscaler=upscaler, refiner=refiner)
+    forecast = Forecast(expected(plan, settings.but(model=HOST_MODEL)))
     try:
         for event in pipeline.run(picture, settings, upscaler=upscaler, refiner=refiner, mask=mask, inline=True):
             if isinstance(event, Progress):
                 result = event.picture or result
+                forecast.note(event)
                 if event.stage is not stage:
                     stage = event.stage
                     _enter(event, refiner)
                 if event.step == 0:
-                    _show(event)
+                    _show(event, forecast.left)
             elif isinstance(event, Notice):
                 refiner.job.comment(event.message)
             else:
@@ -179,10 +185,10 @@ def _enter(event: Progress, refiner: HostRefiner) -> None:
         shared.state.job_count += math.ceil(event.total / refiner.job.batch_size)
 
 
-def _show(event: Progress) -> None:
+def _show(event: Progress, left: float) -> None:
     """Tell the host how far the stage has come, and show it the canvas."""
     state = shared.state
-    state.textinfo = f"{event.stage.label}: {event.done} of {event.total}"
+    state.textinfo = f"{event.stage.label}: {event.done} of {event.total}, about {duration(left)} left"
     if event.stage is Stage.ENLARGE:
         state.sampling_step, state.sampling_steps = event.done, max(event.total, 1)
     if shared.opts.live_previews_enable and event.picture is not None:

@@ -1,73 +1,204 @@
-"""Loads the parts of a diffusion model from a folder in diffusers format, or from the hub. Safetensors only."""
+"""Loads a diffusion model: a folder in diffusers format, a single file as WebUI and ComfyUI keep them, or from the hub."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol
 
 import torch
 
 from ... import weights
-from ...errors import SettingsError, UnsupportedModel, WeightsError
+from ...errors import SettingsError, UnsupportedModel
 from ...text import one_line
 from ..backends import pick_dtype
 from ..device import is_out_of_memory, loading, pick_device
-from ..find import find_or_download
-from .codec import VaeCodec
+from ..find import find_or_download, read_json
+from .codec import VaeCodec, load_vae
 from .control import load_control
+from .folder import FolderParts
+from .habits import FAMILIES, Family
+from .prediction import measured_prediction
 from .refiner import Components, DiffusionRefiner
+from .single import FileParts
 from .text import TextEncoder
 
 
+class Parts(Protocol):
+    """A checkpoint in some format, whose parts are loaded one by one, on the CPU."""
+
+    index: dict[str, Any]
+    """As in `model_index.json` of a folder in diffusers format."""
+    about: str
+    """Family and format in a few words; empty where the user gave a folder, and knows."""
+    vae_config: Path
+    """Folder with the config of its autoencoder."""
+
+    @property
+    def scheduler(self) -> dict[str, Any]: ...
+    def unet(self, dtype: torch.dtype) -> Any: ...
+    def vae(self, dtype: torch.dtype) -> Any: ...
+    def text(self, suffix: str, dtype: torch.dtype) -> tuple[Any, Any]: ...
+
+
 def load_refiner(
-    name: str, *, control: str = "none", device: str = "auto", precision: str = "auto"
+    name: str,
+    *,
+    control: str = "none",
+    vae: str = "auto",
+    base: str = "auto",
+    allow_pickle: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
 ) -> DiffusionRefiner:
-    """The diffusion model of that name, in that folder, or of that hub id.
+    """The diffusion model of that name, in that file or folder, or of that hub id.
 
     Args:
-        name: a bundled or installed model, a folder in diffusers format (SD 1.x, 2.x, SDXL, pocket), or `author/model`
-            on the hub, which is downloaded once into the hub's cache (safetensors only).
-        control: a ControlNet in the same three ways, or "none"; one without safetensors is read weights-only.
+        name: a bundled or installed model; a folder in diffusers format (SD 1.x to 3.5, SDXL, Flux, pocket); a single file of
+            SD 1.x, 2.x, SDXL or its refiner; or `author/model` on the hub, which is downloaded once into the hub's cache
+            (safetensors only); or the file of PiSA-SR or OSEDiff.
+        control: a ControlNet in the same ways, or "none"; one without safetensors is read weights-only.
+        vae: a file or folder with another autoencoder, or "auto" for the model's own.
+        base: of PiSA-SR and OSEDiff, as in `settings.Diffusion`.
+        allow_pickle: read a .ckpt too, weights-only.
         device, precision: as in `settings.Hardware`.
 
     Raises:
         WeightsNotFound: nothing of that name, and the hub has it not or is out of reach.
-        UnsupportedModel: the folder holds another kind of model.
+        UnsupportedModel: there is another kind of model.
         SettingsError: there is no such device, or the ControlNet was not made for this model.
         OutOfMemory: it does not fit.
     """
     where = pick_device(device)
     dtype = pick_dtype(where, precision)
-    folder = _folder(name)
-    index = _read_json(folder / weights.FOLDER_MARK)
-    pocket = "PocketUNet" in index.get("unet", ())
-    if pocket and control != "none":
-        raise SettingsError(
-            f"diffusion.control: {name} takes no ControlNet; name a Stable Diffusion model as diffusion.model, or none here"
-        )
+    path = find_or_download(name, "diffusion", _download, what="a file, or a folder in diffusers format")
+    if (path.is_file() and path.suffix.lower() == ".pkl") or weights.one_step_kind(path):
+        from . import one_step_load
+
+        if control != "none":
+            raise SettingsError(f"diffusion.control: {path.name} takes no ControlNet; set it to none")
+        with loading(where, name):
+            load_base = partial(_load_base, device=where, dtype=dtype, vae=vae, allow_pickle=allow_pickle)
+            return one_step_load.load(path, base=base, load_base=load_base, device=where, dtype=dtype)
+    family = FAMILIES.get(weights.pipeline_of(path))
+    if family is not None:
+        return _load_family(family, path, where, dtype, control=control, vae=vae)
+    pocket = _is_pocket(path)
+    for value, neutral, setting in ((control, "none", "control"), (vae, "auto", "vae")):
+        if pocket and value != neutral:
+            what = {"control": "ControlNet", "vae": "other autoencoder"}[setting]
+            raise SettingsError(
+                f"diffusion.{setting}: {name} takes no {what}; name a Stable Diffusion model as diffusion.model, or "
+                f"{neutral} here"
+            )
     with loading(where, name):
         try:
-            parts = _pocket(folder, where, dtype) if pocket else _diffusers(folder, index, where, dtype)
+            if pocket:
+                parts = _pocket(path, where, dtype)
+            else:
+                parts = load_parts(path, where, dtype, vae=vae, allow_pickle=allow_pickle)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or isinstance(error, SettingsError):
                 raise
             raise UnsupportedModel(f"{name}: cannot be loaded as a diffusion model: {one_line(error)}") from error
         if control != "none":
             network = load_control(control, parts.unet, dtype=dtype)
-            parts = replace(parts, control=_ready(network.to(where), where))
-    return DiffusionRefiner(parts, device=where, dtype=dtype, name=folder.name)
+            parts = replace(parts, control=ready(network.to(where), where))
+    return DiffusionRefiner(parts, device=where, dtype=dtype, name=path.stem if path.is_file() else path.name)
 
 
-def _folder(name: str) -> Path:
-    path = find_or_download(name, "diffusion", _download, what="a folder in diffusers format")
-    if (path / weights.FOLDER_MARK).is_file():
-        return path
-    raise UnsupportedModel(
-        f"{path}: is not a diffusers folder (no {weights.FOLDER_MARK} in it); a single .safetensors checkpoint is turned "
-        "into one by diffusers' from_single_file(...).save_pretrained(FOLDER)"
+def _load_family(
+    family: Family, folder: Path, device: torch.device, dtype: torch.dtype, *, control: str, vae: str
+) -> DiffusionRefiner:
+    for value, neutral, setting in ((control, "none", "control"), (vae, "auto", "vae")):
+        if value != neutral:
+            raise SettingsError(f"diffusion.{setting}: {folder.name} takes none; set it to {neutral}")
+    module: Any = import_module(f".{family.module}", __package__)
+    with loading(device, folder.name):
+        try:
+            return module.load(folder, device, dtype)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise UnsupportedModel(f"{folder}: cannot be loaded as a diffusion model: {one_line(error)}") from error
+
+
+def _load_base(name: str, *, device: torch.device, dtype: torch.dtype, vae: str, allow_pickle: bool) -> Components:
+    """The parts of the Stable Diffusion model of that name, file, folder or hub id. Raises: as `load_refiner`."""
+    path = find_or_download(name, "diffusion", _download, what="a file, or a folder in diffusers format")
+    try:
+        return load_parts(path, device, dtype, vae=vae, allow_pickle=allow_pickle)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if is_out_of_memory(error) or isinstance(error, SettingsError):
+            raise
+        raise UnsupportedModel(f"{name}: cannot be loaded as a diffusion model: {one_line(error)}") from error
+
+
+def load_parts(
+    path: Path, device: torch.device, dtype: torch.dtype, *, vae: str = "auto", allow_pickle: bool = False
+) -> Components:
+    """The parts of the Stable Diffusion model in that folder or file, on the device, ready to run.
+
+    The caller holds `device.loading`.
+
+    Raises:
+        UnsupportedModel: it holds another kind of model, or a part is missing.
+        OSError, ValueError, KeyError, TypeError, RuntimeError: what libraries raise about a damaged one.
+    """
+    parts = open_parts(path, allow_pickle=allow_pickle)
+    autoencoder: Any
+    autoencoder = (
+        parts.vae(dtype) if vae == "auto" else load_vae(vae, parts.vae_config, dtype, allow_pickle=allow_pickle)
     )
+    codec = VaeCodec(autoencoder.to(device).eval().requires_grad_(False))
+    unet: Any = parts.unet(dtype)
+    _check_inputs(path, unet, codec)
+    unet = ready(unet.to(device), device)
+    encoders = [_text(parts, suffix, device, dtype) for suffix in ("", "_2") if _has(parts, suffix)]
+    text = TextEncoder(encoders, zeros_for_empty=bool(parts.index.get("force_zeros_for_empty_prompt", False)))
+    scheduler = parts.scheduler
+    about = parts.about
+    if getattr(parts, "measure", False):
+        scheduler["prediction_type"] = measured_prediction(unet)
+        about = f"{about}, predicts {'v' if scheduler['prediction_type'] == 'v_prediction' else 'the noise'} (measured)"
+    return Components(
+        unet,
+        codec,
+        scheduler,
+        text,
+        conditioned=False,
+        aesthetic=bool(parts.index.get("requires_aesthetics_score", False)),
+        about=about,
+    )
+
+
+def open_parts(path: Path, *, allow_pickle: bool = False) -> Parts:
+    """The checkpoint in that file or folder, nothing of it loaded.
+
+    Raises:
+        UnsupportedModel: it is neither a diffusers folder nor a single file that we know.
+    """
+    if path.is_file():
+        return FileParts(path, allow_pickle=allow_pickle)
+    if (path / weights.FOLDER_MARK).is_file():
+        return FolderParts(path, read_json(path / weights.FOLDER_MARK))
+    raise UnsupportedModel(
+        f"{path}: is not a diffusers folder (no {weights.FOLDER_MARK} in it); give such a folder, or a .safetensors file"
+    )
+
+
+def ready(network: Any, device: torch.device) -> Any:
+    """The network as it runs fastest, without gradients."""
+    if device.type == "cpu":
+        network = network.to(memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False)
+
+
+def _is_pocket(path: Path) -> bool:
+    mark = path / weights.FOLDER_MARK
+    return mark.is_file() and "PocketUNet" in read_json(mark).get("unet", ())
 
 
 def _download(hub_id: str) -> Path:
@@ -83,32 +214,16 @@ def _pocket(folder: Path, device: torch.device, dtype: torch.dtype) -> Component
         folder / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True
     )
     return Components(
-        unet=_ready(unet.to(device), device),
+        unet=ready(unet.to(device), device),
         codec=HaarCodec.from_pretrained(folder / "vae").to(device=device),
-        scheduler=_read_json(folder / "scheduler" / "scheduler_config.json"),
+        scheduler=read_json(folder / "scheduler" / "scheduler_config.json"),
         text=None,
         conditioned=True,
         full_strength=float(unet.config["full_strength"]),
     )
 
 
-def _diffusers(folder: Path, index: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Components:
-    import transformers
-    from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
-
-    transformers.utils.logging.disable_progress_bar()  # a second of loading needs no bar between ours
-    kind = str(index.get("_class_name", ""))
-    if not kind.startswith(("StableDiffusion", "LatentConsistencyModel")):
-        raise UnsupportedModel(
-            f"{folder}: holds a {kind or 'model of no name'}; supported are SD 1.x, 2.x, SDXL and pocket"
-        )
-    vae_class = {"AutoencoderTiny": AutoencoderTiny}.get(index["vae"][1], AutoencoderKL)
-    options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
-    unet: Any = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, **options)
-    vae: Any = vae_class.from_pretrained(
-        folder, subfolder="vae", torch_dtype=_vae_dtype(folder, device, dtype), **options
-    )
-    codec = VaeCodec(vae.to(device).eval().requires_grad_(False))
+def _check_inputs(path: Path, unet: Any, codec: VaeCodec) -> None:
     channels = int(unet.config["in_channels"])
     if (
         channels != codec.latent_channels
@@ -116,51 +231,18 @@ def _diffusers(folder: Path, index: dict[str, Any], device: torch.device, dtype:
         or unet.config.get("num_class_embeds")
     ):
         raise UnsupportedModel(
-            f"{folder}: its UNet has {channels} input channels for {codec.latent_channels} of its latents, or wants other "
+            f"{path}: its UNet has {channels} input channels for {codec.latent_channels} of its latents, or wants other "
             "inputs than a prompt; use a plain text-to-image checkpoint"
         )
-    text = TextEncoder(
-        [
-            _text(folder, index, suffix, device, dtype)
-            for suffix in ("", "_2")
-            if index.get(f"text_encoder{suffix}", (None,))[0]
-        ],
-        zeros_for_empty=bool(index.get("force_zeros_for_empty_prompt", False)),
-    )
-    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
-    return Components(_ready(unet.to(device), device), codec, scheduler, text, conditioned=False)
 
 
-def _text(
-    folder: Path, index: dict[str, Any], suffix: str, device: torch.device, dtype: torch.dtype
-) -> tuple[Any, Any]:
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+def _has(parts: Parts, suffix: str) -> bool:
+    return bool(parts.index.get(f"text_encoder{suffix}", (None,))[0])
 
-    projected = index[f"text_encoder{suffix}"][1] == "CLIPTextModelWithProjection"
-    tokenizer = CLIPTokenizer.from_pretrained(folder / f"tokenizer{suffix}", local_files_only=True)
-    model: Any = (CLIPTextModelWithProjection if projected else CLIPTextModel).from_pretrained(
-        folder / f"text_encoder{suffix}", dtype=dtype, use_safetensors=True, local_files_only=True
-    )
+
+def _text(parts: Parts, suffix: str, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()  # a second of loading needs no bar between ours
+    tokenizer, model = parts.text(suffix, dtype)
     return tokenizer, model.to(device).eval().requires_grad_(False)
-
-
-def _vae_dtype(folder: Path, device: torch.device, dtype: torch.dtype) -> torch.dtype:
-    """Half precision on a GPU where the autoencoder bears it; bfloat16 has too few bits for the last step to pixels."""
-    config = _read_json(folder / "vae" / "config.json")
-    return dtype if dtype == torch.float16 and not config.get("force_upcast", False) else torch.float32
-
-
-def _ready(unet: Any, device: torch.device) -> Any:
-    if device.type == "cpu":
-        unet = unet.to(memory_format=torch.channels_last)
-    return unet.eval().requires_grad_(False)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error}); the model folder is not complete") from None
-    if not isinstance(value, dict):
-        raise WeightsError(f"{path}: is not a model description; the model folder is damaged")
-    return cast("dict[str, Any]", value)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
-from ..device import convert
+from ... import families, weights
+from ...errors import SettingsError, UnsupportedModel
+from ...text import one_line
+from ..device import convert, is_out_of_memory
+from .folder import load_vae_folder
+from .single import build_vae
+from .states import read_state
+
+_PREFIX = "first_stage_model."
+_PARTS = ("encoder.", "decoder.", "taesd_")
 
 
 class Codec(Protocol):
@@ -44,6 +54,39 @@ class VaeCodec:
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         return self._vae.decode((latents / self._scale + self._shift).to(self._vae.dtype)).sample.float()
 
+    @property
+    def network(self) -> Any:
+        """The autoencoder itself."""
+        return self._vae
+
     def to(self, dtype: torch.dtype) -> VaeCodec:
         convert(self._vae, dtype)
         return self
+
+
+def load_vae(name: str, config: Path, dtype: torch.dtype, *, allow_pickle: bool = False) -> Any:
+    """The autoencoder of that name, or in that file or folder: `AutoencoderKL` or `AutoencoderTiny` (TAESD).
+
+    Args:
+        name: a folder in diffusers format, or a file under the names of diffusers, of the original code or of TAESD.
+        config: folder with the config of the model's own `AutoencoderKL`; a file does not say how latents are scaled.
+
+    Raises:
+        WeightsNotFound: there is nothing of that name.
+        UnsupportedModel: it is no autoencoder.
+        SettingsError: it is a pickle, and they are not allowed.
+    """
+    path = weights.find(name, "vae")
+    try:
+        if path.is_dir():
+            return load_vae_folder(path / "vae" if (path / "vae").is_dir() else path, dtype)
+        state = read_state(path, allow_pickle=allow_pickle)
+        inner = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)} or state
+        if not any(key.startswith(_PARTS) for key in inner):
+            raise UnsupportedModel(f"{name}: is not an autoencoder (VAE); it {families.contents_of(path).problem}")
+        vae = build_vae(inner, config, dtype)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if isinstance(error, SettingsError) or is_out_of_memory(error):
+            raise
+        raise UnsupportedModel(f"{name}: cannot be loaded as an autoencoder (VAE): {one_line(error)}") from error
+    return vae

@@ -17,13 +17,15 @@ from ...options.settings import Sampling
 from ...tiling.noise import field
 from ..base import OnStep, tile_sides
 from ..device import convert, free_memory, memory_errors
+from ..sharing import Turns
 from .codec import Codec
 from .sampling import Sampler
-from .text import Prompt, TextEncoder
+from .text import Prompt
 
 _LARGEST_BATCH = 16
 _FEATURE_MAPS = 60  # full resolution feature maps of the first level's width that a UNet evaluation holds at its peak
 _CONTROL_MAPS = 14  # of these, what a ControlNet hands over
+_BEAUTIFUL, _UGLY = 6.0, 2.5  # aesthetic scores for prompt and negative prompt, as in diffusers' SDXL pipeline
 _DECODER_BYTES = 4 * 256 * 4  # per pixel: four float32 maps of 256 channels, the peak of the SD decoder
 
 
@@ -32,25 +34,29 @@ class Components:
     """The parts of a latent diffusion model.
 
     Attributes:
-        unet: `unet(sample, timestep, encoder_hidden_states=...)`; or `unet(sample, timestep, base)` where the model is
+        unet: the network. `unet(sample, timestep, encoder_hidden_states=...)`; or `unet(sample, timestep, base)` where the model is
             conditioned on the latents of the picture it refines, and gives float32.
         codec: pixels to latents and back.
         scheduler: config of the model's own scheduler.
-        text: `None` for a model that takes no prompt.
+        text: `text(prompt, negative=...)`; `None` for a model that takes no prompt.
         conditioned: which of the two calls.
         control: `control(sample, timestep, encoder_hidden_states=..., controlnet_cond=pixels)`, a ControlNet for this
             UNet whose hint is the picture itself; `None` without one.
         full_strength: a conditioned model mends the picture however little noise there is, so below this strength what
             it changed is faded in, down to nothing at 0.
+        aesthetic: it is told how beautiful the picture is instead of its size (the refiner of SDXL).
+        about: family and format in a few words, to be told to the user; empty where there is nothing to tell.
     """
 
     unet: Any
     codec: Codec
     scheduler: dict[str, Any]
-    text: TextEncoder | None
+    text: Callable[..., Prompt] | None
     conditioned: bool
     control: Any = None
     full_strength: float = 0.0
+    aesthetic: bool = False
+    about: str = ""
 
 
 class DiffusionRefiner:
@@ -64,12 +70,19 @@ class DiffusionRefiner:
         self._dtype = dtype
         native = parts.unet.config.get("sample_size")
         self.tile_sides = tile_sides(native * self.multiple if isinstance(native, int) else None)
-        self._encoded: Callable[[str, bool], Prompt] = lru_cache(maxsize=8)(self._encode)
+        self._turns = Turns()
+        # of the encoder, not of a method of ours, which would keep this object and its networks alive
+        self._encoded: Callable[..., Prompt] | None = lru_cache(maxsize=8)(parts.text) if parts.text else None
 
     @property
     def takes_prompt(self) -> bool:
         """Whether a prompt makes any difference."""
         return self._parts.text is not None
+
+    @property
+    def about(self) -> str:
+        """Family and format of the checkpoint in a few words; empty where there is nothing to tell."""
+        return self._parts.about
 
     def batch_size(self, tile: Size) -> int:
         """See `Refiner`; on a CPU one tile at a time is as fast as many."""
@@ -88,7 +101,8 @@ class DiffusionRefiner:
         if sampling.strength == 0:
             return [tile.copy() for tile in tiles]
         height, width = tiles[0].shape[:2]
-        with memory_errors(self._device, f"a batch of {len(tiles)} tiles of {width}x{height} px", "use smaller tiles"):
+        what = f"a batch of {len(tiles)} tiles of {width}x{height} px"
+        with self._turns.turn(), memory_errors(self._device, what, "use smaller tiles"):
             refined = self._refine(tiles, boxes, sampling, seed, on_step)
             broken = [index for index, tile in enumerate(refined) if not np.isfinite(tile).all()]
             if broken and self._dtype != torch.float32:
@@ -120,20 +134,32 @@ class DiffusionRefiner:
         codec = self._parts.codec
         pixels = [self._tensor(tile) for tile in tiles]
         base = torch.cat([codec.encode(tile) for tile in pixels])
-        cells = [Box(*(side // self.multiple for side in box)) for box in boxes]
 
         def noise(stream: int) -> torch.Tensor:
+            cells = (Box(*(side // codec.factor for side in box)) for box in boxes)
             fields = [field(seed, stream, box, codec.latent_channels) for box in cells]
             return torch.from_numpy(np.stack(fields)).to(self._device)
 
-        sampler = Sampler(
-            sampling.scheduler,
-            self._parts.scheduler,
-            strength=sampling.strength,
-            steps=sampling.steps,
-            device=self._device,
-        )
-        predict = self._predictor(sampling, base, torch.cat(pixels))
+        latents = self._sample(base, torch.cat(pixels), sampling, noise, on_step)
+        return [self._image(codec.decode(one[None])) for one in latents]
+
+    def _sample(
+        self,
+        base: torch.Tensor,
+        pixels: torch.Tensor,
+        sampling: Sampling,
+        noise: Callable[[int], torch.Tensor],
+        on_step: OnStep,
+    ) -> torch.Tensor:
+        """The latents redrawn, (B, C, h, w) float32.
+
+        Args:
+            base: latents of the tiles, (B, C, h, w).
+            pixels: the tiles, (B, 3, H, W) in [-1, 1].
+            noise: of the canvas, standard normal, by the number of a stream; shaped as `base`.
+        """
+        sampler = self._sampler(sampling, Size(pixels.shape[-1], pixels.shape[-2]))
+        predict = self._predictor(sampling, base, pixels)
         sample = sampler.start(base, noise(0))
         for index, timestep in enumerate(sampler.timesteps):
             output = predict(sampler.scale(sample, timestep), timestep)
@@ -141,27 +167,35 @@ class DiffusionRefiner:
             on_step(index + 1, len(sampler.timesteps))
         if sampling.strength < self._parts.full_strength:
             sample = torch.lerp(base, sample, sampling.strength / self._parts.full_strength)
-        return [self._image(codec.decode(latents[None])) for latents in sample]
+        return sample
+
+    def _sampler(self, sampling: Sampling, tile: Size) -> Any:
+        """What takes the latents of tiles of that size from noise to clean ones: a `Sampler`, or its like."""
+        return Sampler(
+            sampling.scheduler,
+            self._parts.scheduler,
+            strength=sampling.strength,
+            steps=sampling.steps,
+            device=self._device,
+        )
 
     def _predictor(
         self, sampling: Sampling, base: torch.Tensor, pixels: torch.Tensor
     ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         """(sample, timestep) -> the network's output in float32, guided by the prompts where there are any."""
-        unet, text, control = self._parts.unet, self._parts.text, self._parts.control
+        unet, encoded, control = self._parts.unet, self._encoded, self._parts.control
         if self._parts.conditioned:
             return lambda sample, timestep: unet(sample, timestep, base)
-        assert text is not None
-        prompts = [self._encoded(sampling.prompt, False)]
+        assert encoded is not None
+        prompts = [encoded(sampling.prompt, negative=False)]
         if sampling.guidance > 1:
-            prompts.append(self._encoded(sampling.negative_prompt, True))
+            prompts.append(encoded(sampling.negative_prompt, negative=True))
         states = torch.cat([prompt.states.expand(len(base), -1, -1) for prompt in prompts]).to(self._dtype)
         added = None
         if prompts[0].pooled is not None:
             pooled = torch.cat([prompt.pooled.expand(len(base), -1) for prompt in prompts if prompt.pooled is not None])
-            # size before cropping, crop, size: each tile is told to be a whole picture
-            height, width = pixels.shape[-2:]
-            ids = torch.tensor([[height, width, 0, 0, height, width]], device=self._device)
-            added = {"text_embeds": pooled.to(self._dtype), "time_ids": ids.expand(len(pooled), -1).to(self._dtype)}
+            ids = torch.cat([self._sizes(pixels, index > 0).expand(len(base), -1) for index in range(len(prompts))])
+            added = {"text_embeds": pooled.to(self._dtype), "time_ids": ids.to(self._dtype)}
 
         prompted = {"encoder_hidden_states": states, "added_cond_kwargs": added}
         hint = ((pixels + 1) / 2).to(self._dtype).repeat(len(prompts), 1, 1, 1)
@@ -186,9 +220,11 @@ class DiffusionRefiner:
 
         return predict
 
-    def _encode(self, prompt: str, negative: bool) -> Prompt:
-        assert self._parts.text is not None
-        return self._parts.text(prompt, negative=negative)
+    def _sizes(self, pixels: torch.Tensor, negative: bool) -> torch.Tensor:
+        """What SDXL is told beside the prompt: each tile is a whole picture, from its upper left corner on."""
+        height, width = pixels.shape[-2:]
+        last = ([_UGLY] if negative else [_BEAUTIFUL]) if self._parts.aesthetic else [height, width]
+        return torch.tensor([[height, width, 0, 0, *last]], device=self._device)
 
     def _tensor(self, tile: Image) -> torch.Tensor:
         return torch.from_numpy(tile).permute(2, 0, 1)[None].to(self._device) * 2 - 1

@@ -96,7 +96,7 @@ _FACTORIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "lcm": lambda config: _LCM.from_config(config),
 }
 
-_SCHEDULE = (
+SCHEDULE = (
     "num_train_timesteps",
     "beta_start",
     "beta_end",
@@ -120,7 +120,7 @@ class Sampler:
             strength: part of the schedule that is run, above 0 to 1.
             steps: evaluations; fewer if the schedule has fewer timesteps in this part.
         """
-        self._scheduler = _FACTORIES[name]({key: config[key] for key in _SCHEDULE if key in config})
+        self._scheduler = _FACTORIES[name]({key: config[key] for key in SCHEDULE if key in config})
         last = int(self._scheduler.config["num_train_timesteps"])
         start = max(round(last * strength), 1)
         steps = min(steps, start)

@@ -21,10 +21,11 @@ class TextEncoder:
     def __init__(self, encoders: Sequence[tuple[Any, Any]], *, zeros_for_empty: bool = False) -> None:
         """
         Args:
-            encoders: pairs of (tokenizer, text model), one for SD 1.x and 2.x, two for SDXL.
+            encoders: pairs of (tokenizer, text model): one for SD 1.x and 2.x, two for SDXL, its second for the refiner.
             zeros_for_empty: an empty negative prompt is all zeros (SDXL).
         """
         self._encoders = encoders
+        self._sdxl = any(hasattr(model, "text_projection") for _, model in encoders)
         self._zeros_for_empty = zeros_for_empty
 
     @torch.inference_mode()
@@ -43,8 +44,8 @@ class TextEncoder:
         )
         mask = tokens.attention_mask.to(model.device) if getattr(model.config, "use_attention_mask", False) else None
         ids = tokens.input_ids.to(model.device)
-        if len(self._encoders) == 1:
+        if not self._sdxl:
             return Prompt(model(ids, attention_mask=mask)[0], None)
-        # SDXL: the states before the last layer of both encoders, and the projected summary of the second
+        # SDXL: the states before the last layer of each encoder, and the projected summary of the second
         result = model(ids, attention_mask=mask, output_hidden_states=True)
         return Prompt(result.hidden_states[-2], result[0] if result[0].ndim == 2 else None)

@@ -16,6 +16,7 @@ from ..base import OnStep
 from ..compiled import Compiled
 from ..device import memory_errors
 from ..layers import after_each, layers_with_weights
+from ..sharing import Turns
 from .read import Network
 
 HALOS = {"ESRGAN": 48, "Compact": 24}
@@ -65,6 +66,7 @@ class GanUpscaler:
         self.network = network
         self._layout = layout
         self._make_exact, self._exact = exact, None
+        self._turns = Turns()
         network.model.eval().requires_grad_(False)
         network.model.to(device=device, dtype=dtype, memory_format=layout)  # pyright: ignore[reportCallIssue]
 
@@ -100,7 +102,8 @@ class GanUpscaler:
         bottom, right = high + more_y - height - top, wide + more_x - width - left
         padded = np.pad(image, ((top, bottom), (left, right), (0, 0)), mode="reflect")
         what = f"{self.name}: a picture of {width}x{height}"
-        with _watched(self.network, on_step), memory_errors(self.device, what, "use smaller tiles"):
+        clear = memory_errors(self.device, what, "use smaller tiles")
+        with self._turns.turn(), _watched(self.network, on_step), clear:
             batch = torch.as_tensor(padded).permute(2, 0, 1)[None].to(self.device, self.dtype)
             result = self._run(batch)[0].permute(1, 2, 0).float().cpu().numpy()
         top, left = top * self.scale, left * self.scale

@@ -22,7 +22,8 @@ from ... import weights
 from ...arrays.types import Image
 from ...errors import SettingsError, UnsupportedModel
 from ..base import OnStep
-from ..device import memory_errors, pick_device
+from ..device import loading, memory_errors, pick_device
+from ..sharing import Turns
 from .network import HALO, HALOS
 from .read import StateDict, read_state_dict
 
@@ -42,6 +43,7 @@ class RealESRGANerUpscaler:
         self.halo = halo
         self.device = device
         self._engine = engine
+        self._turns = Turns()
 
     def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
         """`image` (H, W, 3) enlarged to (H * scale, W * scale, 3); float32 in [0, 1] both.
@@ -55,7 +57,8 @@ class RealESRGANerUpscaler:
         multiple = SIDE_MULTIPLES.get(self.scale, 1)  # its own padding fails on very small pictures
         padded = np.pad(image, ((0, -height % multiple), (0, -width % multiple), (0, 0)), mode="reflect")
         what = f"{self.name}: a picture of {width}x{height}"
-        with memory_errors(self.device, what, "use smaller tiles"), torch.inference_mode():
+        clear = memory_errors(self.device, what, "use smaller tiles")
+        with self._turns.turn(), clear, torch.inference_mode():
             self._engine.pre_process(padded)
             self._engine.process()
             result: torch.Tensor = self._engine.post_process()
@@ -82,14 +85,15 @@ def load_realesrganer(
     package = import_realesrgan()
     model = weights.get(name_or_path, "gan")
     weights.verify(model)
-    state = read_state_dict(model.path)
-    network, scale, architecture = _network(state, model.path)
-    with tempfile.TemporaryDirectory() as folder:  # it reads nothing but a .pth file
-        path = Path(folder) / "weights.pth"
-        torch.save({"params": state}, path)
-        engine = package.RealESRGANer(
-            scale=scale, model_path=str(path), model=network, tile=0, pre_pad=0, half=half, device=place
-        )
+    with loading(place, model.name):
+        state = read_state_dict(model.path)
+        network, scale, architecture = _network(state, model.path)
+        with tempfile.TemporaryDirectory() as folder:  # it reads nothing but a .pth file
+            path = Path(folder) / "weights.pth"
+            torch.save({"params": state}, path)
+            engine = package.RealESRGANer(
+                scale=scale, model_path=str(path), model=network, tile=0, pre_pad=0, half=half, device=place
+            )
     halo = model.halo if model.halo is not None else HALOS.get(architecture, HALO)
     return RealESRGANerUpscaler(engine, name=model.name, scale=scale, halo=halo, device=place)
 

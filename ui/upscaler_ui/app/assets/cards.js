@@ -1,15 +1,17 @@
-// Preset cards: value = {chosen, presets: [{name, title, help, sample}]}; a click triggers 'choose' with the name.
+// Preset cards: value = {chosen, changed, help, presets: [{name, title, sample}]}; a choice triggers 'choose' with the name.
 const draw = () => {
   const value = props.value || { presets: [] };
   const focused = element.contains(document.activeElement) ? document.activeElement.dataset.preset : "";
-  element.querySelector(".cards").replaceChildren(...value.presets.map((preset) => {
+  const known = value.presets.some((preset) => preset.name === value.chosen);
+  element.querySelector(".cards").replaceChildren(...value.presets.map((preset, place) => {
     const card = document.createElement("button");
+    const chosen = preset.name === value.chosen;
     card.type = "button";
     card.className = "card";
     card.dataset.preset = preset.name;
     card.setAttribute("role", "radio");
-    card.setAttribute("aria-checked", preset.name === value.chosen);
-    card.title = preset.help;
+    card.setAttribute("aria-checked", chosen);
+    card.tabIndex = chosen || (!known && place === 0) ? 0 : -1; // one stop for Tab, arrow keys within
     if (preset.sample) {
       const image = document.createElement("img");
       image.src = preset.sample;
@@ -17,15 +19,26 @@ const draw = () => {
       card.append(image);
     }
     const title = document.createElement("span");
-    title.textContent = preset.title;
+    title.textContent = preset.title + (chosen && value.changed ? " (changed)" : "");
     card.append(title);
     return card;
   }));
+  element.querySelector(".about").textContent = value.help || "";
   if (focused) element.querySelector(`[data-preset="${CSS.escape(focused)}"]`)?.focus();
 };
 element.addEventListener("click", (event) => {
   const card = event.target.closest(".card");
   if (card) trigger("choose", { name: card.dataset.preset });
+});
+element.addEventListener("keydown", (event) => {
+  const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+  const cards = [...element.querySelectorAll(".card")];
+  const place = cards.indexOf(event.target);
+  if (place < 0 || !(event.key in steps)) return;
+  event.preventDefault();
+  const next = cards[(place + steps[event.key] + cards.length) % cards.length];
+  next.focus();
+  trigger("choose", { name: next.dataset.preset });
 });
 watch("value", draw);
 draw();

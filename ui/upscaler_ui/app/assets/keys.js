@@ -5,6 +5,10 @@ document.addEventListener("keydown", (event) => {
   const listOpen = event.target.getAttribute && event.target.getAttribute("aria-expanded") === "true";
   if (event.key === "Escape" && !listOpen && !document.fullscreenElement) press("button#stop");
 }, true); // before a list closes at Esc
+document.addEventListener("focusout", (event) => { // Gradio leaves a list open that Tab has left
+  const field = event.target;
+  if (field.getAttribute && field.getAttribute("role") === "combobox") setTimeout(() => field.dispatchEvent(new FocusEvent("blur")));
+});
 document.addEventListener("paste", (event) => {
   const files = [...(event.clipboardData ? event.clipboardData.files : [])].filter((file) => file.type.startsWith("image/"));
   if (!files.length) return;

@@ -1,0 +1,154 @@
+"""What a model file is, told from its header alone."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from upscaler import families, weights
+from upscaler.errors import UnsupportedModel
+
+UNET = "model.diffusion_model."
+CONV_IN = f"{UNET}input_blocks.0.0.weight"
+KEYS = f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+TEXT = "cond_stage_model.transformer.text_model.final_layer_norm.weight"
+OPEN_TEXT = "cond_stage_model.model.ln_final.weight"
+XL_TEXT = "conditioner.embedders.1.model.ln_final.weight"
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def header(path: Path, shapes: Shapes, number: str = "F16") -> Path:
+    """A safetensors file of the true size with a hole for its weights."""
+    entries, offset = {}, 0
+    for name, shape in shapes.items():
+        size = 2
+        for side in shape:
+            size *= side
+        entries[name] = {"dtype": number, "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(entries).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    with path.open("r+b") as file:
+        file.truncate(8 + len(text) + offset)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shapes", "recipe"),
+    [
+        ({CONV_IN: (320, 4, 3, 3), TEXT: (768,)}, "sd1"),
+        ({CONV_IN: (320, 4, 3, 3), OPEN_TEXT: (1024,)}, "sd2"),
+        ({CONV_IN: (320, 4, 3, 3), XL_TEXT: (1280,), f"{UNET}label_emb.0.0.weight": (1280, 2816)}, "sdxl"),
+        ({CONV_IN: (384, 4, 3, 3), "conditioner.embedders.0.model.ln_final.weight": (1280,)}, "refiner"),
+        ({CONV_IN: (320, 4, 3, 3), KEYS: (320, 768)}, "sd1"),
+        ({CONV_IN: (320, 4, 3, 3), KEYS: (320, 1024)}, "sd2"),
+        ({CONV_IN: (320, 4, 3, 3), KEYS: (640, 2048)}, "sdxl"),
+    ],
+)
+def test_the_families_that_can_be_loaded(shapes: Shapes, recipe: str, tmp_path: Path) -> None:
+    path = header(tmp_path / "model.safetensors", shapes)
+    contents = families.contents_of(path)
+    assert (contents.kind, contents.recipe, contents.problem) == ("diffusion", recipe, "")
+    assert contents.family == families.SINGLE_FILES[recipe]
+    assert families.header_of(path).numbers == "float16"
+    assert weights.native_side(path) == {"sd1": 512, "sd2": 512, "sdxl": 1024, "refiner": 1024}[recipe]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "kind", "words"),
+    [
+        ({CONV_IN: (320, 9, 3, 3), TEXT: (768,)}, "diffusion", "an inpainting model (SD 1.x)"),
+        ({CONV_IN: (320, 8, 3, 3), TEXT: (768,)}, "diffusion", "an instruct-pix2pix model"),
+        ({CONV_IN: (320, 5, 3, 3), OPEN_TEXT: (1024,)}, "diffusion", "a depth-to-image model"),
+        ({CONV_IN: (320, 4, 3, 3), OPEN_TEXT: (9,), f"{UNET}label_emb.0.0.weight": (1, 1)}, "diffusion", "unCLIP"),
+        ({f"{UNET}input_blocks.1.1.time_stack.0.norm_in.weight": (320,)}, "diffusion", "Stable Video Diffusion"),
+        ({f"{UNET}joint_blocks.0.x_block.attn.qkv.weight": (9, 9)}, "diffusion", "Stable Diffusion 3"),
+        ({f"{UNET}double_blocks.0.img_attn.qkv.weight": (9, 9)}, "diffusion", "Flux"),
+        ({f"{UNET}something.weight": (9, 9)}, "diffusion", "a family that we do not know"),
+        ({"lora_unet_mid_block.lora_down.weight": (4, 320)}, "lora", "a LoRA; give it as --lora"),
+        ({"unet.down_blocks.0.attentions.0.to_q.lora_A.weight": (4, 320)}, "lora", "a LoRA"),
+        ({"lora_te_x.hada_w1_a": (4, 4)}, "lora", "a LoRA"),
+        ({"emb_params": (2, 768)}, "embedding", "--embedding"),
+        ({"clip_l": (2, 768), "clip_g": (2, 1280)}, "embedding", "--embedding"),
+        ({"control_model.input_blocks.0.0.weight": (320, 4, 3, 3)}, "control", "--control"),
+        ({"controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3), "down_blocks.0.resnets.0.x": ()}, "control", "Net"),
+        ({"down_blocks.0.motion_modules.0.temporal_transformer.norm.weight": (9,)}, None, "motion module"),
+        ({"image_proj.proj.weight": (9, 9), "ip_adapter.1.to_k_ip.weight": (9, 9)}, None, "an IP-Adapter"),
+        ({"first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3)}, "vae", "--vae"),
+        ({"decoder.conv_in.weight": (512, 4, 3, 3), "encoder.conv_in.weight": (128, 3, 3, 3)}, "vae", "--vae"),
+        ({"taesd_decoder.1.weight": (64, 4, 3, 3)}, "vae", "--vae"),
+        ({"input_blocks.0.0.weight": (320, 4, 3, 3)}, "diffusion", "a UNet alone"),
+        ({"down_blocks.0.resnets.0.conv1.weight": (320, 320, 3, 3)}, "diffusion", "a UNet alone"),
+        ({"text_model.final_layer_norm.weight": (768,)}, None, "a text encoder alone"),
+        ({"conv_first.weight": (64, 3, 3, 3), "body.0.rdb1.conv1.weight": (32, 64, 3, 3)}, "gan", "--gan"),
+        ({"model.0.weight": (64, 3, 3, 3), "model.1.sub.0.RDB1.conv1.0.weight": (32, 64, 3, 3)}, "gan", "--gan"),
+        ({"layers.0.residual_group.blocks.0.attn.qkv.weight": (9, 9)}, "gan", "--gan"),
+        ({"x": (1,)}, None, "a kind that we do not know"),
+    ],
+)  # fmt: skip
+def test_what_is_no_model_for_the_tiles_is_named(shapes: Shapes, kind: str | None, words: str, tmp_path: Path) -> None:
+    contents = families.contents_of(header(tmp_path / "model.safetensors", shapes))
+    assert contents.kind == kind
+    assert words in contents.problem
+    assert contents.recipe == ""
+    assert len(contents.problem.splitlines()) == 1
+
+
+def test_the_bundled_networks_are_what_they_are() -> None:
+    for model in weights.bundled():
+        if model.path.is_file():
+            assert families.contents_of(model.path).kind == "gan"
+
+
+def test_pickles_are_listed_and_not_run(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    path = tmp_path / "model.ckpt"
+    content = {"state_dict": {CONV_IN: 1, TEXT: 2}, "callback": _Touch(marker)}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(content))
+    assert families.contents_of(path).recipe == "sd1"
+    assert not marker.exists()
+
+
+class _Touch:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.marker,)
+
+
+def test_what_is_damaged_says_so(tmp_path: Path) -> None:
+    path = header(tmp_path / "model.safetensors", {CONV_IN: (320, 4, 3, 3), TEXT: (768,)})
+    whole = path.read_bytes()
+    deep = b"[" * 100_000
+    for content, words in (
+        (whole[:-10], "cut off"),
+        (whole[:50], "damaged"),
+        (b"", "no model file"),
+        (b"\xff" * 100, "no model file"),
+        (struct.pack("<Q", len(deep)) + deep, "damaged"),
+        (struct.pack("<Q", 9) + b'{"a":{}}\n', "damaged"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UnsupportedModel, match=words):
+            families.header_of(path)
+        contents = families.contents_of(path)
+        assert contents.kind is None
+        assert words in contents.problem
+    assert "cannot be read" in families.contents_of(tmp_path / "nowhere").problem
+
+
+def test_the_users_files_are_listed_by_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSCALER_MODELS", str(tmp_path))
+    header(tmp_path / "photo.safetensors", {CONV_IN: (320, 4, 3, 3), TEXT: (768,)})
+    header(tmp_path / "style.safetensors", {"lora_unet_x.lora_down.weight": (4, 320)})
+    found = {model.name: model.kind for model in weights.models() if model.path.parent == tmp_path}
+    assert found == {"photo": "diffusion", "style": "lora"}
+    assert weights.find("photo", "diffusion") == tmp_path / "photo.safetensors"

@@ -1,0 +1,72 @@
+"""Looks: the presets as cards, which of them the form shows, and whether it was changed since."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from upscaler import weights
+from upscaler.errors import SettingsError, UpscalerError
+from upscaler.options import presets
+from upscaler.options.presets import Preset
+from upscaler.options.settings import Settings
+
+from .views import file_uri
+
+DEFAULT = "photo"
+"""The look of settings that nobody has changed."""
+
+_SAMPLES = Path(__file__).parents[1] / "samples"
+_OWN = "One of your presets."
+
+
+def cards(chosen: str = DEFAULT, *, changed: bool = False) -> dict[str, Any]:
+    """What the cards show: all presets, one of them chosen, and one sentence about it."""
+    found = presets.presets()
+    help = next((preset.help or _OWN for preset in found if preset.name == chosen), "Your own settings.")
+    return {"chosen": chosen, "changed": changed, "help": help, "presets": [_card(preset) for preset in found]}
+
+
+def names_of_own() -> list[str]:
+    """Names of the user's presets."""
+    return [preset.name for preset in presets.presets() if not preset.builtin]
+
+
+def is_changed(name: str, settings: Settings) -> bool:
+    """Whether settings are another look than that of the preset with this name, or there is none of this name."""
+    try:
+        return presets.get(name).over(settings) != settings
+    except SettingsError:
+        return True
+
+
+def look_of(settings: Settings) -> str:
+    """The name of the look that the settings are, or the usual one where they are none."""
+    return next((preset.name for preset in presets.presets() if preset.over(settings) == settings), DEFAULT)
+
+
+def why_no_creativity(settings: Settings) -> str:
+    """Why nothing is invented with these settings, whatever the creativity; empty where something is."""
+    if settings.diffusion.model == "none":
+        return "Not used: this look invents no detail, since it works without a diffusion model."
+    return ""
+
+
+def reads_prompt(model: str) -> bool:
+    """Whether a diffusion model, by its name, reads prompts; one that cannot be found is taken to."""
+    if model == "none":
+        return False
+    try:
+        folder = weights.find(model, "diffusion")
+    except UpscalerError:
+        return True
+    return not folder.is_dir() or any(folder.glob("text_encoder*"))
+
+
+def _card(preset: Preset) -> dict[str, str]:
+    sample = _SAMPLES / f"{preset.name}.webp"
+    return {
+        "name": preset.name,
+        "title": preset.title,
+        "sample": file_uri(sample) if preset.builtin and sample.is_file() else "",
+    }

@@ -1,0 +1,144 @@
+"""`upscaler run` over one picture: checked, enlarged, saved; what was finished is kept when it is stopped."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from pathlib import Path
+
+from .. import resume, timing
+from ..api import about, loaded, plan, run
+from ..errors import MACHINE, Cancelled, UpscalerError, ours
+from ..events import Finished, Notice, Progress
+from ..folders import beside
+from ..forecast import Forecast
+from ..models.base import Refiner, Upscaler
+from ..options.settings import Settings
+from ..pictures.compare import comparison
+from ..pictures.files import check_output, load, save
+from ..pictures.picture import Picture
+from ..plan import RunPlan
+from .terminal import Display
+
+_WORTH_KEEPING = 60.0  # seconds of a run above which its progress is kept unless the user says otherwise
+
+
+class Models:
+    """The models that the settings name, loaded when the first picture needs them, and shared by all."""
+
+    def __init__(self, settings: Settings, workers: str | None) -> None:
+        self._settings, self._workers = settings, workers
+        self._open = ExitStack()
+        self._loaded: tuple[Upscaler | None, Refiner | None] | None = None
+
+    def __enter__(self) -> Models:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def load(self) -> tuple[Upscaler | None, Refiner | None, list[str]]:
+        """Both, `None` for one that is "none"; and what there is to tell of them, the first time."""
+        if self._loaded is not None:
+            return *self._loaded, []
+        self._loaded = self._open.enter_context(loaded(self._settings, self._workers))
+        return *self._loaded, about(self._loaded[1], self._settings)
+
+
+def checked(path: Path, output: Path, settings: Settings) -> Picture:
+    """The picture, loaded, once its result is known to be writable."""
+    picture = load(path, max_pixels=settings.output.pixel_limit)
+    out = settings.output
+    check_output(
+        output, settings.target.of(picture.size), format=out.format, bit_depth=out.bit_depth, overwrite=out.overwrite
+    )
+    return picture
+
+
+def run_one(picture: Picture, output: Path, settings: Settings, models: Models, parsed: argparse.Namespace) -> None:
+    """Enlarge a picture and save the result.
+
+    Raises:
+        Cancelled: stopped by Ctrl-C; says where what was finished is.
+        UpscalerError: it failed; says the same.
+    """
+    upscaler, refiner, told_of_models = models.load()
+    planned = plan(picture, settings)
+    kept = _progress_folder(planned, output, settings, parsed)
+    goes_on = kept is not None and resume.is_kept(kept) and not parsed.restart
+    # the models are given, so that several pictures share them; a model that is "none" stays none
+    events = run(
+        picture,
+        settings,
+        upscaler=upscaler,
+        refiner=refiner,
+        progress=kept,
+        restart=parsed.restart,
+        scratch=parsed.scratch,
+    )
+    latest: Picture | None = None
+    with Display(
+        Forecast(timing.expected(planned, settings)), quiet=parsed.quiet, verbose=parsed.verbose, lines=parsed.json
+    ) as display:
+        try:
+            for message in told_of_models:
+                display.show(Notice(message))
+            for event in events:
+                display.show(event)
+                if isinstance(event, Progress):
+                    latest = event.picture
+                elif isinstance(event, Finished):
+                    latest = event.picture
+                    if not goes_on:  # its seconds would be those of a part
+                        timing.learn(planned, settings, event.seconds)
+                    out, made_with = settings.output, settings.to_json()
+                    for message in save(event.picture, output, settings_json=made_with, **out.for_save):
+                        display.show(Notice(message))
+                    extra = [_compare(picture, event.picture, output)] if parsed.compare else []
+                    display.finished(event, output, extra)
+        except (KeyboardInterrupt, UpscalerError, *MACHINE) as error:
+            events.close()  # type: ignore[attr-defined]
+            told = _keep(latest, output)
+            if kept is not None and resume.is_kept(kept):
+                told += "; the same command goes on from there"
+            if isinstance(error, KeyboardInterrupt):
+                raise Cancelled(f"stopped{told}") from None
+            failure = ours(error)
+            raise type(failure)(f"{failure}{told}") from None
+
+
+def finish_off(output: Path) -> bool:
+    """Whether a run wrote this result and was killed before it could remove its progress, which is removed now."""
+    folder = resume.folder_for(output)
+    if not output.is_file() or not resume.is_kept(folder) or not resume.is_older(folder, output):
+        return False
+    resume.drop(folder)
+    return True
+
+
+def _progress_folder(planned: RunPlan, output: Path, settings: Settings, parsed: argparse.Namespace) -> Path | None:
+    """Where progress is kept: for a run that takes long, or that has some to go on from, or if it is asked for."""
+    folder = resume.folder_for(output)
+    if parsed.keep_progress is False:
+        return None
+    if parsed.keep_progress or resume.is_kept(folder):
+        return folder
+    return folder if timing.estimate(planned, settings) > _WORTH_KEEPING else None
+
+
+def _keep(latest: Picture | None, output: Path) -> str:
+    """Save what a stopped run had finished; returns the end of a message that says where."""
+    if latest is None:
+        return ""
+    place = beside(output, ".partial.png")
+    try:
+        save(latest, place, overwrite=True)
+    except (UpscalerError, *MACHINE) as error:  # as full a disk as that which ended the run
+        return f"; what was finished could not be kept ({ours(error)})"
+    return f"; what was finished is in {place}"
+
+
+def _compare(before: Picture, after: Picture, output: Path) -> Path:
+    place = beside(output, "-compare.png")
+    save(comparison(before, after), place, overwrite=True)
+    return place
