@@ -9,17 +9,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image as Pillow
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
-from upscaler_ui.desktop import deliver, preflight
+from upscaler_ui.desktop import deliver, folders, preflight
 from upscaler_ui.desktop.gate import Gate
 from upscaler_ui.desktop.queue import Queue, Waiting
 
 from upscaler.errors import ImageError
 from upscaler.geometry import Size
 from upscaler.options.settings import Settings
+from upscaler.pictures.files import load, save
 
 
 @pytest.fixture
@@ -163,3 +165,56 @@ def test_an_engine_that_is_not_installed_gets_a_line(monkeypatch: pytest.MonkeyP
 )
 def test_an_end_of_the_window_is_explained(output: str, said: str) -> None:
     assert preflight.reason_of(-6, output).startswith(said)
+
+
+def png(path: Path, side: int = 8) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Pillow.new("RGB", (side, side)).save(path)
+    return path
+
+
+def test_results_in_a_folder_are_no_sources(tmp_path: Path) -> None:
+    names = ("a.png", "a-x4.png", "a-x4-2.png", "b-x2.png", "sub/c.jpg", "sub/c-100x50.webp", ".hidden/d.png", "e.txt")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in folders.sources_below(tmp_path)]
+    assert found == ["a.png", "b-x2.png", "sub/c.jpg"]  # b-x2.png has no source here, so it is a picture of its own
+
+
+def test_twins_of_another_format_get_names_of_their_own(tmp_path: Path) -> None:
+    one, other = png(tmp_path / "a.png"), png(tmp_path / "a.bmp")
+    stems = {folders.result_stem(path, "a", Size(8, 8), Size(32, 32)) for path in (one, other)}
+    assert stems == {"a-png-x4", "a-bmp-x4"}
+    for stem in stems:
+        png(tmp_path / f"{stem}.png")
+    assert set(folders.sources_below(tmp_path)) == {one, other}
+
+
+def test_only_a_result_of_these_settings_counts_as_finished(tmp_path: Path) -> None:
+    source, settings = png(tmp_path / "a.png"), Settings.of(scale=4)
+    result = tmp_path / "a-x4.png"
+    save(load(source), result, settings_json=settings.to_json())
+    assert folders.is_finished(source, result, settings)
+    assert not folders.is_finished(source, result, settings.but(strength=0.9))
+    os.utime(source, (result.stat().st_mtime + 10,) * 2)  # it was changed after that
+    assert not folders.is_finished(source, result, settings)
+
+
+def test_a_watched_folder_hands_over_what_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "_POLL", 3600.0)
+    watch = folders.Watch(tmp_path, lambda paths: None, tmp_path / "out")
+    try:
+        whole = png(tmp_path / "whole.png", 64)
+        half = tmp_path / "half.png"
+        half.write_bytes(whole.read_bytes()[:-40])
+        apart = png(tmp_path / "out" / "result.png")
+        now = [whole, half, apart]
+        assert watch.arrivals(now) == []  # it may still grow
+        assert watch.arrivals(now) == [whole]
+        assert watch.arrivals(now) == []
+        half.write_bytes(whole.read_bytes())
+        assert watch.arrivals(now) == []
+        assert watch.arrivals(now) == [half]
+    finally:
+        watch.stop()

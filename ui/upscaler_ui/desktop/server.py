@@ -25,6 +25,7 @@ from typing import Any
 
 from upscaler.errors import ImageError, UpscalerError
 from upscaler.folders import data_folder
+from upscaler.options.settings import Settings
 from upscaler.text import one_line
 
 from ..app.components import asset
@@ -37,7 +38,7 @@ from ..app.session import Sessions
 from ..app.start import serving
 from .deliver import save_as
 from .gate import Gate
-from .page import ASSETS, build_desktop
+from .page import ASSETS, build_desktop, last_settings
 from .session import DesktopSession
 
 _LOOK = 0.3  # seconds between two looks at the jobs
@@ -96,6 +97,10 @@ class Calls:
         self._session.place = Path(folder) if folder else None
         number, paths = self._session.choice
         self._session.choice = (number, paths)
+
+    def watch(self, folder: str | None) -> None:
+        """What lands in that folder is enlarged with the settings of the last run, or nothing is watched."""
+        self._session.watch(Path(folder) if folder else None, lambda: last_settings() or Settings())
 
     def unfinished(self) -> int:
         """How many pictures an earlier start has left."""
