@@ -15,7 +15,7 @@ from .errors import WeightsError
 from .events import Event, Finished, Notice
 from .geometry import Box, Size
 from .models import describe_refiner, describe_upscaler, load_refiner, load_upscaler
-from .models.base import Habits, Redrawer, Refiner, Upscaler, habits_of
+from .models.base import Habits, Refiner, Upscaler, habits_of
 from .options.settings import Settings
 from .options.settings import options as all_options
 from .pictures.files import Source, load, size_in_header
@@ -156,7 +156,9 @@ def fitted(settings: Settings, *, given: Collection[str]) -> Settings:
     if settings.diffusion.model == "none":
         return settings
     with suppress(WeightsError):  # the run says what is wrong with it
-        return _with_defaults(settings, _describe_refiner(settings).habits, given)
+        return _with_defaults(
+            settings, describe_refiner(settings.diffusion.model, lora=settings.diffusion.lora).habits, given
+        )
     return settings
 
 
@@ -178,10 +180,6 @@ def _without_effect(settings: Settings, habits: Habits) -> list[str]:
     return [name for name in habits.ignores if name in changed]
 
 
-def _describe_refiner(settings: Settings) -> Redrawer:
-    return describe_refiner(settings.diffusion.model, lora=settings.diffusion.lora)
-
-
 def upscaler_for(settings: Settings) -> Upscaler | None:
     """The super-resolution model that the settings name, loaded; `None` for "none"."""
     if settings.gan.model == "none":
@@ -200,10 +198,10 @@ def refiner_for(settings: Settings) -> Refiner | None:
         settings.diffusion.model,
         control=settings.diffusion.control,
         vae=settings.diffusion.vae,
-        base=settings.diffusion.base,
         lora=settings.diffusion.lora,
         embedding=settings.diffusion.embedding,
         clip_skip=settings.diffusion.clip_skip,
+        base=settings.diffusion.base,
         allow_pickle=settings.diffusion.allow_pickle,
         device=settings.hardware.device,
         precision=settings.hardware.precision,
@@ -239,5 +237,6 @@ def plan(
         size, alpha = picture.size, picture.alpha is not None
     settings.target.of(size)  # an impossible size is refused before models are looked for
     enlarger = None if settings.gan.model == "none" else describe_upscaler(settings.gan.model)
-    redrawer = None if settings.diffusion.model == "none" else _describe_refiner(settings)
+    diffusion = settings.diffusion
+    redrawer = None if diffusion.model == "none" else describe_refiner(diffusion.model, lora=diffusion.lora)
     return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)

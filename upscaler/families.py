@@ -23,11 +23,6 @@ from .errors import UnsupportedModel
 Kind = Literal["gan", "diffusion", "control", "lora", "embedding", "vae"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_ONE_STEP = {
-    "PiSA-SR": ("lora_A.default_encoder_pix", "lora_A.default_encoder_sem"),
-    "OSEDiff": ("lora_A.default_others", "conv_in.base_layer"),
-}
-"""Changes to Stable Diffusion 2.1-base that make it a model of one step, and what their tensors' names have in them."""
 _LARGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
 _UNET = "model.diffusion_model."
 _NUMBERS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8", "F8_E5M2": "float8"}
@@ -102,7 +97,7 @@ def header_of(path: Path) -> Header:
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= _LARGEST_HEADER:
             raise UnsupportedModel(
-                f"{path}: is no model file that we can read (neither safetensors nor torch's zip format)"
+                f"{path}: is no model file (neither safetensors nor torch's zip format); give a .safetensors file or a diffusers folder"
             )
         try:
             entries: dict[str, Any] = json.loads(file.read(length))
@@ -137,9 +132,6 @@ def _header_of_pickle(path: Path) -> Header:
 def tell(header: Header) -> Contents:
     """What a file with this header holds."""
     names = header.shapes
-    for family, marks in _ONE_STEP.items():
-        if all(any(mark in name for name in names) for mark in marks):
-            return Contents("diffusion", family)
     if any(name.startswith(_UNET) for name in names):
         return _checkpoint(header)
     for pattern, contents in _OTHERS:
@@ -153,6 +145,9 @@ def _checkpoint(header: Header) -> Contents:
     names = header.shapes
     for part, what in _FOREIGN.items():
         if any(name.startswith(_UNET) and part in name for name in names):
+            if part in _AS_FOLDERS:
+                problem = f"holds {what} in a single file; give its folder in diffusers format instead"
+                return Contents("diffusion", what, problem=problem)
             return _no(f"holds {what}", what)
     if "edm_mean" in names:
         return _no("is Playground 2.5, which was trained with another noise schedule", "Playground 2.5")
@@ -211,6 +206,9 @@ _FOREIGN = {
     "txtfusion.": "Krea 2",
     "txt_in.": "Qwen-Image",
 }
+
+
+_AS_FOLDERS = ("joint_blocks.", "double_blocks.")
 
 
 def _other(kind: Kind | None, what: str, remedy: str, family: str = "") -> Contents:

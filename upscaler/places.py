@@ -23,7 +23,6 @@ _COMFYUI: dict[str, Kind] = {
     "checkpoints": "diffusion",
     "diffusers": "diffusion",
     "vae": "vae",
-    "vae_approx": "vae",
     "loras": "lora",
     "embeddings": "embedding",
     "controlnet": "control",
@@ -32,7 +31,6 @@ _COMFYUI: dict[str, Kind] = {
 _WEBUI: dict[str, Kind] = {
     "models/Stable-diffusion": "diffusion",
     "models/VAE": "vae",
-    "models/VAE-approx": "vae",
     "models/Lora": "lora",
     "models/LyCORIS": "lora",
     "embeddings": "embedding",

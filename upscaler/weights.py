@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile, ZipFile
 
 from . import families, folders, places
 from .errors import ChecksumMismatch, WeightsNotFound
@@ -32,8 +33,6 @@ Kind = families.Kind
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 OneStep = Literal["pisa-sr", "osediff"]
 """Models of super-resolution in one evaluation that are published as changes to Stable Diffusion 2.1-base."""
-_ONE_STEP: dict[str, OneStep] = {"PiSA-SR": "pisa-sr", "OSEDiff": "osediff"}
-_PICKLED = ".pkl"  # what one-step models are published as
 FOLDER_MARK = "model_index.json"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 """What models on the hub are called: author/model."""
@@ -81,13 +80,13 @@ class Model:
     def family(self) -> str:
         """ "SD 1.x", "SDXL" and so on; empty where it is not known."""
         if self.path.is_file():
-            return families.contents_of(self.path).family
+            return one_step_kind(self.path) or families.contents_of(self.path).family
         return family_of(self.path)
 
     @property
     def problem(self) -> str:
         """Why this diffusion model cannot redraw tiles; empty if it can."""
-        if self.kind != "diffusion" or not self.path.is_file():
+        if self.kind != "diffusion" or not self.path.is_file() or one_step_kind(self.path):
             return ""
         return families.contents_of(self.path).problem
 
@@ -160,8 +159,11 @@ def usable(kind: Kind) -> list[Model]:
 def _models_in(folder: Path) -> Iterator[Model]:
     # a name with a dot in front is a model that is still being fetched
     entries = sorted(entry for entry in folder.iterdir() if entry.name[:1] != ".") if folder.is_dir() else []
-    files = [entry for entry in entries if entry.is_file() and _is_model(entry)]
-    for file in sorted(files, key=lambda entry: (entry.stem, (*SUFFIXES, _PICKLED).index(entry.suffix.lower()))):
+    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in (*SUFFIXES, ".pkl")]
+    for file in (changes := [entry for entry in files if one_step_kind(entry)]):
+        yield Model(name=file.stem, kind="diffusion", path=file.absolute())
+    files = [entry for entry in files if entry not in changes and entry.suffix.lower() in SUFFIXES]
+    for file in sorted(files, key=lambda entry: (entry.stem, SUFFIXES.index(entry.suffix.lower()))):
         # what cannot be told is left to spandrel, which knows forty architectures
         yield Model(name=file.stem, kind=families.contents_of(file).kind or "gan", path=file.absolute())
     for entry in entries:
@@ -169,11 +171,6 @@ def _models_in(folder: Path) -> Iterator[Model]:
             yield Model(name=entry.name, kind="diffusion", path=entry.absolute())
         elif class_of(entry).startswith("ControlNet"):
             yield Model(name=entry.name, kind="control", path=entry.absolute())
-
-
-def _is_model(file: Path) -> bool:
-    suffix = file.suffix.lower()
-    return suffix in SUFFIXES or (suffix == _PICKLED and one_step_kind(file) is not None)
 
 
 def _models_on(shelf: places.Shelf) -> Iterator[Model]:
@@ -190,16 +187,16 @@ def _models_on(shelf: places.Shelf) -> Iterator[Model]:
         else:
             for name in sorted(files):
                 path = (folder / name).absolute()
-                if _is_model(path):
-                    kind = families.contents_of(path).kind or shelf.kind
+                one_step = one_step_kind(path)
+                if path.suffix.lower() in SUFFIXES or one_step:
+                    kind = "diffusion" if one_step else families.contents_of(path).kind or shelf.kind
                     yield Model(name=path.stem, kind=kind, path=path, place=shelf.place)
 
 
 def _models_of_the_hub() -> Iterator[Model]:
     """The diffusion models and ControlNets in the hub's cache, under their ids; those without weights are left out."""
     for name, folder in places.hub_folders():
-        network = "transformer" if pipeline_of(folder) in _PIPELINES else "unet"
-        if (folder / FOLDER_MARK).is_file() and any((folder / network).glob("*.safetensors")):
+        if (folder / FOLDER_MARK).is_file() and any((folder / "unet").glob("*.safetensors")):
             yield Model(name=name, kind="diffusion", path=folder.absolute(), place=places.HUB)
         elif class_of(folder).startswith("ControlNet") and any(folder.glob("diffusion_pytorch_model*")):
             yield Model(name=name, kind="control", path=folder.absolute(), place=places.HUB)
@@ -207,7 +204,8 @@ def _models_of_the_hub() -> Iterator[Model]:
 
 def family_of(folder: Path) -> str:
     """The family of the diffusion model or ControlNet in a folder in diffusers format; empty where it cannot be told."""
-    if (known := _PIPELINES.get(pipeline_of(folder))) is not None:
+    pipeline = pipeline_of(folder)
+    if known := next((family for start, family in _BY_PIPELINE.items() if pipeline.startswith(start)), ""):
         return known
     for config in (folder / "unet" / "config.json", folder / "config.json"):
         try:
@@ -216,6 +214,9 @@ def family_of(folder: Path) -> str:
         except (OSError, ValueError, RecursionError, KeyError, TypeError):
             continue
     return ""
+
+
+_BY_PIPELINE = {"StableDiffusion3": "SD 3", "Flux": "Flux"}
 
 
 def class_of(folder: Path) -> str:
@@ -237,8 +238,21 @@ def pipeline_of(folder: Path) -> str:
 
 def one_step_kind(path: Path) -> OneStep | None:
     """Which one-step model a file holds, `None` for any other; told by the names in it, and nothing of it is executed."""
-    family = families.contents_of(path).family if path.is_file() else ""
-    return _ONE_STEP.get(family)
+    try:
+        if path.suffix.lower() == ".safetensors":
+            with path.open("rb") as file:
+                names = file.read(min(int.from_bytes(file.read(8), "little"), 1 << 24))
+        elif path.suffix.lower() == ".pkl":
+            with ZipFile(path) as archive:
+                (member,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+                names = archive.read(member)
+        else:
+            return None
+    except (OSError, ValueError, BadZipFile, RuntimeError, NotImplementedError):
+        return None
+    if b"lora_A.default_encoder_pix" in names and b"lora_A.default_encoder_sem" in names:
+        return "pisa-sr"
+    return "osediff" if b"lora_A.default_others" in names and b"conv_in.base_layer" in names else None
 
 
 def native_side(path: Path) -> int | None:
@@ -283,13 +297,6 @@ def _not_found(wanted: str, kind: Kind, known: list[Model]) -> str:
     return f"no {kind} model {wanted!r} ({hint}); looked in {folders}; put {what} into the last one or give its path"
 
 
-_PIPELINES = {
-    "StableDiffusion3Pipeline": "SD 3",
-    "StableDiffusion3Img2ImgPipeline": "SD 3",
-    "FluxPipeline": "Flux",
-    "FluxImg2ImgPipeline": "Flux",
-}
-"""Families that have a transformer for their network, by the class that `model_index.json` names."""
 _PURPOSES: dict[Kind, str] = {
     "gan": "enlarges (--gan)",
     "diffusion": "redraws tiles (--model)",

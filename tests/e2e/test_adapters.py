@@ -16,7 +16,7 @@ from upscaler.arrays.types import Image
 from upscaler.errors import SettingsError, UnsupportedModel, WeightsNotFound
 from upscaler.geometry import Box
 from upscaler.models import load_refiner
-from upscaler.models.diffusion.text import Prompt, TextEncoder, padded
+from upscaler.models.diffusion.text import Prompt, TextEncoder
 from upscaler.options.settings import Sampling
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -166,6 +166,16 @@ def test_new_words(form: str, sd1: Path, tmp_path: Path) -> None:
     assert not torch.allclose(encoder("a mossy cat").states, text_of(load(sd1))("a mossy cat").states)
 
 
+def test_new_words_in_a_pickle_of_webui(sd1: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mossy.pt"
+    torch.save({"string_to_token": {"*": 265}, "string_to_param": {"*": torch.ones(1, 32)}, "name": "moss"}, file)
+    with pytest.raises(SettingsError, match="--allow-pickle"):
+        load(sd1, embedding=str(file))
+    tokenizer, model = text_of(load(sd1, embedding=str(file), allow_pickle=True))._encoders[0]
+    (token,) = tokenizer("mossy", add_special_tokens=False).input_ids
+    assert (model.get_input_embeddings().weight[token] == 1).all()
+
+
 def test_new_words_of_sdxl(sd1: Path, sdxl: Path, tmp_path: Path) -> None:
     file = tmp_path / "mossy.safetensors"
     save_file({"clip_l": torch.ones(1, 32), "clip_g": torch.ones(1, 32) * 2}, file)
@@ -234,7 +244,7 @@ def test_prompts_of_any_length_go_together(family: str, request: pytest.FixtureR
     assert all(np.isfinite(tile).all() for tile in different)
     assert all(np.abs(a - b).max() > 1e-5 for i, a in enumerate(different) for b in different[:i])
     encoder = text_of(refiner)
-    short, other = padded([encoder("a cat"), encoder(long)], encoder)
+    short, other = encoder.padded([encoder("a cat"), encoder(long)])
     assert short.states.shape == other.states.shape
     assert torch.equal(short.states[:, 77:], encoder("").states)
     assert isinstance(short, Prompt)

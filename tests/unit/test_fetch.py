@@ -243,7 +243,9 @@ def test_no_network_is_said_plainly(hub: Hub, monkeypatch: pytest.MonkeyPatch) -
         fetch(FILE)
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(WeightsNotFound, match=r"127\.0\.0\.1:9 cannot be reached .*put the file http.* by hand"):
+    with pytest.raises(
+        WeightsNotFound, match=r"127\.0\.0\.1:9 cannot be reached .*bring http.* here by hand, to .*photo"
+    ):
         fetch(FILE)
 
 

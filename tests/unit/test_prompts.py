@@ -6,7 +6,7 @@ import pytest
 
 from upscaler.errors import SettingsError
 from upscaler.models.diffusion.prompts import BREAK, pieces
-from upscaler.models.loras import entries
+from upscaler.options.loras import entries
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from ..errors import SettingsError
 from ..models import manifest
 from ..models.convert import convert
 from ..models.fetch import OnBytes, fetch
+from ..text import amount
 
 
 def add_models(commands: Any) -> None:
@@ -54,7 +55,7 @@ def models_command(parsed: argparse.Namespace) -> int:
         case "fetch":
             _fetch(parsed)
         case "convert":
-            print(convert(Path(parsed.file), None if parsed.output is None else Path(parsed.output)))
+            print(convert(_source(parsed.file), None if parsed.output is None else Path(parsed.output)))
         case _:
             for shelf in places.link(Path(parsed.folder)):
                 print(f"{shelf.place}: {shelf.kind} models in {shelf.path}")
@@ -69,9 +70,15 @@ def _list(parsed: argparse.Namespace) -> None:
         return
     for model in found:
         place = model.licence if model.bundled else model.place
-        size = f"{model.bytes / 2**20:9,.1f} MiB"
+        size = f"{amount(model.bytes):>9}"
         print(f"{model.name:28} {model.kind:10}{model.family:13}{size}  {place:19}{model.purpose}")
     print(f"To add more, put .safetensors files and diffusers folders into {weights.user_folders()[-1]}")
+
+
+def _source(name: str) -> Path:
+    """The file to convert: at that path, or a one-step model of that name."""
+    path = Path(name)
+    return path if path.exists() else weights.find(name, "diffusion")
 
 
 def _fetch(parsed: argparse.Namespace) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from .. import weights
 from ..errors import WeightsNotFound
-from .base import Enlarger, Redrawer, tile_sides
-from .diffusion.habits import family_at, habits_at
+from .base import Enlarger, Habits, Redrawer, tile_sides
+from .diffusion.habits import FAMILIES, ONE_STEP
+from .recipes import recipe_of
 from .sharing import GATE, shared
 
 if TYPE_CHECKING:
@@ -38,15 +39,15 @@ def load_refiner(
     *,
     control: str = "none",
     vae: str = "auto",
-    base: str = "auto",
     lora: str = "",
     embedding: str = "",
     clip_skip: int = 1,
+    base: str = "auto",
     allow_pickle: bool = False,
     device: str = "auto",
     precision: str = "auto",
 ) -> Refiner:
-    """The diffusion model of that name, file, folder or hub id, and what is laid over it.
+    """The diffusion model of that name, file, folder or hub id, with a ControlNet, another autoencoder or a base for it.
 
     It is one object for all who hold it.
 
@@ -61,10 +62,10 @@ def load_refiner(
         str(name),
         control=control,
         vae=vae,
-        base=base,
         lora=lora,
         embedding=embedding,
         clip_skip=clip_skip,
+        base=base,
         allow_pickle=allow_pickle,
         device=device,
         precision=precision,
@@ -88,12 +89,15 @@ def describe_refiner(name: str, *, lora: str = "") -> Redrawer:
     """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
         path = weights.find(name, "diffusion")
-        family = family_at(path)
+        one_step = weights.one_step_kind(path)
+        if one_step is not None:
+            return Redrawer(tile_sides=tile_sides(512), habits=ONE_STEP[one_step])
+        family = FAMILIES.get(weights.pipeline_of(path))
         if family is not None:
             return Redrawer(family.multiple, tile_sides(family.native), family.habits)
-        native = 512 if weights.one_step_kind(path) else weights.native_side(path)
+        native = weights.native_side(path)
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise
         path, native = Path(name), None
-    return Redrawer(tile_sides=tile_sides(native), habits=habits_at(path, lora))
+    return Redrawer(tile_sides=tile_sides(native), habits=Habits(recipe=recipe_of(path, lora)))

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from .. import weights
 from ..errors import SettingsError, WeightsError
-from ..text import one_line
 
 VALUES = "upscaler.values"
 """Key of the metadata where plain values beside the tensors are kept, as JSON: ranks and lists of modules, for example."""
@@ -39,8 +39,15 @@ def convert(source: Path, target: Path | None = None) -> Path:
         raise SettingsError(f"{target}: is there already; name another file by -o")
     from safetensors.torch import save_file
 
+    from .diffusion import published
     from .diffusion.states import load_pickle
 
+    if weights.one_step_kind(source):  # a form of its own, with what of the file is needed
+        try:
+            published.convert(source, target)
+        except OSError as error:
+            raise WeightsError(f"{target}: cannot be written ({error.strerror})") from error
+        return target
     content = load_pickle(source, allow_pickle=True)
     if isinstance(content.get("state_dict"), dict):
         content = cast("dict[str, Any]", content["state_dict"])
@@ -54,11 +61,10 @@ def convert(source: Path, target: Path | None = None) -> Path:
         raise SettingsError(f"{source}: holds no tensors; name a file of weights")
     draft = target.with_name(f".{target.name}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, draft, metadata={"format": "pt", **({VALUES: json.dumps(values)} if values else {})})
         os.replace(draft, target)
     except OSError as error:
-        raise WeightsError(f"{target}: cannot be written ({one_line(error)})") from error
+        raise WeightsError(f"{target}: cannot be written ({error.strerror})") from error
     finally:
         draft.unlink(missing_ok=True)
     return target

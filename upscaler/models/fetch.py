@@ -105,7 +105,8 @@ def _look(entry: Entry, remote: Remote) -> _Found:
     size = headers.get("x-linked-size") or headers.get("content-length") or ""
     if not size.isdigit() or not re.fullmatch(r"[\w.-]+", mark):
         raise WeightsError(f"{url}: the server does not say which file it has (no size or ETag); try again later")
-    sha256 = mark if re.fullmatch(r"[0-9a-f]{64}", mark) else None
+    # of a large file the hub's mark is its SHA-256; other servers mark files in their own ways
+    sha256 = mark if "x-linked-etag" in headers and re.fullmatch(r"[0-9a-f]{64}", mark) else None
     for name, wanted, has in (("bytes", remote.bytes, int(size)), ("SHA-256", remote.sha256, sha256)):
         if wanted is not None and has is not None and wanted != has:
             raise ChecksumMismatch(
@@ -200,8 +201,8 @@ def _open(
             if isinstance(error.reason, (TimeoutError, ConnectionResetError)):
                 raise ConnectionError(one_line(error)) from None
             raise WeightsNotFound(
-                f"{entry.name}: {_host(place)} cannot be reached ({one_line(error)}); check the network, or put the file "
-                f"{url} into {weights.user_folders()[-1]} by hand"
+                f"{entry.name}: {_host(place)} cannot be reached ({error.reason}); check the network, or bring {url} here "
+                f"by hand, to {entry.target(weights.user_folders()[-1])}"
             ) from None
     raise WeightsError(f"{url}: the server sends from place to place without end")
 

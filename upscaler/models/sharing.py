@@ -18,11 +18,10 @@ from weakref import WeakValueDictionary
 
 from .. import weights
 from ..errors import WeightsNotFound
-from .loras import entries, names
+from ..options.loras import entries
 
 T = TypeVar("T")
 
-_NONE = ("", "none", "auto")  # values that name no model
 _MOST_FILES = 1000  # of a folder that are looked at; a model has a few dozen
 
 
@@ -102,11 +101,8 @@ def shared(load: Callable[..., T], kind: weights.Kind, name: str, **options: Any
 
     Args:
         options: as the loader takes them; those that name other models count with their files too.
-
-    Raises:
-        SettingsError: a weight of a LoRA is out of range.
     """
-    files = [_stamp(other, its) for option, its in _OTHERS.items() for other in _named(option, options.get(option, ""))]
+    files = [_stamp(named, of) for option, of in _NAMES.items() for named, _ in entries(str(options.get(option, "")))]
     key = (load, kind, name, repr(sorted(options.items())), _stamp(name, kind), *files)
     found = _MODELS.get(key)
     if found is not None:
@@ -121,20 +117,14 @@ def shared(load: Callable[..., T], kind: weights.Kind, name: str, **options: Any
         return found
 
 
-_OTHERS: dict[str, weights.Kind] = {
+_NAMES: dict[str, weights.Kind] = {
     "control": "control",
     "vae": "vae",
     "base": "diffusion",
     "lora": "lora",
     "embedding": "embedding",
 }
-"""Options that name other models, and their kinds; several are parted by semicolons."""
-
-
-def _named(option: str, value: str) -> list[str]:
-    if value in _NONE:
-        return []
-    return [name for name, _ in entries(value)] if option == "lora" else names(value)
+"""Options of a loader that name models, and of which kind."""
 
 
 def _stamp(name: str, kind: weights.Kind) -> tuple[tuple[str, int, int], ...]:

@@ -10,9 +10,10 @@ import gradio as gr
 from upscaler import weights
 from upscaler.errors import SettingsError
 from upscaler.geometry import Size
-from upscaler.models.loras import entries
+from upscaler.options.loras import entries
 from upscaler.options.settings import Output, Settings, options
 from upscaler.options.spec import Option
+from upscaler.pictures.files import FORMATS
 
 from ..controls import control, read
 from . import looks, sizes
@@ -20,16 +21,20 @@ from .components import component
 
 LEFT_OUT = {
     "overwrite": "the app gives each result a name of its own",
-    "base": "found by name among the models",
     "allow_pickle": "the app reads safetensors; `upscaler models convert` makes them of pickles",
+    "base": "found by name among the models",
 }
 """Options without a widget, and why."""
+
+WHOLE_FILES = [name for name, format in FORMATS.items() if not format.folder]
+"""Formats of a single file, which a browser can show and download."""
 
 _MODELS: dict[str, weights.Kind] = {"gan": "gan", "model": "diffusion", "control": "control", "vae": "vae"}
 _LISTS: dict[str, weights.Kind] = {"lora": "lora", "embedding": "embedding"}
 _PATHS = {option.name: option.path for option in options()}
 _GROUPS = (
-    ("Models", ("control", "control_scale", "vae", "lora", "embedding")),
+    ("ControlNet", ("control", "control_scale")),
+    ("LoRA and VAE", ("lora", "embedding", "vae")),
     ("Sampling", ("steps", "guidance", "scheduler", "clip_skip", "seed")),
     ("Tiles", ("tile", "overlap", "feather", "order", "batch", "gan_tile")),
     ("Seams", ("seams", "seam_strength", "seam_width", "seam_steps")),
@@ -130,6 +135,8 @@ class Form:
     def _add(self, name: str, **more: Any) -> None:
         if name in _MODELS:
             more["choices"] = model_choices(name)
+        if name == "format":
+            more["choices"] = ["auto", *WHOLE_FILES]
         self.widgets[name] = control(self.table[name], elem_id=name, **more)
 
     @property

@@ -13,20 +13,28 @@ import torch
 
 from ... import families, weights
 from ...errors import SettingsError, UnsupportedModel
+from ...options.loras import entries, names
 from ...text import one_line
 from ..device import is_out_of_memory
-from ..loras import entries, names
 from .states import State, read_state
 
 
-def adapt(unet: Any, encoders: Sequence[tuple[Any, Any]], *, lora: str, embedding: str, sdxl: bool) -> None:
+def adapt(
+    unet: Any,
+    encoders: Sequence[tuple[Any, Any]],
+    *,
+    lora: str,
+    embedding: str,
+    sdxl: bool,
+    allow_pickle: bool = False,
+) -> None:
     """Change a UNet, and text models with their tokenizers, in place.
 
     LoRAs are added to the weights once, so that an evaluation costs what it did.
 
     Args:
         encoders: pairs of (tokenizer, text model): one, or two for SDXL.
-        lora, embedding: as in `settings.Diffusion`.
+        lora, embedding, allow_pickle: as in `settings.Diffusion`.
 
     Raises:
         WeightsNotFound: there is none of that name.
@@ -38,10 +46,12 @@ def adapt(unet: Any, encoders: Sequence[tuple[Any, Any]], *, lora: str, embeddin
     with _quiet():
         pipeline = _pipeline(unet, encoders, sdxl=sdxl)
         for name in names(embedding):
-            _teach(pipeline, weights.find(name, "embedding"), encoders)
+            path = weights.find(name, "embedding")
+            _teach(pipeline, path, _checked(path, "embedding", allow_pickle), encoders)
         wanted = entries(lora)
         for index, (name, _) in enumerate(wanted):
-            _load(pipeline, weights.find(name, "lora"), f"lora{index}", sdxl=sdxl)
+            path = weights.find(name, "lora")
+            _load(pipeline, path, _checked(path, "lora", allow_pickle), f"lora{index}", sdxl=sdxl)
         if wanted:
             labels = [f"lora{index}" for index in range(len(wanted))]
             pipeline.set_adapters(labels, [weight for _, weight in wanted])
@@ -69,8 +79,7 @@ def _components(pipeline: Any) -> list[str]:
     return [name for name in ("unet", "text_encoder", "text_encoder_2") if getattr(pipeline, name, None) is not None]
 
 
-def _load(pipeline: Any, path: Path, label: str, *, sdxl: bool) -> None:
-    state = _checked(path, "lora")
+def _load(pipeline: Any, path: Path, state: State, label: str, *, sdxl: bool) -> None:
     try:
         pipeline.load_lora_weights(dict(state), adapter_name=label)
     except Exception as error:  # diffusers and peft raise many kinds about a file that does not fit
@@ -85,9 +94,8 @@ def _load(pipeline: Any, path: Path, label: str, *, sdxl: bool) -> None:
         raise UnsupportedModel(f"{path}: nothing in this LoRA fits the diffusion model; name one for its family")
 
 
-def _teach(pipeline: Any, path: Path, encoders: Sequence[tuple[Any, Any]]) -> None:
+def _teach(pipeline: Any, path: Path, state: State, encoders: Sequence[tuple[Any, Any]]) -> None:
     """Make the file's name a word of the prompt."""
-    state = _checked(path, "embedding")
     word = path.stem
     pairs = _vectors(path, state, len(encoders))
     for (tokenizer, model), vector in zip(encoders, pairs):
@@ -117,7 +125,7 @@ def _vectors(path: Path, state: State, count: int) -> list[torch.Tensor]:
     return [vector if vector.ndim == 2 else vector[None]]
 
 
-def _checked(path: Path, kind: families.Kind) -> State:
+def _checked(path: Path, kind: families.Kind, allow_pickle: bool) -> State:
     contents = families.contents_of(path)
     one_vector = kind == "embedding" and contents.kind is None and not path.is_dir()  # diffusers names it by its word
     if path.is_dir() or not (contents.kind == kind or one_vector):
@@ -125,7 +133,7 @@ def _checked(path: Path, kind: families.Kind) -> State:
         raise UnsupportedModel(
             f"{path}: is not {what}; it {contents.problem or f'holds a {contents.family} checkpoint'}"
         )
-    return read_state(path)
+    return read_state(path, allow_pickle=allow_pickle)
 
 
 @contextmanager

@@ -16,11 +16,12 @@ from ...text import one_line
 from ..backends import pick_dtype
 from ..device import is_out_of_memory, loading, pick_device
 from ..find import find_or_download, read_json
+from ..recipes import recipe_of
 from .adapters import adapt
 from .codec import VaeCodec, load_vae
 from .control import load_control
 from .folder import FolderParts
-from .habits import Family, family_at, habits_at
+from .habits import FAMILIES, Family
 from .prediction import measured_prediction
 from .refiner import Components, DiffusionRefiner
 from .single import FileParts
@@ -49,10 +50,10 @@ def load_refiner(
     *,
     control: str = "none",
     vae: str = "auto",
-    base: str = "auto",
     lora: str = "",
     embedding: str = "",
     clip_skip: int = 1,
+    base: str = "auto",
     allow_pickle: bool = False,
     device: str = "auto",
     precision: str = "auto",
@@ -65,39 +66,41 @@ def load_refiner(
             (safetensors only); or the file of PiSA-SR or OSEDiff.
         control: a ControlNet in the same ways, or "none"; one without safetensors is read weights-only.
         vae: a file or folder with another autoencoder, or "auto" for the model's own.
-        base: of PiSA-SR and OSEDiff, as in `settings.Diffusion`.
         lora, embedding, clip_skip: as in `settings.Diffusion`.
+        base: of PiSA-SR and OSEDiff, as in `settings.Diffusion`.
         allow_pickle: read a .ckpt too, weights-only.
         device, precision: as in `settings.Hardware`.
 
     Raises:
         WeightsNotFound: nothing of that name, and the hub has it not or is out of reach.
         UnsupportedModel: there is another kind of model.
-        SettingsError: there is no such device, the ControlNet was not made for this model, or this model takes no such
-            extra.
+        SettingsError: there is no such device, or the ControlNet was not made for this model.
         OutOfMemory: it does not fit.
     """
     where = pick_device(device)
     dtype = pick_dtype(where, precision)
     path = find_or_download(name, "diffusion", _download, what="a file, or a folder in diffusers format")
-    extras = Extras(vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
     if (path.is_file() and path.suffix.lower() == ".pkl") or weights.one_step_kind(path):
         from . import one_step_load
 
-        _refuse(path.name, control=control)
+        if control != "none":
+            raise SettingsError(f"diffusion.control: {path.name} takes no ControlNet; set it to none")
         with loading(where, name):
+            extras = Extras(vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
             load_base = partial(_load_base, device=where, dtype=dtype, extras=extras, allow_pickle=allow_pickle)
             return one_step_load.load(path, base=base, load_base=load_base, device=where, dtype=dtype)
-    family, pocket = family_at(path), _is_pocket(path)
-    if family is not None or pocket:
-        _refuse(path.name, control=control, vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
+    family = FAMILIES.get(weights.pipeline_of(path))
     if family is not None:
-        return _load_family(family, path, where, dtype)
+        return _load_family(family, path, where, dtype, control=control, vae=vae, lora=lora, embedding=embedding)
+    pocket = _is_pocket(path)
+    if pocket:
+        _refuse_for_pocket(name, control=control, vae=vae, lora=lora, embedding=embedding)
     with loading(where, name):
         try:
             if pocket:
                 parts = _pocket(path, where, dtype)
             else:
+                extras = Extras(vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
                 parts = load_parts(path, where, dtype, extras=extras, allow_pickle=allow_pickle)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             if is_out_of_memory(error) or isinstance(error, SettingsError):
@@ -106,7 +109,7 @@ def load_refiner(
         if control != "none":
             network = load_control(control, parts.unet, dtype=dtype)
             parts = replace(parts, control=ready(network.to(where), where))
-    parts = replace(parts, habits=habits_at(path, lora))
+    parts = replace(parts, recipe=recipe_of(path, lora))
     return DiffusionRefiner(parts, device=where, dtype=dtype, name=path.stem if path.is_file() else path.name)
 
 
@@ -120,7 +123,13 @@ class Extras:
     clip_skip: int = 1
 
 
-def _load_family(family: Family, folder: Path, device: torch.device, dtype: torch.dtype) -> DiffusionRefiner:
+def _load_family(
+    family: Family, folder: Path, device: torch.device, dtype: torch.dtype, **extras: str
+) -> DiffusionRefiner:
+    for setting, value in extras.items():
+        neutral = _NOT_FOR_POCKET[setting][1]
+        if value != neutral:
+            raise SettingsError(f"diffusion.{setting}: {folder.name} takes none; set it to {neutral or 'nothing'}")
     module: Any = import_module(f".{family.module}", __package__)
     with loading(device, folder.name):
         try:
@@ -172,7 +181,7 @@ def load_parts(
     unet = unet.to(device)
     encoders = [_text(parts, suffix, device, dtype) for suffix in ("", "_2") if _has(parts, suffix)]
     sdxl = "XL" in str(parts.index.get("_class_name", ""))
-    adapt(unet, encoders, lora=extras.lora, embedding=extras.embedding, sdxl=sdxl)
+    adapt(unet, encoders, lora=extras.lora, embedding=extras.embedding, sdxl=sdxl, allow_pickle=allow_pickle)
     unet = ready(unet, device)
     zeros = bool(parts.index.get("force_zeros_for_empty_prompt", False))
     text = TextEncoder(encoders, zeros_for_empty=zeros, clip_skip=extras.clip_skip)
@@ -214,25 +223,22 @@ def ready(network: Any, device: torch.device) -> Any:
     return network.eval().requires_grad_(False)
 
 
-_EXTRAS: dict[str, tuple[str, str | int]] = {
+def _refuse_for_pocket(name: str, **given: str) -> None:
+    for setting, value in given.items():
+        what, neutral = _NOT_FOR_POCKET[setting]
+        if value != neutral:
+            raise SettingsError(
+                f"diffusion.{setting}: {name} takes no {what}; name a Stable Diffusion model as diffusion.model, or "
+                f"{neutral or 'nothing'} here"
+            )
+
+
+_NOT_FOR_POCKET = {
     "control": ("ControlNet", "none"),
     "vae": ("other autoencoder", "auto"),
     "lora": ("LoRA", ""),
     "embedding": ("embedding", ""),
-    "clip_skip": ("CLIP skip", 1),
 }
-"""What each is called, and the value that does nothing."""
-
-
-def _refuse(name: str, **given: str | int) -> None:
-    """Raise `SettingsError` for the first extra that is asked for."""
-    for setting, value in given.items():
-        what, neutral = _EXTRAS[setting]
-        if value != neutral:
-            raise SettingsError(
-                f"diffusion.{setting}: {name} takes no {what}; name a Stable Diffusion 1.x, 2.x or SDXL model as "
-                f"diffusion.model, or {neutral or 'nothing'} here"
-            )
 
 
 def _is_pocket(path: Path) -> bool:

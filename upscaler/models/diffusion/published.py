@@ -1,13 +1,15 @@
 """The files of one-step models, as their authors publish them.
 
-They are pickles of tensors and names, which are read weights-only; `models.convert` makes safetensors of them.
+They are pickles of tensors and names, which are read weights-only; `convert` makes safetensors of them.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -16,7 +18,6 @@ from ...errors import UnsupportedModel
 from ...text import one_line
 
 _PARTS = ("unet", "vae")
-_TABLE = "state_dict_"  # before the name of a part
 
 
 class Published(NamedTuple):
@@ -49,16 +50,42 @@ def read(path: Path) -> Published:
         if path.suffix.lower() == ".safetensors":
             tensors = load_file(path)
             parts = {
-                part: {name.removeprefix(before): value for name, value in tensors.items() if name.startswith(before)}
+                part: {name[len(part) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{part}.")}
                 for part in _PARTS
-                for before in [f"{_TABLE}{part}."]
             }
         else:
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
-            parts = {part: _tensors(content.get(f"{_TABLE}{part}", {})) for part in _PARTS}
+            parts = {part: _tensors(content.get(f"state_dict_{part}", {})) for part in _PARTS}
     except Exception as error:  # unpicklers and safetensors raise whatever a damaged file leads them to
         raise UnsupportedModel(f"{path}: cannot be read as a one-step model: {one_line(error)}") from error
     return Published(kind, **parts)
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write a published `.pkl` as safetensors, whole or not at all.
+
+    Raises:
+        UnsupportedModel: as `read`.
+        OSError: the file cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    published = read(source)
+    tensors = {
+        f"{part}.{name}": tensor.contiguous()
+        for part in _PARTS
+        for name, tensor in cast("dict[str, torch.Tensor]", getattr(published, part)).items()
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=".tmp")
+    os.close(handle)
+    try:
+        save_file(tensors, name, metadata={"model": published.kind})
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
