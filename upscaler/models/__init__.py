@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import weights
 from ..errors import WeightsNotFound
-from .base import Enlarger, Redrawer, tile_sides
+from .base import Enlarger, Habits, Redrawer, tile_sides
 from .diffusion.habits import FAMILIES, ONE_STEP
+from .recipes import recipe_of
 from .sharing import GATE, shared
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ def load_refiner(
     *,
     control: str = "none",
     vae: str = "auto",
+    lora: str = "",
+    embedding: str = "",
+    clip_skip: int = 1,
     base: str = "auto",
     allow_pickle: bool = False,
     device: str = "auto",
@@ -57,6 +62,9 @@ def load_refiner(
         str(name),
         control=control,
         vae=vae,
+        lora=lora,
+        embedding=embedding,
+        clip_skip=clip_skip,
         base=base,
         allow_pickle=allow_pickle,
         device=device,
@@ -77,7 +85,7 @@ def describe_upscaler(name: str) -> Enlarger:
     return describe(model)
 
 
-def describe_refiner(name: str) -> Redrawer:
+def describe_refiner(name: str, *, lora: str = "") -> Redrawer:
     """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
         path = weights.find(name, "diffusion")
@@ -91,5 +99,5 @@ def describe_refiner(name: str) -> Redrawer:
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise
-        native = None
-    return Redrawer(tile_sides=tile_sides(native))
+        path, native = Path(name), None
+    return Redrawer(tile_sides=tile_sides(native), habits=Habits(recipe=recipe_of(path, lora)))

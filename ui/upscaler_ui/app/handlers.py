@@ -14,11 +14,11 @@ from upscaler.api import plan
 from upscaler.errors import UpscalerError
 from upscaler.options import presets
 from upscaler.options.settings import Settings
-from upscaler.pictures.files import FORMATS
 from upscaler.text import amount
 
 from . import looks, parts
 from .endpoints import add_endpoints
+from .form import WHOLE_FILES
 from .inputs import Input
 from .preset_handlers import PresetHandlers
 from .render import AS_TYPED, PRIVATE, QUEUED, QUIET, Update
@@ -256,7 +256,7 @@ class Handlers(PresetHandlers):
         """The result is wanted in another format."""
         session, page = self.of(request)
         entry = session.history.get(page.shown or "")
-        if entry is None or format not in FORMATS:
+        if entry is None or format not in WHOLE_FILES:
             return self.nothing()
         try:
             path = convert(entry.result_path, format, entry.settings, session.scratch)

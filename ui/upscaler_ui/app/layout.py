@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
-from upscaler.pictures.files import FORMATS, SUFFIXES
+from upscaler.pictures.files import SUFFIXES
 
 from .components import component
-from .form import Form
+from .form import WHOLE_FILES, Form
 from .looks import names_of_own
 
 _ANOTHER = "in another format…"
@@ -116,7 +116,7 @@ class Layout:
         with gr.Row(visible=False, elem_id="result", equal_height=True) as self.result:
             self.download = gr.DownloadButton("Download", variant="primary", elem_id="download", scale=2)
             self.convert = gr.Dropdown(
-                [(_ANOTHER, ""), *FORMATS],
+                [(_ANOTHER, ""), *WHOLE_FILES],
                 value="",
                 label="Another format",
                 show_label=False,
