@@ -62,6 +62,40 @@ def _desktop(parsed: argparse.Namespace) -> int:
     return start(parsed)
 
 
+def add_mcp(commands: Any) -> None:
+    """`upscaler mcp`: tools for language models."""
+    parser = commands.add_parser(
+        "mcp",
+        help="serve tools to a language model (MCP)",
+        description="Answer a program that speaks the Model Context Protocol on standard input and output, with the tools "
+        "plan, upscale and models.",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="pictures are read and written in here alone; may be given several times",
+    )
+    parser.set_defaults(call=_mcp)
+
+
+def _mcp(parsed: argparse.Namespace) -> int:
+    import importlib.util
+
+    from upscaler.errors import UpscalerError
+
+    if importlib.util.find_spec("mcp") is None:
+        raise UpscalerError(
+            "the MCP server needs the package mcp, which is not installed; run: pip install 'tiled-diffusion-upscaler[mcp]'"
+        )
+    from .mcp_server import serve
+
+    serve(parsed.folder)
+    return 0
+
+
 def add_install_plugin(commands: Any) -> None:
     """`upscaler install-plugin`: copy a plugin into its host."""
     parser = commands.add_parser(
