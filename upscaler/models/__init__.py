@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import weights
 from ..errors import WeightsNotFound
 from .base import Enlarger, Redrawer, tile_sides
 from .diffusion.habits import ONE_STEP
-from .sharing import GATE, shared
+from .sharing import GATE, model_errors, shared
 
 if TYPE_CHECKING:
     from .base import Refiner, Upscaler
@@ -72,21 +73,26 @@ def describe_upscaler(name: str) -> Enlarger:
     model = weights.get(name, "gan")
     if model.scale is not None and model.halo is not None:
         return Enlarger(model.scale, model.halo)
-    from .gan.load import describe
-
-    return describe(model)
+    with GATE.loading():  # as above
+        from .gan.load import describe
+    with model_errors(name):
+        return describe(model)
 
 
 def describe_refiner(name: str) -> Redrawer:
     """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
         path = weights.find(name, "diffusion")
-        one_step = weights.one_step_kind(path)
-        if one_step is not None:
-            return Redrawer(tile_sides=tile_sides(512), habits=ONE_STEP[one_step])
-        native = weights.native_side(path)
+        with model_errors(name):
+            return _redrawer(path)
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise
-        native = None
-    return Redrawer(tile_sides=tile_sides(native))
+    return Redrawer(tile_sides=tile_sides(None))
+
+
+def _redrawer(path: Path) -> Redrawer:
+    one_step = weights.one_step_kind(path)
+    if one_step is not None:
+        return Redrawer(tile_sides=tile_sides(512), habits=ONE_STEP[one_step])
+    return Redrawer(tile_sides=tile_sides(weights.native_side(path)))

@@ -22,6 +22,7 @@ from .prediction import measured_prediction
 from .refiner import Components, DiffusionRefiner
 from .single import FileParts
 from .text import TextEncoder
+from .validate import whole
 
 
 class Parts(Protocol):
@@ -189,9 +190,7 @@ def _download(hub_id: str) -> Path:
 def _pocket(folder: Path, device: torch.device, dtype: torch.dtype) -> Components:
     from .pocket import HaarCodec, PocketUNet
 
-    unet: Any = PocketUNet.from_pretrained(
-        folder / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True
-    )
+    unet = whole(PocketUNet, folder / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True)
     return Components(
         unet=ready(unet.to(device), device),
         codec=HaarCodec.from_pretrained(folder / "vae").to(device=device),

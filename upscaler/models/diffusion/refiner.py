@@ -17,10 +17,11 @@ from ...options.settings import Sampling
 from ...tiling.noise import field
 from ..base import OnStep, tile_sides
 from ..device import convert, free_memory, memory_errors
-from ..sharing import Turns
+from ..sharing import WHEN_RUN, Turns, model_errors
 from .codec import Codec
 from .sampling import Sampler
 from .text import Prompt, TextEncoder
+from .validate import check_parts
 
 _LARGEST_BATCH = 16
 _FEATURE_MAPS = 60  # full resolution feature maps of the first level's width that a UNet evaluation holds at its peak
@@ -63,6 +64,8 @@ class DiffusionRefiner:
     """A `Refiner` over a latent diffusion model: a tile's result is a function of tile, box, sampling and seed."""
 
     def __init__(self, parts: Components, *, device: torch.device, dtype: torch.dtype, name: str) -> None:
+        """Raises: UnsupportedModel, where the parts make no model."""
+        check_parts(name, parts)
         self.name = name
         self.multiple = parts.codec.factor
         self._parts = parts
@@ -102,7 +105,8 @@ class DiffusionRefiner:
             return [tile.copy() for tile in tiles]
         height, width = tiles[0].shape[:2]
         what = f"a batch of {len(tiles)} tiles of {width}x{height} px"
-        with self._turns.turn(), memory_errors(self._device, what, "use smaller tiles"):
+        clear = memory_errors(self._device, what, "use smaller tiles")
+        with model_errors(self.name, "does not run", WHEN_RUN), self._turns.turn(), clear:
             refined = self._refine(tiles, boxes, sampling, seed, on_step)
             broken = [index for index, tile in enumerate(refined) if not np.isfinite(tile).all()]
             if broken and self._dtype != torch.float32:
