@@ -8,9 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    ControlNetModel,
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+)
 from peft import LoraConfig
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 
 from upscaler import weights
 
@@ -47,39 +64,41 @@ def make_sdxl(folder: Path) -> Path:
     )
 
 
-def make_family(folder: Path, family: str) -> Path:
-    """A checkpoint with the levels and the words of a family, "sd1", "sd2", "sdxl" or "refiner", in narrow layers.
+def make_sd3(folder: Path, *, t5: bool = True) -> Path:
+    """A Stable Diffusion 3 checkpoint: a transformer, two CLIP encoders, and T5 or none."""
+    torch.manual_seed(5)
+    parts: dict[str, Any] = {
+        "transformer": SD3Transformer2DModel(
+            sample_size=32, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=4,
+            joint_attention_dim=64, caption_projection_dim=32, pooled_projection_dim=64, pos_embed_max_size=64,
+            dual_attention_layers=(0,), qk_norm="rms_norm",
+        ),
+        "vae": _vae("kl", shift_factor=0.1, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False),
+        "text_encoder": CLIPTextModelWithProjection(_text(32)),
+        "text_encoder_2": CLIPTextModelWithProjection(_text(32)),
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
+    }  # fmt: skip
+    if t5:
+        parts["text_encoder_3"] = T5EncoderModel(_t5(64))
+    tokenizers = ["tokenizer", "tokenizer_2", *(["tokenizer_3"] if t5 else [])]
+    missing = {} if t5 else {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
+    return _save(folder, "StableDiffusion3Pipeline", parts, tokenizers, **missing)
 
-    Other than those above it fits a single file: diffusers' converter counts on two layers a level, and the file brings no
-    tokenizer.
-    """
-    from upscaler.models.diffusion.clip import clip_tokenizer
 
-    torch.manual_seed(7)
-    real = json.loads((weights.family_folder(family) / "unet" / "config.json").read_text())
-    cross = {"sdxl": 64}.get(family, 32)
-    config = {**real, "sample_size": 16, "cross_attention_dim": cross, "norm_num_groups": 4, "attention_head_dim": 4}
-    config["block_out_channels"] = [8 * (level + 1) for level in range(len(real["block_out_channels"]))]
-    if "addition_embed_type" in real:
-        numbers = 5 if family == "refiner" else 6
-        config |= {"addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": numbers * 8 + 32}
-    parts: dict[str, Any] = {"unet": UNet2DConditionModel(**config), "vae": _vae("kl", layers=2)}
-    index = json.loads((weights.family_folder(family) / "model_index.json").read_text())
-    for suffix in ("", "_2"):
-        if index.get(f"text_encoder{suffix}", [None])[0]:
-            kind = CLIPTextModelWithProjection if suffix else CLIPTextModel
-            parts[f"text_encoder{suffix}"] = kind(_text(32, words=49408))
-    parts["scheduler"] = _scheduler("epsilon")
-    extra = {key: index[key] for key in ("force_zeros_for_empty_prompt", "requires_aesthetics_score") if key in index}
-    _save(folder, index["_class_name"], parts, [], **extra)
-    index = json.loads((folder / "model_index.json").read_text())
-    for suffix in ("", "_2"):
-        if f"text_encoder{suffix}" in parts:
-            pad = "<|endoftext|>" if not suffix and family != "sd2" else "!"
-            clip_tokenizer(pad).save_pretrained(folder / f"tokenizer{suffix}")
-            index[f"tokenizer{suffix}"] = ["transformers", "CLIPTokenizer"]
-    (folder / "model_index.json").write_text(json.dumps(index))
-    return folder
+def make_flux(folder: Path, *, guidance: bool = True) -> Path:
+    """A Flux checkpoint: dev, which takes guidance and shifts by the size, or schnell."""
+    torch.manual_seed(6)
+    parts: dict[str, Any] = {
+        "transformer": FluxTransformer2DModel(
+            in_channels=16, num_layers=2, num_single_layers=2, attention_head_dim=16, num_attention_heads=2,
+            joint_attention_dim=64, pooled_projection_dim=32, guidance_embeds=guidance, axes_dims_rope=(4, 6, 6),
+        ),
+        "vae": _vae("kl", shift_factor=0.1, scaling_factor=0.4, use_quant_conv=False, use_post_quant_conv=False),
+        "text_encoder": CLIPTextModel(_text(32)),
+        "text_encoder_2": T5EncoderModel(_t5(64)),
+        "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=guidance),
+    }  # fmt: skip
+    return _save(folder, "FluxPipeline", parts, ["tokenizer", "tokenizer_2"])
 
 
 def make_one_step(file: Path, kind: str, base: Path) -> Path:
@@ -143,6 +162,41 @@ def _draw(network: torch.nn.Module) -> None:
             torch.nn.init.normal_(weight, std=0.02)
 
 
+def make_family(folder: Path, family: str) -> Path:
+    """A checkpoint with the levels and the words of a family, "sd1", "sd2", "sdxl" or "refiner", in narrow layers.
+
+    Other than those above it fits a single file: diffusers' converter counts on two layers a level, and the file brings no
+    tokenizer.
+    """
+    from upscaler.models.diffusion.clip import clip_tokenizer
+
+    torch.manual_seed(7)
+    real = json.loads((weights.family_folder(family) / "unet" / "config.json").read_text())
+    cross = {"sdxl": 64}.get(family, 32)
+    config = {**real, "sample_size": 16, "cross_attention_dim": cross, "norm_num_groups": 4, "attention_head_dim": 4}
+    config["block_out_channels"] = [8 * (level + 1) for level in range(len(real["block_out_channels"]))]
+    if "addition_embed_type" in real:
+        numbers = 5 if family == "refiner" else 6
+        config |= {"addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": numbers * 8 + 32}
+    parts: dict[str, Any] = {"unet": UNet2DConditionModel(**config), "vae": _vae("kl", layers=2)}
+    index = json.loads((weights.family_folder(family) / "model_index.json").read_text())
+    for suffix in ("", "_2"):
+        if index.get(f"text_encoder{suffix}", [None])[0]:
+            kind = CLIPTextModelWithProjection if suffix else CLIPTextModel
+            parts[f"text_encoder{suffix}"] = kind(_text(32, words=49408))
+    parts["scheduler"] = _scheduler("epsilon")
+    extra = {key: index[key] for key in ("force_zeros_for_empty_prompt", "requires_aesthetics_score") if key in index}
+    _save(folder, index["_class_name"], parts, [], **extra)
+    index = json.loads((folder / "model_index.json").read_text())
+    for suffix in ("", "_2"):
+        if f"text_encoder{suffix}" in parts:
+            pad = "<|endoftext|>" if not suffix and family != "sd2" else "!"
+            clip_tokenizer(pad).save_pretrained(folder / f"tokenizer{suffix}")
+            index[f"tokenizer{suffix}"] = ["transformers", "CLIPTokenizer"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
 def make_control(folder: Path, checkpoint: Path, *, pickled: bool = False) -> Path:
     """A ControlNet for that checkpoint; untrained ones add zeros, so its last layers are drawn at random."""
     unet = UNet2DConditionModel.from_pretrained(checkpoint, subfolder="unet")
@@ -166,7 +220,7 @@ def _unet(cross: int, **extra: Any) -> UNet2DConditionModel:
     )  # fmt: skip
 
 
-def _vae(kind: str, layers: int = 1) -> AutoencoderKL | AutoencoderTiny:
+def _vae(kind: str, layers: int = 1, **extra: Any) -> AutoencoderKL | AutoencoderTiny:
     if kind == "tiny":
         return AutoencoderTiny(encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4)
     blocks: dict[str, Any] = {
@@ -174,7 +228,7 @@ def _vae(kind: str, layers: int = 1) -> AutoencoderKL | AutoencoderTiny:
         "up_block_types": ("UpDecoderBlock2D",) * 4,
         "block_out_channels": (8,) * 4,
     }
-    return AutoencoderKL(norm_num_groups=4, latent_channels=4, layers_per_block=layers, **blocks)
+    return AutoencoderKL(norm_num_groups=4, latent_channels=4, layers_per_block=layers, **blocks, **extra)
 
 
 def _text(width: int, words: int = 514) -> CLIPTextConfig:
@@ -197,10 +251,22 @@ def _save(folder: Path, kind: str, parts: dict[str, Any], tokenizers: list[str],
         part.save_pretrained(folder / name)
         index[name] = ["transformers" if name.startswith("text") else "diffusers", type(part).__name__]
     for name in tokenizers:
-        _tokenizer(folder / name)
-        index[name] = ["transformers", "CLIPTokenizer"]
+        encoder = str(index[name.replace("tokenizer", "text_encoder")][1])
+        (_t5_tokenizer if encoder.startswith("T5") else _tokenizer)(folder / name)
+        index[name] = ["transformers", "T5TokenizerFast" if encoder.startswith("T5") else "CLIPTokenizer"]
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+def _t5(width: int) -> T5Config:
+    return T5Config(vocab_size=300, d_model=width, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
+
+
+def _t5_tokenizer(folder: Path) -> None:
+    """A T5 tokenizer that knows single letters only."""
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0)]
+    pieces += [(chr(code), -3.0) for code in range(97, 123)]
+    T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=512).save_pretrained(folder)
 
 
 def _tokenizer(folder: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
-from contextlib import suppress
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +23,7 @@ from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
 from .scratch import choose_store
 from .text import count
+from .workers import Pool, PooledRefiner, PooledUpscaler, cluster
 
 
 def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
@@ -35,7 +36,8 @@ def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
         image: a path, bytes, a binary file, a Pillow image, an array (H, W, C), or a `Picture`.
         scale: 0.5 to 16; or give `width`, `height` or `megapixels`.
         options: any option of the command line by its long name with underscores, and `settings`, `upscaler`, `refiner`,
-            `region`, `mask`, `progress`, `restart` and `scratch` as in `run`.
+            `region`, `mask`, `progress`, `restart`, `scratch` and
+            `workers` as in `run`.
 
     Raises:
         UpscalerError: see `upscaler.errors`.
@@ -57,6 +59,7 @@ def run(
     progress: str | os.PathLike[str] | None = None,
     restart: bool = False,
     scratch: str | os.PathLike[str] | None = None,
+    workers: str | int | None = None,
     **options: Any,
 ) -> Iterator[Event]:
     """The events of enlarging a picture: `Progress` and `Notice`, and one `Finished` with the result at the end.
@@ -76,6 +79,8 @@ def run(
         restart: drop what another run has left in that folder, instead of raising `ProgressError`.
         scratch: a folder for the pictures of a run that do not fit into half of the free memory; default is the system's
             for temporary files.
+        workers: run the models in so many processes, or on the Ray cluster at that address; see `upscaler.workers`. A
+            `device` that names several GPUs, as "cuda:0,cuda:1", asks for one on each. The result has the same bytes.
 
     Raises:
         OutOfMemory: neither the memory nor the disk has room for the result.
@@ -86,30 +91,60 @@ def run(
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
     store = choose_store(plan(picture, settings), scratch=None if scratch is None else Path(scratch))
-    upscaler = upscaler or upscaler_for(settings)
-    if refiner is None:
-        refiner = refiner_for(settings)
-        yield from (Notice(message) for message in about(refiner, settings))
-    if refiner is not None and settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
-        yield Notice(f"the diffusion model {settings.diffusion.model} takes no prompt; it is ignored")
-    if refiner is not None and (without := _without_effect(settings, habits_of(refiner))):
-        yield Notice(
-            f"with the diffusion model {settings.diffusion.model} these make no difference: {', '.join(without)}"
+    with loaded(settings, workers, upscaler=upscaler, refiner=refiner) as (enlarger, redrawer):
+        yield from (Notice(message) for message in _about_models(settings, redrawer, given=refiner is not None))
+        go = partial(
+            pipeline.run, picture, settings, upscaler=enlarger, refiner=redrawer, region=region, mask=mask, store=store
         )
-    go = partial(
-        pipeline.run, picture, settings, upscaler=upscaler, refiner=refiner, region=region, mask=mask, store=store
-    )
-    if progress is None:
-        yield from go()
+        if progress is None:
+            yield from go()
+            return
+        folder = Path(progress)
+        described = resume.describe_run(picture, settings, region=region, mask=mask)
+        with resume.keep_progress(folder, described, restart=restart) as journal:
+            if len(journal):
+                yield Notice(f"going on from {count(len(journal), 'finished tile')} in {folder}")
+            yield from go(journal=journal)
+        resume.drop(folder)
+
+
+@contextmanager
+def loaded(
+    settings: Settings,
+    workers: str | int | None = None,
+    *,
+    upscaler: Upscaler | None = None,
+    refiner: Refiner | None = None,
+) -> Generator[tuple[Upscaler | None, Refiner | None], None, None]:
+    """The models that the settings name, for runs inside the block; those that are given stay what they are.
+
+    Args:
+        workers: as in `run`; they end with the block.
+    """
+    devices = settings.hardware.device.split(",")
+    if workers is None and len(devices) == 1:
+        yield upscaler or upscaler_for(settings), refiner or refiner_for(settings)
         return
-    folder = Path(progress)
-    with resume.keep_progress(
-        folder, resume.describe_run(picture, settings, region=region, mask=mask), restart=restart
-    ) as journal:
-        if len(journal):
-            yield Notice(f"going on from {count(len(journal), 'finished tile')} in {folder}")
-        yield from go(journal=journal)
-    resume.drop(folder)
+    with cluster(str(workers or len(devices))) as share:
+        on_each = [settings.but(device=devices[index % len(devices)]) for index in range(share.workers)]
+        if upscaler is None and settings.gan.model != "none":
+            upscaler = PooledUpscaler(Pool([partial(upscaler_for, each) for each in on_each], share))
+        if refiner is None and settings.diffusion.model != "none" and settings.diffusion.strength > 0:
+            refiner = PooledRefiner(Pool([partial(refiner_for, each) for each in on_each], share))
+        yield upscaler, refiner
+
+
+def _about_models(settings: Settings, refiner: Refiner | None, *, given: bool) -> Iterator[str]:
+    """What the user should know of the diffusion model before it runs."""
+    if refiner is None:
+        return
+    name = settings.diffusion.model
+    if not given:
+        yield from about(refiner, settings)
+    if settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
+        yield f"the diffusion model {name} takes no prompt; it is ignored"
+    if without := _without_effect(settings, habits_of(refiner)):
+        yield f"with the diffusion model {name} these make no difference: {', '.join(without)}"
 
 
 def fitted(settings: Settings, *, given: Collection[str]) -> Settings:
@@ -161,8 +196,8 @@ def refiner_for(settings: Settings) -> Refiner | None:
         settings.diffusion.model,
         control=settings.diffusion.control,
         vae=settings.diffusion.vae,
-        allow_pickle=settings.diffusion.allow_pickle,
         base=settings.diffusion.base,
+        allow_pickle=settings.diffusion.allow_pickle,
         device=settings.hardware.device,
         precision=settings.hardware.precision,
     )

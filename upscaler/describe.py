@@ -6,7 +6,7 @@ from typing import Any
 
 from .options.settings import Settings
 from .plan import RunPlan
-from .text import count, duration
+from .text import amount, count, duration
 from .weights import Model
 
 
@@ -30,6 +30,15 @@ def plan_values(plan: RunPlan, seconds: float) -> dict[str, Any]:
     }
 
 
+def plan_headline(plan: RunPlan, seconds: float) -> str:
+    """What matters most of a plan: "1024x1024, about 1 min".
+
+    Args:
+        seconds: from `upscaler.timing.estimate`.
+    """
+    return f"{plan.target}, about {duration(seconds)}"
+
+
 def plan_phrases(plan: RunPlan, settings: Settings, seconds: float) -> dict[str, str]:
     """A plan in words: a phrase on each stage that the run has, on memory and on time, by a word that may head it.
 
@@ -48,9 +57,9 @@ def plan_phrases(plan: RunPlan, settings: Settings, seconds: float) -> dict[str,
         )
         most = "up to " if seams.mode == "auto" else ""
         if plan.seam_tiles:
-            phrases["seams"] = f"{most}{count(plan.seam_tiles, 'piece')} of {count(seams.steps, 'step')}"
-        phrases["in all"] = f"{most}{count(plan.evaluations, 'evaluation')} of the diffusion network"
-    phrases["memory"] = f"{max(plan.picture_bytes / 2**30, 0.1):.1f} GiB for the pictures, beside the models"
+            phrases["seams"] = f"{most}{count(plan.seam_tiles, 'piece')}, {count(seams.steps, 'step')} each"
+        phrases["in all"] = f"{most}{count(plan.evaluations, 'step')} of the diffusion model"
+    phrases["memory"] = f"{amount(plan.picture_bytes)} for the pictures, beside the models"
     phrases["time"] = f"about {duration(seconds)}"
     return phrases
 

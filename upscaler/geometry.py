@@ -87,6 +87,25 @@ class Box(NamedTuple):
         x, y = to.width / size.width, to.height / size.height
         return Box.enclosing(self.left * x, self.top * y, self.right * x, self.bottom * y, within=to)
 
+    def move(self, x: int, y: int) -> Box:
+        """This box `x` further to the right and `y` further down."""
+        return Box(self.left + x, self.top + y, self.right + x, self.bottom + y)
+
+    def meet(self, other: Box) -> Box | None:
+        """What is inside both boxes, if anything is.
+
+        >>> Box(0, 0, 4, 4).meet(Box(2, 1, 9, 3))
+        Box(left=2, top=1, right=4, bottom=3)
+        """
+        if not self.intersects(other):
+            return None
+        return Box(
+            max(self.left, other.left),
+            max(self.top, other.top),
+            min(self.right, other.right),
+            min(self.bottom, other.bottom),
+        )
+
     def intersects(self, other: Box) -> bool:
         return (
             self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom

@@ -46,3 +46,14 @@ def duration(seconds: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours and minutes else f"{hours} h" if hours else f"{minutes} min"
+
+
+def amount(size: float) -> str:
+    """A number of bytes, in the units of file managers.
+
+    >>> amount(33_486_772), amount(1.25e9), amount(900)
+    ('33 MB', '1.2 GB', '1 kB')
+    """
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.0f} MB" if size >= 1e6 else f"{max(size / 1e3, 1):.0f} kB"

@@ -149,6 +149,14 @@ def class_of(folder: Path) -> str:
         return ""
 
 
+def pipeline_of(folder: Path) -> str:
+    """The pipeline that a model folder in diffusers format names; empty if it is none."""
+    try:
+        return str(folders.read_json(folder / FOLDER_MARK)["_class_name"])
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return ""
+
+
 def one_step_kind(path: Path) -> OneStep | None:
     """Which one-step model a file holds, `None` for any other; told by the names in it, and nothing of it is executed."""
     try:

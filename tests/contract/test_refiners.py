@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "hosts"))
 import comfyui
 import webui
-from checkpoints import make_control, make_one_step, make_sd, make_sdxl
+from checkpoints import make_control, make_flux, make_one_step, make_sd, make_sd3, make_sdxl
 
 FAKES = {kind.__name__: kind for kind in (IdentityRefiner, InvertRefiner, NoiseRefiner, ToneShiftRefiner)}
 HOSTS = {
@@ -43,7 +43,7 @@ def load(kind: str, folder: Path) -> Refiner:
         file = make_one_step(folder / f"{kind}.pkl", kind, base)
         return load_refiner(str(file), base=str(base), device="cpu", precision="float32")
     family, _, control = kind.partition("+")
-    make = {"sdxl": make_sdxl}.get(family, make_sd)
+    make = {"sdxl": make_sdxl, "sd3": make_sd3, "flux": make_flux}.get(family, make_sd)
     extra = {"sd2": {"prediction": "v_prediction"}, "sd1-tiny-vae": {"vae": "tiny"}}.get(family, {})
     model = make(folder / family, **extra)
     control = str(make_control(folder / "tile", model)) if control else "none"
@@ -62,6 +62,8 @@ def load(kind: str, folder: Path) -> Refiner:
         "sd1-tiny-vae",
         "sd2",
         "sdxl",
+        "sd3",
+        "flux",
         "sd1+control",
         "sd2+control",
         "sdxl+control",

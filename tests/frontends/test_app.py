@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import re
 import struct
@@ -32,14 +31,30 @@ def drop(page: Any, *paths: Path) -> None:
     """Choose pictures, and wait until the app has read them."""
     page.set_input_files("#input input[type=file]", [str(path) for path in paths])
     page.wait_for_selector("#facts:not(:empty)", state="attached")
-    page.wait_for_function("document.querySelector('#viewer .picture').src.startsWith('data:')")
+    page.wait_for_function("document.querySelector('#viewer .stage').dataset.zoom")
 
 
 def scale(page: Any, factor: float) -> None:
     """Choose how much larger the result is."""
-    field = page.locator("#scale input[type=number]")
+    if factor in (2, 4, 8):
+        page.locator("#way label", has_text=f"×{factor}").click()
+        return
+    page.locator("#way label", has_text="Custom").click()
+    page.locator("#custom label", has_text="Factor").click()
+    field = page.locator("#scale input")
     field.fill(str(factor))
     field.blur()
+
+
+def canvas(page: Any) -> str:
+    """What the viewer shows, as a data URI."""
+    return page.evaluate("document.querySelector('#viewer .view').toDataURL()")
+
+
+def act(page: Any, action: str) -> None:
+    """Choose something from the menu of the first result."""
+    page.click("#history .item .opener >> nth=0")
+    page.locator(f"#history [data-action={action}]:visible").first.click()
 
 
 def choose(page: Any, preset: str) -> None:
@@ -51,7 +66,7 @@ def take_long(page: Any) -> None:
     """Choose settings with which each tile takes a second or more, but the enlargement does not."""
     choose(page, "fast")
     scale(page, 8)
-    page.click("#advanced .label-wrap")
+    page.click("#advanced .label-wrap >> nth=0")
     page.locator("#advanced .label-wrap", has_text="Sampling").click()
     field = page.locator("#steps input[type=number]")
     field.fill("30")
@@ -93,27 +108,23 @@ def test_a_picture_from_drop_to_download(open_page: OpenPage, small_photo: Path,
     assert "8 bit" in facts
     choose(page, "fast")
     scale(page, 8)
-    page.wait_for_function("document.querySelector('#plan').innerText.includes('1280x1024')")
-    assert "6 tiles (3x2) of 512x544 by pocket" in page.inner_text("#plan")
+    page.wait_for_function("document.querySelector('#plan').innerText.includes('1280 × 1024')")
+    assert re.match(r"1280 × 1024, about \d+ s", page.inner_text("#plan"))
+    assert "6 tiles (3x2) of 512x544 by pocket" in page.text_content("#plan")
     page.click("#run")
-    seen, canvases, outlined = set(), set(), 0
+    seen, canvases = set(), set()
     for _ in range(1200):
         text = status(page)
         seen.add(text)
-        canvases.add(page.get_attribute("#viewer .picture", "src"))
-        outlined += page.locator("#viewer .working").count()
+        canvases.add(canvas(page))
         if "is finished" in text:
             break
         time.sleep(0.1)
     told = " | ".join(seen)
-    assert re.search(r"Refining · tile \d/\d · .*\d+%", told), told
+    assert re.search(r"\d+% · about \d+ s left · Refining · tile \d of \d", told), told
     assert "is finished" in told
     assert len(canvases) >= 3  # the input, the enlarged picture, at least one state with refined tiles
-    assert outlined
-    page.wait_for_selector("#slider img")
-    sizes = page.eval_on_selector_all("#slider img", "images => images.map(i => [i.naturalWidth, i.naturalHeight])")
-    assert [1280, 1024] in sizes
-    assert len({tuple(size) for size in sizes}) == 1
+    page.wait_for_selector("#viewer .stage[data-shown=split]")
     result = download(page, tmp_path)
     with Image.open(result) as image, Image.open(small_photo) as source:
         assert image.size == (1280, 1024)
@@ -136,10 +147,9 @@ def test_stop_in_the_middle_of_a_tile(open_page: OpenPage, small_photo: Path, tm
     before = page.locator("#history .item").count()
     page.click("#run")
     page.wait_for_function("/Refining · tile [2-9]/.test(document.querySelector('#status').innerText)")
-    page.wait_for_function("/step/.test(document.querySelector('#status').innerText)")
     begin = time.monotonic()
     page.click("#stop")
-    page.wait_for_function("/Stopping|was stopped/.test(document.querySelector('#status').innerText)", timeout=1000)
+    page.wait_for_function("/is stopping|was stopped/.test(document.querySelector('#status').innerText)", timeout=1000)
     answered = time.monotonic() - begin
     assert "was stopped" in finish(page, 10)
     assert answered < 1
@@ -152,48 +162,125 @@ def test_stop_in_the_middle_of_a_tile(open_page: OpenPage, small_photo: Path, tm
         assert np.asarray(image.convert("L")).std() > 10  # a picture, not black tiles
 
 
-def test_a_previewed_area_equals_that_part_of_the_result(
-    open_page: OpenPage, small_photo: Path, tmp_path: Path
-) -> None:
+def test_an_area_is_marked_and_previewed_and_a_look_is_picked(open_page: OpenPage, small_photo: Path) -> None:
     page = open_page()
     drop(page, small_photo)
     choose(page, "fast")
     scale(page, 8)
-    frame = page.locator("#viewer .picture").bounding_box()
+    page.wait_for_function("document.querySelector('#preview').innerText.startsWith('Preview the centre, about')")
+    frame = page.locator("#viewer .view").bounding_box()
+    page.click("#viewer .marker")
     page.mouse.move(frame["x"] + frame["width"] * 0.45, frame["y"] + frame["height"] * 0.40)
     page.mouse.down()
-    page.mouse.move(frame["x"] + frame["width"] * 0.60, frame["y"] + frame["height"] * 0.55, steps=4)
+    page.mouse.move(frame["x"] + frame["width"] * 0.52, frame["y"] + frame["height"] * 0.50, steps=4)
     page.mouse.up()
-    page.wait_for_selector("#preview:enabled")
-    region = page.eval_on_selector(
-        "#viewer .region", "r => ['left', 'top', 'width', 'height'].map(k => parseFloat(r.style[k]) / 100)"
-    )
+    page.wait_for_function("document.querySelector('#preview').innerText.startsWith('Preview area, about')")
     page.click("#preview")
-    finish(page)
-    page.wait_for_selector("#slider img")
-    page.wait_for_timeout(500)
-    found = page.eval_on_selector_all(
-        "#slider img",
-        """images => Promise.all(images.map(async i => {
-            const blob = await (await fetch(i.src)).blob();
-            return [i.naturalWidth, i.naturalHeight, await new Promise(done => {
-                const reader = new FileReader(); reader.onload = () => done(reader.result); reader.readAsDataURL(blob); })];
-        }))""",
-    )
-    shown = [
-        np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("RGB")).astype(int)
-        for *_, uri in found
-    ]
+    assert "is finished" in finish(page)
+    page.wait_for_selector("#viewer .stage[data-shown=split]")
+    assert page.inner_text("#viewer .hint").startswith("Preview of an area")
+    page.click("#compare")
+    page.wait_for_function("document.querySelectorAll('#sheet img').length === 6", timeout=120_000)
+    page.click("#sheet [data-look=texture]")
+    page.wait_for_selector("[data-preset=texture][aria-checked=true]")
+
+
+def test_the_viewer_by_keyboard_wheel_mouse_and_touch(browser: Any, app: Any, small_photo: Path) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, has_touch=True)
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    page.goto(app.url)
+    page.wait_for_selector("#viewer .nothing")
+    drop(page, small_photo)
+    choose(page, "fast")
+    scale(page, 8)
     page.click("#run")
     finish(page)
-    whole = pixels(download(page, tmp_path))
-    left, top = int(region[0] * 1280), int(region[1] * 1024)
-    height, width = shown[0].shape[:2]
-    assert abs(width - region[2] * 1280) <= 2
-    part = whole[top : top + height, left : left + width]
-    differences = [int(np.abs(candidate - part).max()) for candidate in shown]
-    assert min(differences) <= 1
-    assert max(differences) > 8  # the other one is the original
+    page.wait_for_selector("#viewer .stage[data-shown=split]")
+    stage = page.locator("#viewer .stage")
+    assert page.locator("#viewer .overview:visible").count() == 0
+    page.click("#viewer [data-zoom='2']")
+    page.wait_for_selector("#viewer .stage.zoomed[data-zoom='200']")
+    assert page.locator("#viewer .overview:visible").count() == 1
+    stage.focus()
+    before = canvas(page)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(100)
+    assert canvas(page) != before
+    page.keyboard.press("0")
+    page.wait_for_selector("#viewer .stage:not(.zoomed)")
+    frame = page.locator("#viewer .view").bounding_box()
+    middle = frame["x"] + frame["width"] / 2, frame["y"] + frame["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.wheel(0, -400)
+    page.wait_for_selector("#viewer .stage.zoomed")
+    page.click("#viewer [data-zoom=fit]")
+    handle = page.locator("#viewer .handle")
+    handle.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.querySelector('#viewer .handle').getAttribute('aria-valuenow') === '52'")
+    page.keyboard.press("Home")
+    page.wait_for_function("document.querySelector('#viewer .handle').getAttribute('aria-valuenow') === '0'")
+    page.locator("#viewer select").select_option("after")
+    result = canvas(page)
+    shown = "document.querySelector('#viewer .stage').dataset.shown === '{}'"
+    page.hover("#viewer .hold")
+    page.mouse.down()
+    page.wait_for_function(shown.format("original"))
+    assert canvas(page) != result
+    page.mouse.up()
+    page.wait_for_function(shown.format("after"))
+    page.keyboard.down("Space")
+    page.wait_for_function(shown.format("original"))
+    page.keyboard.up("Space")
+    page.wait_for_function(shown.format("after"))
+    touch = context.new_cdp_session(page)
+    box = page.locator("#viewer .hold").bounding_box()
+    finger = {"x": box["x"] + 20, "y": box["y"] + 10}
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [finger]})
+    page.wait_for_function(shown.format("original"))
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_function(shown.format("after"))
+    spread = [[(-30, 30)], [(-120, 120)]]
+    fingers = [[{"x": middle[0] + x, "y": middle[1], "id": i} for i, x in enumerate(pair)] for (pair,) in spread]
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": fingers[0]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": fingers[1]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_selector("#viewer .stage.zoomed")
+    page.click("#viewer [data-zoom=fit]")
+    plain = canvas(page)
+    page.check("#viewer [data-layer=tiles]")
+    page.wait_for_timeout(200)
+    assert canvas(page) != plain
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_fault_of_accessibility(open_page: OpenPage, small_photo: Path, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = open_page(color_scheme=scheme)
+    drop(page, small_photo)
+    choose(page, "fast")
+    scale(page, 2)
+    page.click("#run")
+    finish(page)
+    page.click("#advanced .label-wrap >> nth=0")
+    page.wait_for_selector("#history .item")
+    page.wait_for_timeout(500)
+    found = axe.run(page).response["violations"]
+    serious = [
+        f"{fault['id']}: {fault['help']}\n" + "\n".join(node["html"][:200] for node in fault["nodes"][:4])
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ]
+    assert not serious, "\n\n".join(serious)
+    small = page.evaluate(
+        """() => [...document.querySelectorAll('button, select, summary, [role=slider]')].filter(e => {
+            const box = e.getBoundingClientRect();
+            return box.width && (box.width < 24 || box.height < 24);
+        }).map(e => e.outerHTML.slice(0, 160))"""
+    )
+    assert small == []
 
 
 def test_two_pages_never_mix(open_page: OpenPage, small_photo: Path, tmp_path: Path) -> None:
@@ -244,6 +331,7 @@ def test_files_that_are_no_pictures(open_page: OpenPage, tmp_path: Path) -> None
 
 def test_the_sliders_and_their_numbers_follow_each_other(open_page: OpenPage) -> None:
     page = open_page()
+    page.click("#advanced .label-wrap >> nth=0")
     strength, creativity = page.locator("#strength input"), page.locator("#creativity input[type=number]")
     assert (strength.input_value(), creativity.input_value()) == ("0.25", "50")
     creativity.fill("80")
@@ -252,11 +340,12 @@ def test_the_sliders_and_their_numbers_follow_each_other(open_page: OpenPage) ->
     strength.fill("0.09")
     strength.blur()
     page.wait_for_function("document.querySelector('#creativity input[type=number]').value === '30'")
-    structure = page.locator("#structure input[type=number]")
-    structure.fill("40")
-    structure.blur()
+    page.wait_for_function("document.querySelector('[data-preset=photo]').innerText === 'Photo (changed)'")
+    resemblance = page.locator("#resemblance input[type=number]")
+    resemblance.fill("40")
+    resemblance.blur()
     page.wait_for_function("document.querySelector('#consistency input').value === '0.4'")
-    assert page.locator("#control_scale input").input_value() == "0.4"
+    assert page.locator("#control_scale input").first.input_value() == "0.4"
 
 
 def test_keys_and_paste(open_page: OpenPage, small_photo: Path) -> None:
@@ -275,11 +364,11 @@ def test_keys_and_paste(open_page: OpenPage, small_photo: Path) -> None:
     take_long(page)
     page.keyboard.press("Control+Enter")
     page.wait_for_function("/Refining/.test(document.querySelector('#status').innerText)")
-    canvas = page.get_attribute("#viewer .picture", "src")
     page.locator("#viewer .stage").focus()
     page.keyboard.down("Space")
-    assert page.get_attribute("#viewer .picture", "src") != canvas
+    page.wait_for_selector("#viewer .stage[data-shown=original]")
     page.keyboard.up("Space")
+    page.wait_for_selector("#viewer .stage[data-shown=after]")
     page.keyboard.press("Escape")
     assert "was stopped" in finish(page, 20)
 
@@ -300,18 +389,20 @@ def test_history_survives_a_restart_and_gives_settings_back(
         page = open_page(again.url)
         page.wait_for_selector("#history .item.finished")
         page.click("#history .item .face")
-        page.wait_for_selector("#slider img")
-        page.click("#history [data-action=restore]")
-        page.wait_for_function("document.querySelector('#scale input[type=number]').value === '1.5'")
+        page.wait_for_selector("#viewer .stage[data-shown=split]")
+        act(page, "restore")
+        page.wait_for_function("document.querySelector('#scale input').value === '1.5'")
         scale(page, 3)
         choose(page, "photo")
         drop(page, result)  # an output of ours brings its settings along
-        page.wait_for_function("document.querySelector('#scale input[type=number]').value === '1.5'")
+        page.wait_for_function("document.querySelector('#scale input').value === '1.5'")
         assert "restored" in page.inner_text("#facts")
-        page.click("#history [data-action=input]")
+        act(page, "input")
         page.wait_for_function("document.querySelector('#facts').innerText.includes('240x192')")
-        page.click("#history [data-action=remove]")
+        act(page, "remove")
         page.wait_for_function("document.querySelectorAll('#history .item').length === 0")
+        page.click("#history [data-action=undo]")
+        page.wait_for_selector("#history .item")
         page.goto("about:blank")
 
 
@@ -325,6 +416,10 @@ def test_a_run_goes_on_without_its_page_and_can_be_followed_and_stopped_from_ano
     page.wait_for_function("/Refining/.test(document.querySelector('#status').innerText)")
     page.click("#format input")
     page.wait_for_selector("[role=option]")
+    page.keyboard.press("Tab")  # leaves the list, which closes
+    page.wait_for_function("document.querySelector('#format input').getAttribute('aria-expanded') === 'false'")
+    page.click("#format input")
+    page.wait_for_selector("[role=option]")
     page.keyboard.press("Escape")  # closes the list, and stops nothing
     page.wait_for_selector("[role=option]", state="hidden")
     page.reload()
@@ -333,7 +428,6 @@ def test_a_run_goes_on_without_its_page_and_can_be_followed_and_stopped_from_ano
     page.click("#queue .item.running .face")
     page.wait_for_selector("#stop:enabled")
     assert re.search("Refining", status(page))
-    page.wait_for_selector("#viewer .working", state="attached")
     page.locator("#queue [data-action=stop]").click(
         delay=1000
     )  # a slow finger: the list is brought up to date meanwhile
@@ -343,17 +437,18 @@ def test_a_run_goes_on_without_its_page_and_can_be_followed_and_stopped_from_ano
 def test_numbers_that_are_out_of_range_or_missing_are_said_in_words(open_page: OpenPage, small_photo: Path) -> None:
     page = open_page()
     drop(page, small_photo)
-    field = page.locator("#scale input[type=number]")
+    scale(page, 4.5)
+    field = page.locator("#scale input")
     field.fill("99")
     page.wait_for_function("document.querySelector('#plan').innerText.includes('Give 0.5 to 16')")
     page.keyboard.press("Control+Enter")
     page.wait_for_function("document.querySelector('#message')?.innerText.includes('Give 0.5 to 16')")
     field.fill("")
-    page.wait_for_function("document.querySelector('#plan').innerText.includes('640x512')")
-    page.click("text=Print")
+    page.wait_for_function("document.querySelector('#plan').innerText.includes('640 × 512')")
+    page.locator("#way label", has_text="Print").click()
     page.get_by_label("dpi").press("Control+a")
     page.get_by_label("dpi").press_sequentially("100", delay=100)
-    page.wait_for_function("document.querySelector('#plan').innerText.includes('1181x945')")
+    page.wait_for_function("document.querySelector('#plan').innerText.includes('1181 × 945')")
 
 
 def test_a_result_is_dragged_onto_the_input(open_page: OpenPage, small_photo: Path) -> None:
@@ -388,7 +483,7 @@ def test_several_pictures_in_a_row(open_page: OpenPage, small_photo: Path, tmp_p
 
 def test_own_presets(open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page()
-    page.click("#advanced > button, #advanced .label-wrap")
+    page.click("#advanced .label-wrap >> nth=0")
     page.click("text=My presets")
     page.locator("#strength input").fill("0.4")
     page.locator("#strength input").blur()
@@ -423,7 +518,11 @@ def test_the_page_fits(open_page: OpenPage, small_photo: Path, width: int, schem
     page = open_page(width=width, color_scheme=scheme)
     drop(page, small_photo)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for selector in ("#input", "#presets", "#creativity", "#run", "#viewer .picture", "#history"):
+    assert page.evaluate("document.querySelector('#run').getBoundingClientRect().bottom <= 900"), "in sight at once"
+    page.mouse.wheel(0, 3000)
+    page.wait_for_timeout(300)
+    assert page.locator("#run").bounding_box()["y"] < 1000, "and it stays there"
+    for selector in ("#input", "#presets", "#creativity", "#run", "#viewer .view", "#history"):
         box = page.locator(selector).bounding_box()
         assert box is not None
         assert box["x"] >= 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from PIL import Image
 gradio = pytest.importorskip("gradio")
 
 from upscaler_ui.app import failures, form, jobs, looks, parts, sizes  # noqa: E402 - after it is known that Gradio is there
+from upscaler_ui.app import handlers as handlers_module  # noqa: E402
 from upscaler_ui.app import history as history_module  # noqa: E402
 from upscaler_ui.app import results as results_module  # noqa: E402
 from upscaler_ui.app import session as session_module  # noqa: E402
@@ -280,11 +283,11 @@ def test_history(sessions: Sessions, photo: Path, tmp_path: Path) -> None:
     assert entry.source_path.read_bytes() == photo.read_bytes()
     assert read_settings(entry.result_path) == SMALL.to_dict()
     assert entry.settings == SMALL
-    before, after = entry.view("before"), entry.view("after")
-    assert before is not None
+    original, after = entry.view("original"), entry.view("after")
+    assert original is not None
     assert after is not None
-    with Image.open(before) as one, Image.open(after) as other:
-        assert one.size == other.size == (192, 160)
+    with Image.open(original) as one, Image.open(after) as other:
+        assert (one.size, other.size) == ((96, 80), (192, 160))
     assert convert(entry.result_path, "png", SMALL, tmp_path) == entry.result_path
     with Image.open(convert(entry.result_path, "webp", SMALL, tmp_path)) as other:
         assert other.format == "WEBP"
@@ -294,26 +297,141 @@ def test_history(sessions: Sessions, photo: Path, tmp_path: Path) -> None:
     assert again.entries() == []
 
 
-def test_places_of_a_result_are_looked_at_without_decoding_it_again_and_leave_no_files(
+def test_a_deleted_result_comes_back_until_the_next_one_is_deleted(sessions: Sessions, photo: Path) -> None:
+    session, blocks = sessions.session(None, "page"), build(sessions)
+    page, request = handlers_of(blocks), gradio.Request(session_hash="page")
+    values = [field.value for field in page.form.fields]
+    jobs = session.start([Input.of(photo), Input.of(photo)], SMALL.but(model="none"))
+    wait(*jobs)
+
+    def act(action: str, id: str = "", **more: str) -> dict[str, Any]:
+        return page.on_history(gradio.EventData(None, {"action": action, "id": id, **more}), request, *values)
+
+    first, second = (job.id for job in jobs)
+    assert act("remove", first)[page.history]["undo"]["title"] == "my photo"
+    assert [entry.id for entry in session.history.entries()] == [second]
+    assert act("undo", first)[page.history]["undo"] is None
+    assert {entry.id for entry in session.history.entries()} == {first, second}
+    act("remove", first)
+    act("remove", second)
+    assert not session.history.restore(first), "only the last one"
+    assert not session.history.restore("../../etc")
+    act("undo", second)
+    assert [entry.id for entry in session.history.entries()] == [second]
+    shown = act("zip")[page.archive]
+    with zipfile.ZipFile(shown.value["path"]) as stream:
+        assert stream.namelist() == ["my photo-large.png"]
+    blocks.close()
+
+
+def test_results_are_filtered_and_older_ones_are_reached(
     sessions: Sessions, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[Path] = []
-    monkeypatch.setattr(views_module, "load", lambda path, **limit: read.append(path) or load(path, **limit))
+    monkeypatch.setattr(handlers_module, "LISTED", 2)
     session, blocks = sessions.session(None, "page"), build(sessions)
-    page = handlers_of(blocks)
-    request = gradio.Request(session_hash="page")
-    wait(*session.start([Input.of(photo)], SMALL.but(scale=16, strength=0)))
-    (entry,) = session.history.entries()
-    sessions.page("page").shown = entry.id
-    for point in ((10, 10), (1000, 700)):
-        shown = page.on_point(gradio.SelectData(None, {"index": point, "value": None}), request)
-    assert sorted(read) == sorted([entry.source_path, entry.result_path])
-    assert not [path for path in sessions.scratch.rglob("*") if path.is_file()]
-    right, bottom = entry.size
-    with Image.open(entry.result_path) as result:
-        expected = np.asarray(result.crop((right - 1000, bottom - 1000, right, bottom)))
-    assert np.array_equal(np.asarray(shown[page.after]), expected)
-    assert shown[page.before].size == (1000, 1000)
+    page, request = handlers_of(blocks), gradio.Request(session_hash="page")
+    values = [field.value for field in page.form.fields]
+    wait(*session.start([Input.of(photo)] * 3, SMALL.but(model="none")))
+
+    def act(action: str, **more: str) -> dict[str, Any]:
+        return page.on_history(gradio.EventData(None, {"action": action, "id": "", **more}), request, *values)[
+            page.history
+        ]
+
+    assert len(act("filter", text="PHOTO")["items"]) == 2
+    assert act("more")["more"] is False
+    assert len(sessions.page("page").sent["history"]["items"]) == 3
+    nothing = act("filter", text="sea")
+    assert nothing["items"] == []
+    assert "'sea'" in nothing["empty"]
+    assert "my photo" in act("filter", text="")["items"][0]["title"]
+    assert re.search(r"192x160\n\d+ \w+, \d\d:\d\d · \d+ kB", act("filter", text="192x160 photo")["items"][0]["text"])
+    blocks.close()
+
+
+def test_nothing_is_kept_of_a_run_that_is_stopped_while_it_enlarges(sessions: Sessions, photo: Path) -> None:
+    session = sessions.session(None, "page")
+    page = Page()
+    (job,) = session.start([Input.of(photo)], SMALL)
+    page.follow([job])
+    job.note(Progress(stage=Stage.ENLARGE, done=0, total=1))
+    assert not job.worth_keeping
+    job.note(Progress(stage=Stage.REFINE, done=0, total=9))
+    assert job.worth_keeping
+    job.stop()
+    wait(job)
+    stopped = Job(
+        photo, "a", SMALL, state=State.STOPPED, started=1.0, progress=Progress(stage=Stage.ENLARGE, done=0, total=1)
+    )
+    page.jobs = [stopped]
+    assert "was stopped; nothing to keep" in parts.status(page, sessions.worker)
+
+
+def test_a_large_result_is_shown_in_pieces(tmp_path: Path) -> None:
+    height, width = 3000, 6000
+    ramp = np.linspace(0, 1, width, dtype=np.float32)[None, :, None].repeat(height, 0).repeat(3, 2)
+    views_module.write_views(tmp_path, Picture(ramp), Picture(ramp[:30, ::100]))
+    assert views_module.levels_of(Size(width, height)) == 4
+    for level, (columns, rows) in enumerate(((6, 3), (3, 2), (2, 1), (1, 1))):
+        names = {path.name for path in (tmp_path / "tiles" / str(level)).iterdir()}
+        assert names == {f"{x}_{y}.jpg" for x in range(columns) for y in range(rows)}
+    with (
+        Image.open(tmp_path / "tiles" / "0" / "5_2.jpg") as corner,
+        Image.open(tmp_path / "tiles" / "3" / "0_0.jpg") as all_of_it,
+    ):
+        assert corner.size == (6000 - 5 * 1024, 3000 - 2 * 1024)
+        assert all_of_it.size == (750, 375)
+        assert np.asarray(corner).min() > 255 * 0.84
+        assert abs(np.asarray(all_of_it)[:, 375].mean() - 127) < 2
+    assert not list(tmp_path.glob("after.*"))
+
+
+def test_looking_at_an_area_again_enlarges_nothing_again(
+    worker: Worker, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[int, ...]] = []
+
+    class Counting(NearestUpscaler):
+        def __call__(self, image: Any, **rest: Any) -> Any:
+            calls.append(image.shape)
+            return super().__call__(image, **rest)
+
+    monkeypatch.setattr(jobs, "upscaler_for", lambda settings: Counting(scale=2))
+    region = Box(0, 0, 40, 40)
+    first = worker.submit(Job(photo, "a", SMALL, region=region))
+    wait(first)
+    once = len(calls)
+    assert once
+    again = worker.submit(Job(photo, "a", SMALL.but(strength=0.4), region=region))
+    wait(again)
+    assert again.state is State.FINISHED, again.error
+    assert len(calls) == once
+    wait(worker.submit(Job(photo, "a", SMALL.but(gan="realesr-animevideov3"), region=region)))
+    assert len(calls) == 2 * once, "another network"
+
+
+def test_an_area_runs_fewer_tiles_than_the_whole(sessions: Sessions, photo: Path) -> None:
+    blocks = build(sessions)
+    page, request = handlers_of(blocks), gradio.Request(session_hash="page")
+    values = [field.value for field in page.form.fields]
+    page.on_files(request, [str(photo)], *values)
+    updates = page.form.updates(SMALL.but(scale=16))
+    values = [updates.get(field, field.value) for field in page.form.fields]
+    looks_at = sessions.page("page")
+    shown = page.on_plan(request, *values)
+    assert str(shown[page.preview].value).startswith("Preview the centre, about ")
+    marked = page.on_mark(gradio.EventData(None, {"region": [0, 0, 0.1, 0.1]}), request)
+    assert str(marked[page.preview].value).startswith("Preview area, about ")
+    page.on_preview(request, *values)
+    (job,) = looks_at.jobs
+    wait(job)
+    assert job.state is State.FINISHED, job.error
+    assert job.plan is not None
+    assert isinstance(looks_at.planned, tuple)
+    assert len(job.plan.tiles or ()) < len(looks_at.planned[0].tiles or ()) / 4
+    assert job.shown is not None
+    viewer = page.changes(sessions.session(None, "page"), looks_at)[page.viewer]
+    assert viewer["size"] == list(job.region.size if job.region else ())
     blocks.close()
 
 
@@ -381,7 +499,7 @@ def test_a_finished_result_stays_whatever_fails_after_it(
     looks = sessions.page("page")
     looks.shown = entry.id
     shown = page.changes(session, looks)  # the page shows it, without its small copies
-    assert shown[page.slider] is None
+    assert shown[page.viewer]["after"] is None
     assert entry.result in str(shown[page.download].value)
     blocks.close()
 
@@ -481,16 +599,18 @@ def test_a_result_is_shown_again_after_a_preview(sessions: Sessions, photo: Path
     looks = sessions.page("page")
     looks.follow(session.start([Input.of(photo)], SMALL))
     wait(*looks.jobs)
-    result = page.changes(session, looks)[page.slider]
+    result = page.changes(session, looks)[page.viewer]
+    assert result["after"]["src"].endswith("after.jpg")
     looks.follow([session.preview(Input.of(photo), SMALL, Box(0, 0, 64, 64))])
     page.changes(session, looks)
     looks.shown = session.history.entries()[0].id  # looked at in the meantime
     wait(*looks.jobs)
-    part = page.changes(session, looks)
-    assert part[page.slider] == tuple(str(path) for path in looks.jobs[-1].files) != result
+    part = page.changes(session, looks)[page.viewer]
+    assert part["size"] == [64, 64]
+    assert part["after"]["src"].startswith("data:image/jpeg")
     assert looks.shown is None  # so that what can be downloaded is never another picture
     looks.shown = session.history.entries()[0].id
-    assert page.changes(session, looks)[page.slider] == result
+    assert page.changes(session, looks)[page.viewer] == result
     blocks.close()
 
 
@@ -556,7 +676,7 @@ def test_the_growing_canvas_shows_what_is_there(photograph: Any) -> None:
     assert shown.shape == (1024, 1024, 3)
     assert shown[:512, 512:].min() == 255
     assert shown[512:].max() == 0
-    assert view.boxes == [[0.5, 0.0, 1.0, 0.5]]
+    assert view.boxes == [[1024, 0, 2048, 1024]]
     view.show(Progress(stage=Stage.REFINE, done=4, total=4, boxes=(Box(0, 0, 8, 8),), picture=live))
     assert view.boxes == []
 

@@ -17,6 +17,7 @@ import pytest
 import upscaler
 from upscaler import weights
 from upscaler.cli import main
+from upscaler.cli.help import COMMON
 from upscaler.options.settings import Settings, options
 from upscaler.pictures.files import load, read_settings
 
@@ -38,8 +39,17 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_setting_has_its_flag() -> None:
-    text = run("run", "--help").stdout
+    text = run("run", "--help-all").stdout
     assert all(flag in text for option in options() for flag in option.spec.flags)
+
+
+def test_the_short_help_shows_the_ten_options_that_people_use() -> None:
+    text = run("run", "--help").stdout
+    assert {flag for flag in COMMON if flag in text} == COMMON
+    shown = {line.split()[0].rstrip(",") for line in text.splitlines() if line.startswith("  -")}
+    assert len(shown) == len(COMMON) + 2, "and --help and --help-all"
+    assert len(text.splitlines()) < 40
+    assert "--wavelet-color" not in text
 
 
 def test_a_picture_is_enlarged_and_says_where(small: Path, tmp_path: Path) -> None:
@@ -59,7 +69,12 @@ def test_settings_come_back_with_like(small: Path, tmp_path: Path) -> None:
     stored = read_settings(first)
     assert stored is not None
     assert stored["target"]["width"] == 100
-    assert json.loads(run("inspect", first).stdout) == stored
+    assert json.loads(run("inspect", first, "--json").stdout) == stored
+    summary = run("inspect", first).stdout
+    assert "100 x 90 px" in summary
+    assert "realesr-animevideov3" in summary
+    assert "--quality 80" in summary
+    assert len(summary.splitlines()) < 10
     again = run("run", small, "-o", tmp_path / "again.webp", "--like", first)
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "again.webp").read_bytes() == first.read_bytes()
@@ -75,13 +90,13 @@ def test_presets_are_looks_that_flags_win_over(small: Path, tmp_path: Path) -> N
     listed = [json.loads(line) for line in run("presets", "list", "--json").stdout.splitlines()]
     assert listed[0]["name"] == "photo"
     assert listed[-1] == {"name": "of-cli", "title": "Of cli", "help": "", "builtin": False,
-                          "values": {"strength": 0.3, "seam_strength": 0.1, "wavelet_denoise": 0.0}}  # fmt: skip
+                          "values": {"strength": 0.3, "wavelet_denoise": 0.0}}  # fmt: skip
 
     done = run("run", small, "-o", tmp_path / "b.png", "--like", tmp_path / "a.png", "--preset", "of-cli", "-m", "none",
                "-n", "none", "--steps", "5")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert read_settings(tmp_path / "b.png") == Settings.of(
-        scale=2, strength=0.3, steps=5, seam_strength=0.1, wavelet_denoise=0, gan="none", model="none"
+        scale=2, strength=0.3, steps=5, wavelet_denoise=0, gan="none", model="none"
     ).to_dict()  # fmt: skip
 
     assert run("presets", "export", "of-cli", "-o", tmp_path / "look.json").returncode == 0
@@ -123,8 +138,10 @@ def test_events_as_json(small: Path, tmp_path: Path) -> None:
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event["event"] for event in events][-1] == "finished"
     assert events[-1]["output"] == str(tmp_path / "out.png")
-    fractions = [event["fraction"] for event in events if event["event"] == "progress"]
-    assert fractions[-1] == 1
+    told = [event for event in events if event["event"] == "progress"]
+    assert told[-1]["fraction"] == told[-1]["overall"] == 1
+    assert all(event["seconds_left"] >= 0 for event in told)
+    assert sorted(event["overall"] for event in told) == [event["overall"] for event in told]
     assert done.stderr == ""
 
 
@@ -141,8 +158,8 @@ def test_plan_says_all_without_loading_a_model(small: Path) -> None:
 
 def test_a_run_teaches_the_plan_how_long_it_takes(small: Path, tmp_path: Path) -> None:
     options = (*FAST, "-s", "2", "--precision", "float32")
-    assert json.loads(run("plan", small, *options, "--json").stdout)["seconds"] is None
-    assert "not known before the first run" in run("plan", small, *options).stdout
+    assert json.loads(run("plan", small, *options, "--json").stdout)["seconds"] > 0
+    assert ": 128x96, about " in run("plan", small, *options).stdout.splitlines()[0]
     done = run("run", small, "-o", tmp_path / "a.png", *options, "--json").stdout.splitlines()
     spent = sum(json.loads(done[-1])["seconds"].values())
     assert json.loads(run("plan", small, *options, "--json").stdout)["seconds"] == pytest.approx(spent, abs=0.01)
@@ -156,6 +173,9 @@ def test_a_run_teaches_the_plan_how_long_it_takes(small: Path, tmp_path: Path) -
         (["SMALL", "-s", "99"], 2, ["99", "0.5 to 16"]),
         (["SMALL", "--size", "wide"], 2, ["wide", "3840x2160"]),
         (["SMALL", "--width", "9000"], 2, ["9000", "16"]),
+        (["SMALL", "--scale", "2", "--width", "90"], 2, ["--scale and --width", "give one of them"]),
+        (["SMALL", "--strenght", "0.5"], 2, ["--strenght", "did you mean --strength?"]),
+        (["SMALL", "--zzz"], 2, ["--zzz", "upscaler run --help"]),
         (["SMALL", "--overlap", "400", "--tile", "512"], 2, ["--overlap: 400 px", "raise --tile"]),
         (["SMALL", "-n", "realesrgan-x5"], 4, ["realesrgan-x5", "did you mean"]),
         (["SMALL", "-m", "no-such-model"], 4, ["no-such-model"]),

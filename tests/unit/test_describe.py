@@ -18,7 +18,7 @@ def test_a_plan_tells_what_runs_and_nothing_of_what_does_not() -> None:
     assert phrases["enlarge"] == f"{plan.gan_tiles} tile{'s' if plan.gan_tiles > 1 else ''} by realesrgan-x4plus"
     assert plan.tiles is not None
     assert f"({len(plan.tiles.columns)}x{len(plan.tiles.rows)}) of {plan.tile} by pocket" in phrases["refine"]
-    assert phrases["in all"].startswith(f"up to {plan.evaluations} evaluations")
+    assert phrases["in all"].startswith(f"up to {plan.evaluations} steps")
     assert phrases["time"] == "about 1 min 25 s"
 
     alone = Settings.of(scale=4, model="none", gan="none")

@@ -35,6 +35,7 @@ LAW = {
     "pipeline": VALUES | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "models.base"},
     "batch": VALUES | {"folders", "pictures"},
     "scratch": VALUES | {"memory", "arrays", "plan"},
+    "workers": VALUES | {"options", "arrays", "models.base"},
     "resume": VALUES | {"folders", "options", "arrays", "pictures", "tiling", "weights"},
     "weights": VALUES | {"folders", "families"},
     "describe": VALUES | {"options", "plan", "weights"},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,6 +53,27 @@ def test_the_network_works_while_the_batch_before_is_finished(canvas: Image) -> 
     list(redraw(canvas, [PLAN], draw, batch=1, finish=finish))
     assert waited == [True]
     np.testing.assert_allclose(canvas, 1 - before, atol=1e-6)
+
+
+def test_what_was_blended_is_not_kept_in_memory(canvas: Image) -> None:
+    """Without Python's collector of circles, which would come late: what is not needed goes at once."""
+    alive: list[weakref.ref[Image]] = []
+    most = 0
+
+    def draw(tiles: Sequence[Tile], crops: Sequence[Image], on_step: OnStep) -> list[Image]:
+        nonlocal most
+        drawn = negative(tiles, crops, on_step)
+        alive.extend(weakref.ref(image) for image in (*drawn, *crops))
+        most = max(most, sum(reference() is not None for reference in alive))
+        return drawn
+
+    gc.collect()
+    gc.disable()
+    try:
+        list(redraw(canvas, [PLAN, PLAN, PLAN], draw, batch=1))
+    finally:
+        gc.enable()
+    assert most <= 12  # of 3 x 25: crop and drawn tile of what is ahead, at work, and being blended
 
 
 @pytest.mark.parametrize("order", ["independent", "chess", "linear"])

@@ -121,6 +121,6 @@ def test_targets(target: Target, expected: Size) -> None:
 
 
 def test_targets_out_of_range_are_refused() -> None:
-    with pytest.raises(SettingsError, match=r"5000 px is 50 times"):
+    with pytest.raises(SettingsError, match=r"this is 50 times"):
         Target(width=5000).of(Size(100, 50))
     assert Target(scale=0.5).of(Size(1, 1)) == Size(1, 1)

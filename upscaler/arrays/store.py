@@ -20,7 +20,7 @@ import numpy as np
 
 from .types import Array
 
-_RESIDENT = 512 << 20  # bytes of mapped files in memory above which they are let go
+_RESIDENT = 256 << 20  # bytes of mapped files in memory above which they are let go
 _PERIOD = 0.05  # seconds between two looks
 
 

@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Sequence
 
 from ..errors import MACHINE, Cancelled, UpscalerError, ours
+from .help import parse
 from .parser import make_parser
 from .process import safe_streams, stoppable
 from .terminal import complain
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     with safe_streams() as output, stoppable() as asked:
         try:
-            code = _run(make_parser().parse_args(arguments))
+            code = _run(parse(make_parser(), arguments))
         except KeyboardInterrupt:
             complain(Cancelled("stopped"))
             code = Cancelled.exit_code

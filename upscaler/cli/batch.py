@@ -44,7 +44,11 @@ class _Outcomes:
 
 def run_batch(parsed: argparse.Namespace, settings: Settings, jobs: Sequence[Job]) -> int:
     """Enlarge the pictures; with `--watch` also those that come later, until Ctrl-C. Returns 1 if some failed."""
-    batch = _Batch(parsed, settings)
+    with Models(settings, parsed.workers) as models:
+        return _run_all(parsed, _Batch(parsed, settings, models), jobs)
+
+
+def _run_all(parsed: argparse.Namespace, batch: _Batch, jobs: Sequence[Job]) -> int:
     try:
         batch.run(jobs)
         if parsed.watch:
@@ -62,9 +66,9 @@ def run_batch(parsed: argparse.Namespace, settings: Settings, jobs: Sequence[Job
 class _Batch:
     """The state of a batch: its models, once they are loaded, its manifest, and what became of its pictures."""
 
-    def __init__(self, parsed: argparse.Namespace, settings: Settings) -> None:
+    def __init__(self, parsed: argparse.Namespace, settings: Settings, models: Models) -> None:
         self.parsed, self.settings = parsed, settings
-        self.models = Models(settings)
+        self.models = models
         self.folder = None if parsed.output is None else Path(parsed.output)
         if self.folder is not None:
             _make(self.folder)

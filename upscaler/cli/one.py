@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 
 from .. import resume, timing
-from ..api import about, plan, refiner_for, run, upscaler_for
+from ..api import about, loaded, plan, run
 from ..errors import MACHINE, Cancelled, UpscalerError, ours
 from ..events import Finished, Notice, Progress
 from ..folders import beside
@@ -25,15 +26,22 @@ _WORTH_KEEPING = 60.0  # seconds of a run above which its progress is kept unles
 class Models:
     """The models that the settings name, loaded when the first picture needs them, and shared by all."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, workers: str | None) -> None:
+        self._settings, self._workers = settings, workers
+        self._open = ExitStack()
         self._loaded: tuple[Upscaler | None, Refiner | None] | None = None
+
+    def __enter__(self) -> Models:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
 
     def load(self) -> tuple[Upscaler | None, Refiner | None, list[str]]:
         """Both, `None` for one that is "none"; and what there is to tell of them, the first time."""
         if self._loaded is not None:
             return *self._loaded, []
-        self._loaded = upscaler_for(self._settings), refiner_for(self._settings)
+        self._loaded = self._open.enter_context(loaded(self._settings, self._workers))
         return *self._loaded, about(self._loaded[1], self._settings)
 
 

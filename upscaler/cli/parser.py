@@ -10,15 +10,14 @@ from .. import __version__
 from ..errors import SettingsError
 from ..options.settings import options
 from ..options.spec import Option
+from .help import Parser
 
 FRONT_ENDS = "upscaler.commands"
 """Entry points of front ends: functions that add a parser to the given subparsers, with what to run as `call`."""
 
 
-def make_parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="upscaler", description="Make pictures large, with real detail, no seams and the right colours."
-    )
+def make_parser() -> Parser:
+    top = Parser(prog="upscaler", description="Make pictures large, with real detail, no seams and the right colours.")
     top.add_argument("--version", action="version", version=f"upscaler {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -45,12 +44,18 @@ def make_parser() -> argparse.ArgumentParser:
         "files",
     )
     run.add_argument(
+        "--workers",
+        metavar="N",
+        help="run the models in N processes, or on the Ray cluster at ray://HOST:PORT; needs the extra ray",
+    )
+    run.add_argument(
         "--retry-failed", action="store_true", help="of several pictures, try those again that failed before"
     )
     run.add_argument("--watch", action="store_true", help="also enlarge what comes into the folders, until Ctrl-C")
     run.add_argument("--dry-run", action="store_true", help="only show what would be done")
     _add_folders_and_volume(run)
     _add_settings(run)
+    run.shorten("upscaler run INPUT... [-o OUT] [options]")
 
     plan = commands.add_parser(
         "plan", help="show size, tiles and memory of a run", description="Show what a run would do. Loads no model."
@@ -58,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     plan.add_argument("input", nargs="+", metavar="INPUT", help="pictures, or folders with pictures")
     _add_folders_and_volume(plan)
     _add_settings(plan)
+    plan.shorten("upscaler plan INPUT... [options]")
 
     _add_presets(commands)
 
@@ -86,9 +92,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
 
     inspect = commands.add_parser(
-        "inspect", help="show the settings that made a picture", description="Show the settings stored in a picture."
+        "inspect",
+        help="show the settings that made a picture",
+        description="Show which settings made a picture, as far as they are stored in it.",
     )
     inspect.add_argument("file", metavar="FILE")
+    inspect.add_argument("--json", action="store_true", help="print all settings as JSON")
 
     for entry in sorted(entry_points(group=FRONT_ENDS), key=lambda entry: entry.name):
         entry.load()(commands)

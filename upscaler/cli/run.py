@@ -38,7 +38,9 @@ def run_command(parsed: argparse.Namespace) -> int:
     if not settings.output.overwrite and finish_off(output):
         print(f"{output}: was finished before", file=sys.stderr)
         return 0
-    run_one(checked(jobs[0].source, output, settings), output, settings, Models(settings), parsed)
+    picture = checked(jobs[0].source, output, settings)
+    with Models(settings, parsed.workers) as models:
+        run_one(picture, output, settings, models, parsed)
     return 0
 
 
@@ -80,6 +82,9 @@ def settings_from(parsed: argparse.Namespace) -> Settings:
         settings = preset.over(settings)
         chosen |= preset.values.keys()
     given = {option.name: getattr(parsed, option.name) for option in options() if hasattr(parsed, option.name)}
-    if {"scale", "width", "height", "megapixels"} & given.keys():  # one way to say the size replaces the others
+    sizes = [name for name in ("scale", "width", "height", "megapixels") if given.get(name) is not None]
+    if len(sizes) > 1 and sizes != ["width", "height"]:
+        raise SettingsError(f"--{sizes[0]} and --{sizes[1]}: these are two sizes; give one of them")
+    if sizes:  # one way to say the size replaces the others
         given = {"width": None, "height": None, "megapixels": None, **given}
     return fitted(settings.but(**given), given=chosen | given.keys())

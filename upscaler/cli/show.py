@@ -14,9 +14,12 @@ from typing import Any
 from .. import __version__, timing, weights
 from ..api import plan
 from ..batch import find_jobs
-from ..describe import model_values, plan_phrases, plan_values
+from ..describe import model_values, plan_headline, plan_phrases, plan_values
 from ..errors import ImageError, SettingsError, WeightsError
-from ..pictures.files import read_settings
+from ..options import presets
+from ..options.settings import Settings, options
+from ..pictures.files import read_settings, size_in_header
+from ..text import amount
 from .run import settings_from
 
 
@@ -29,7 +32,7 @@ def plan_command(parsed: argparse.Namespace) -> int:
         if parsed.json:
             print(json.dumps({"input": str(path), **plan_values(result, seconds)}))
         else:
-            print(path)
+            print(f"{path}: {plan_headline(result, seconds)}")
             for head, phrase in plan_phrases(result, settings, seconds).items():
                 print(f"  {head:9}{phrase}")
     return 0
@@ -57,7 +60,7 @@ def models_command(parsed: argparse.Namespace) -> int:
         return 0
     for model in found:
         print(
-            f"{model.name:26}{model.kind:11}{model.bytes / 2**20:8.1f} MiB  {model.licence or 'yours':18}{model.description}"
+            f"{model.name:26}{model.kind:11}{amount(model.bytes):>8}  {model.licence or 'yours':18}{model.description}"
         )
     print(f"To add more, put .safetensors files and diffusers folders into {weights.user_folders()[-1]}")
     return 0
@@ -104,7 +107,7 @@ def doctor_command(parsed: argparse.Namespace) -> int:
     for name in available_devices():
         device = pick_device(name)
         number = str(pick_dtype(device)).removeprefix("torch.")
-        facts[f"device {name}"] = f"{free_memory(device) / 2**30:.1f} GiB free, diffusion models run in {number}"
+        facts[f"device {name}"] = f"{amount(free_memory(device))} free, diffusion models run in {number}"
     facts["threads"] = str(torch.get_num_threads())
     problems: list[str] = []
     for model in weights.models():
@@ -167,9 +170,44 @@ def _benchmark_text(row: dict[str, Any]) -> str:
 
 
 def inspect_command(parsed: argparse.Namespace) -> int:
-    """Print the settings stored in a picture as JSON."""
+    """Print what made a picture: a summary, or all its settings as JSON."""
     stored = read_settings(parsed.file)
     if stored is None:
         raise ImageError(f"{parsed.file}: this picture has no settings; name one that upscaler wrote")
-    print(json.dumps(stored, indent=2))
+    if parsed.json:
+        print(json.dumps(stored, indent=2))
+        return 0
+    size = size_in_header(parsed.file, max_pixels=None)
+    print(f"{parsed.file}{f': {size}' if size else ''}, made by upscaler")
+    for head, phrase in _summary(Settings.from_dict(stored)).items():
+        print(f"  {head:9}{phrase}")
+    print("  (--json prints all settings; `upscaler run --like FILE` uses them again)")
     return 0
+
+
+def _summary(settings: Settings) -> dict[str, str]:
+    """What matters of the settings that made a picture, by a word that may head it."""
+    target, diffusion, default = settings.target, settings.diffusion, Settings()
+    look = next((preset.title for preset in presets.presets() if preset.over(settings) == settings), "")
+    pixels = " x ".join(str(side or "auto") for side in (target.width, target.height))
+    phrases = {
+        **({"look": look} if look else {}),
+        "size": f"{pixels} px"
+        if target.width or target.height
+        else f"{target.megapixels:g} MP"
+        if target.megapixels
+        else f"{target.scale:g} times",
+        "enlarge": "resampled" if settings.gan.model == "none" else settings.gan.model,
+        "refine": "none"
+        if diffusion.model == "none"
+        else f"{diffusion.model}, strength {diffusion.strength:g}, seed {diffusion.seed}",
+    }
+    if diffusion.prompt:
+        phrases["prompt"] = diffusion.prompt
+    told = {"scale", "width", "height", "megapixels", "gan", "model", "strength", "seed", "prompt"}
+    others = [
+        f"{option.spec.flags[0]} {settings.value(option)}"
+        for option in options()
+        if option.name not in told and settings.value(option) != default.value(option)
+    ]
+    return {**phrases, **({"others": ", ".join(others)} if others else {})}

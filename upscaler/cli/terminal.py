@@ -77,7 +77,7 @@ class Display:
             self._progress(event)
 
     def finished(self, event: Finished, output: Path, extra: list[Path]) -> None:
-        """Print where the result is, how visible the joints are, and with `verbose` how long each stage took."""
+        """Print where the result is, and with `verbose` how visible the joints are and how long each stage took."""
         if self._lines:
             print(
                 json.dumps({**_plain(event), "output": str(output), "extra": [str(path) for path in extra]}), flush=True
@@ -87,7 +87,7 @@ class Display:
             self._bars.update(self._bar, description="Done", more=f"in {duration(sum(event.seconds.values()))}")
             self._bars.stop()
         seams = event.seams
-        if seams is not None and not self._quiet and seams.before.joints:
+        if seams is not None and self._verbose and seams.before.joints:
             self._say(
                 f"seams: worst {seams.after.worst:.2f}/255, mean {seams.after.mean:.2f} (inside tiles {seams.after.inside:.2f})"
                 + (

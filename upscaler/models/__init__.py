@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .. import weights
 from ..errors import WeightsNotFound
 from .base import Enlarger, Redrawer, tile_sides
-from .diffusion.habits import ONE_STEP
+from .diffusion.habits import FAMILIES, ONE_STEP
 from .sharing import GATE, model_errors, shared
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def load_refiner(
     *,
     control: str = "none",
     vae: str = "auto",
-    allow_pickle: bool = False,
     base: str = "auto",
+    allow_pickle: bool = False,
     device: str = "auto",
     precision: str = "auto",
 ) -> Refiner:
@@ -58,8 +58,8 @@ def load_refiner(
         str(name),
         control=control,
         vae=vae,
-        allow_pickle=allow_pickle,
         base=base,
+        allow_pickle=allow_pickle,
         device=device,
         precision=precision,
     )
@@ -95,4 +95,7 @@ def _redrawer(path: Path) -> Redrawer:
     one_step = weights.one_step_kind(path)
     if one_step is not None:
         return Redrawer(tile_sides=tile_sides(512), habits=ONE_STEP[one_step])
+    family = FAMILIES.get(weights.pipeline_of(path))
+    if family is not None:
+        return Redrawer(family.multiple, tile_sides(family.native), family.habits)
     return Redrawer(tile_sides=tile_sides(weights.native_side(path)))

@@ -29,10 +29,30 @@ def find_or_download(name: str, kind: weights.Kind, download: Callable[[str], Pa
     try:
         return download(name)
     except Exception as error:  # the hub's client raises many kinds, most of them about the network
+        if _is_offline(error):
+            raise WeightsNotFound(
+                f"{name}: is not on this machine, and the hub cannot be reached; check the network, or give the path of {what}"
+            ) from error
         raise WeightsNotFound(
             f"{name}: could not be fetched from the hub ({one_line(error)}); check the id and the network, log in with "
             f"`hf auth login` if it is gated, or give the path of {what}"
         ) from error
+
+
+def _is_offline(error: BaseException | None) -> bool:
+    """Whether an error, or one that caused it, says that the hub was not reached."""
+    while error is not None:
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if names & {
+            "LocalEntryNotFoundError",
+            "OfflineModeIsEnabled",
+            "ConnectionError",
+            "ConnectError",
+            "ConnectTimeout",
+        }:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def read_json(path: Path) -> dict[str, Any]:

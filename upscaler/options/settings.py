@@ -21,7 +21,7 @@ from .spec import Group, Option, Spec, options_of
 Scheduler = Literal["euler", "euler_a", "ddim", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "lcm"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Backend = Literal["auto", "torch", "openvino"]
-Format = Literal["auto", "png", "jpeg", "webp", "tiff", "avif"]
+Format = Literal["auto", "png", "jpeg", "webp", "tiff", "avif", "dzi"]
 
 
 def _spec(help: str, *flags: str, **limits: Any) -> Spec:
@@ -49,7 +49,7 @@ class Target(Group):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.megapixels is not None and (self.width or self.height):
-            raise SettingsError("target: give either megapixels, or a width and a height")
+            raise SettingsError("target.megapixels: there is a width or a height too; give one or the other")
 
     def of(self, source: Size) -> Size:
         """The size that a picture of size `source` is enlarged to.
@@ -67,11 +67,13 @@ class Target(Group):
         else:
             factor = (self.megapixels * 1e6 / (width * height)) ** 0.5 if self.megapixels else self.scale
             size = Size(max(round(width * factor), 1), max(round(height * factor), 1))
-        for side, old, new in (("width", width, size.width), ("height", height, size.height)):
-            if not (old * 0.5 - 1 <= new <= old * 16):
-                raise SettingsError(
-                    f"target.{side}: {new} px is {new / old:.3g} times the picture's {old} px; allowed is 0.5 to 16 times"
-                )
+        factors = [new / old for new, old in zip(size, source)]
+        if any(not old * 0.5 - 1 <= new <= old * 16 for new, old in zip(size, source)):
+            factor = max(factors) if max(factors) > 16 else min(factors)
+            raise SettingsError(
+                f"size {size}: this is {factor:.3g} times the picture's {source}; 0.5 to 16 times is allowed, so choose a "
+                f"{'smaller' if factor > 1 else 'larger'} one"
+            )
         return size
 
 
@@ -85,7 +87,7 @@ class Gan(Group):
     tile: Annotated[
         int,
         _spec(
-            "side of the input pieces that the network sees, beside their context",
+            "side of the pieces in which the input is enlarged, without their context",
             "--gan-tile",
             low=32,
             high=4096,
@@ -102,11 +104,13 @@ class Sampling(Group):
     prompt: Annotated[
         str, _spec("what the picture shows; models without a text encoder ignore it", "--prompt", "-p")
     ] = ""
-    negative_prompt: Annotated[str, _spec("what it must not show; used when guidance is above 1", "--negative")] = ""
+    negative_prompt: Annotated[str, _spec("what the picture must not show; needs a guidance above 1", "--negative")] = (
+        ""
+    )
     strength: Annotated[
         float, _spec("how much is redrawn: 0 nothing, 1 everything", "--strength", low=0, high=1, step=0.01)
     ] = 0.25
-    steps: Annotated[int, _spec("evaluations of the network for each tile", "--steps", low=1, high=200, step=1)] = 1
+    steps: Annotated[int, _spec("sampling steps for each tile", "--steps", low=1, high=200, step=1)] = 1
     guidance: Annotated[
         float, _spec("classifier-free guidance; 1 is off and twice as fast", "--guidance", low=1, high=30, step=0.5)
     ] = 1.0
@@ -114,8 +118,8 @@ class Sampling(Group):
     control_scale: Annotated[
         float,
         _spec(
-            "how strongly the ControlNet keeps the structure of the enlarged picture; with PiSA-SR, how strongly the "
-            "input's flaws are removed",
+            "how strongly the ControlNet holds on to the enlarged picture; with PiSA-SR, how strongly the input's flaws are "
+            "removed",
             "--control-scale",
             low=0,
             high=2,
@@ -131,7 +135,8 @@ class Diffusion(Sampling):
     model: Annotated[
         str,
         _spec(
-            "diffusion model: a name, a .safetensors file, a one-step model's file, a folder in diffusers format, a hub id, or none",
+            "diffusion model: a name, a .safetensors file, a folder in diffusers format, a one-step model's file, a hub id, "
+            "or none",
             "--model",
             "-m",
         ),
@@ -173,7 +178,7 @@ class Tiles(Group):
     tile: Annotated[
         str,
         _spec(
-            "largest side of a tile in px, COLUMNSxROWS, or auto: what the model likes",
+            "largest side of a tile in px, COLUMNSxROWS, or auto for what suits the model",
             "--tile",
             "-t",
             pattern=r"auto|[1-9]\d*|[1-9]\d*x[1-9]\d*",
@@ -205,7 +210,7 @@ class Tiles(Group):
         Order, _spec("independent: all tiles from one picture; chess, linear: later tiles see finished ones", "--order")
     ] = "independent"
     batch: Annotated[
-        int, _spec("tiles at once; 0 lets the free memory decide", "--batch", low=0, high=1024, step=1)
+        int, _spec("tiles at once; 0 is as many as fit into memory", "--batch", low=0, high=1024, step=1)
     ] = 0
 
     def __post_init__(self) -> None:
@@ -228,14 +233,16 @@ class Tiles(Group):
 class Seams(Group):
     """The pass that redraws the joints between tiles."""
 
-    mode: Annotated[SeamMode, _spec("where joints are redrawn; auto: only where they can be seen", "--seams")] = "auto"
+    mode: Annotated[SeamMode, _spec("where joints are redrawn; auto is only where they can be seen", "--seams")] = (
+        "auto"
+    )
     strength: Annotated[
         float, _spec("how much is redrawn along the joints", "--seam-strength", low=0, high=1, step=0.01)
     ] = 0.2
     width: Annotated[
         int, _spec("width of the band around a joint", "--seam-width", low=8, high=1024, step=8, unit="px")
     ] = 64
-    steps: Annotated[int, _spec("evaluations for each piece of a joint", "--seam-steps", low=1, high=200, step=1)] = 1
+    steps: Annotated[int, _spec("sampling steps along the joints", "--seam-steps", low=1, high=200, step=1)] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,7 +259,7 @@ class Wavelet(Group):
         ),
     ] = 0.5
     consistency: Annotated[
-        float, _spec("make the result, scaled down, equal the input", "--consistency", low=0, high=1, step=0.05)
+        float, _spec("make the result, scaled down, match the input", "--consistency", low=0, high=1, step=0.05)
     ] = 1.0
 
 
@@ -260,18 +267,20 @@ class Wavelet(Group):
 class Output(Group):
     """How the result is written."""
 
-    format: Annotated[Format, _spec("file format; auto follows the file name", "--format", "-f")] = "auto"
+    format: Annotated[
+        Format, _spec("file format; auto follows the file's name, dzi is deep zoom for the web", "--format", "-f")
+    ] = "auto"
     quality: Annotated[int, _spec("quality of lossy formats", "--quality", low=1, high=100, step=1)] = 95
     bit_depth: Annotated[
         Literal[0, 8, 16],
-        _spec("bits for each channel; 16 needs PNG or TIFF, 0 is as the input where possible", "--bit-depth"),
+        _spec("bits for each channel; 16 needs PNG or TIFF, 0 is that of the input where possible", "--bit-depth"),
     ] = 0
     dither: Annotated[bool, _spec("dither when rounding to 8 bits", "--dither")] = True
     metadata: Annotated[bool, _spec("keep EXIF, text and settings in the file", "--metadata")] = True
-    gps: Annotated[bool, _spec("keep where a photograph was taken", "--gps")] = True
+    gps: Annotated[bool, _spec("keep the place where a photograph was taken", "--gps")] = True
     overwrite: Annotated[bool, _spec("replace an existing file", "--overwrite")] = False
     max_pixels: Annotated[
-        int, _spec("refuse larger input pictures, in megapixels", "--max-pixels", low=1, high=65536, unit="MP")
+        int, _spec("refuse pictures with more megapixels than this", "--max-pixels", low=1, high=65536, unit="MP")
     ] = MAX_PIXELS // 1_000_000
 
     @property
@@ -289,14 +298,20 @@ class Output(Group):
 class Hardware(Group):
     """What it runs on."""
 
-    device: Annotated[str, _spec("auto, cpu, cuda, cuda:N or mps", "--device", pattern=r"auto|cpu|mps|cuda(:\d+)?")] = (
-        "auto"
-    )
+    device: Annotated[
+        str,
+        _spec(
+            "auto, cpu, cuda, cuda:N, mps, or several GPUs as cuda:0,cuda:1",
+            "--device",
+            pattern=r"auto|cpu|mps|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+",
+        ),
+    ] = "auto"
     precision: Annotated[
-        Precision, _spec("number format of the networks; auto: the fastest here, found by trying", "--precision")
+        Precision, _spec("number format of the models; auto is the fastest here, found by trying", "--precision")
     ] = "auto"
     backend: Annotated[
-        Backend, _spec("what runs the super-resolution network; auto: the fastest that is installed", "--backend")
+        Backend,
+        _spec("library that runs the super-resolution model; auto is the fastest that is installed", "--backend"),
     ] = "auto"
 
 

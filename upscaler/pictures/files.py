@@ -18,11 +18,12 @@ from ..folders import replaceable, whole_or_absent
 from ..geometry import MAX_PIXELS, Size
 from ..text import one_line
 from .decode import decode, decode_tiff, needs_tifffile
-from .encode import Options, pil_image, write
+from .encode import Options, fitting_profile, pil_image, write
 from .headers import allow_pixels, as_image_errors, open_header, stream_of
 from .metadata import KEY, MAX_EXIF, Exif, settings_in
 from .metadata import read as read_description
 from .picture import Picture
+from .vips import write_deep_zoom
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Pillow.Image | NDArray[Any] | Picture"
 
@@ -38,6 +39,7 @@ class FileFormat:
         suffixes: of its files; the first one is what a new file gets.
         deep: whether it holds 16 bits per sample.
         side, pixels: the largest picture that it holds.
+        folder: whether a folder of tiles comes with the file, so that it is no picture to be opened or sent.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class FileFormat:
     deep: bool = False
     side: int = (1 << 31) - 1
     pixels: int | None = None
+    folder: bool = False
 
 
 # The limits: signed 32 bits of PNG and TIFF, libjpeg's JPEG_MAX_DIMENSION, 14 bits in VP8, libavif's defaults for readers.
@@ -54,10 +57,11 @@ FORMATS = {
     "webp": FileFormat(kind="WEBP", suffixes=(".webp",), side=16383),
     "tiff": FileFormat(kind="TIFF", suffixes=(".tif", ".tiff"), deep=True),
     "avif": FileFormat(kind="AVIF", suffixes=(".avif",), side=32768, pixels=1 << 28),
+    "dzi": FileFormat(kind="DZI", suffixes=(".dzi",), folder=True),
 }
 """What a result can be written as, by the names that the settings have for it."""
 
-SUFFIXES = (*(suffix for format in FORMATS.values() for suffix in format.suffixes), ".bmp")
+SUFFIXES = (*(suffix for format in FORMATS.values() if not format.folder for suffix in format.suffixes), ".bmp")
 """Suffixes by which pictures are found in folders."""
 
 
@@ -140,7 +144,8 @@ def save(
     The file appears under its name only when it is complete.
 
     Args:
-        format: png, jpeg, webp, tiff or avif; auto takes it from the suffix.
+        format: png, jpeg, webp, tiff, avif, or dzi (deep zoom: a folder of tiles beside the file); auto takes it from the
+            suffix.
         quality: 1 to 100 for JPEG, WebP and AVIF; from 90 on JPEG and AVIF keep the full resolution of colour, and 100
             makes WebP lossless.
         bit_depth: 8, or 16 for PNG and TIFF; 0 keeps the source's where the format can.
@@ -171,6 +176,9 @@ def save(
         exif, notices = exif.with_texts(settings, text, most=_EXIF_IN_JPEG if kind == "JPEG" else MAX_EXIF)
     options = Options(quality=quality, depth=depth, dither=dither, icc=picture.icc, exif=exif, texts=text)
     try:
+        if written.folder:
+            write_deep_zoom(picture, path, quality=quality, dither=dither, icc=fitting_profile(picture, 3))
+            return ("deep zoom holds no EXIF and no settings",) if metadata else ()
         with whole_or_absent(path, overwrite=overwrite) as stream:
             return notices + write(picture, stream, kind, options)
     except FileExistsError as error:
@@ -233,7 +241,7 @@ def _reason(error: Exception) -> str:
 def _format_of(path: Path, format: str) -> FileFormat:
     """The format that is asked for, by name or by the suffix of the path, if it can be written here."""
     Pillow.init()
-    allowed = [found for found in FORMATS.values() if found.kind in Pillow.SAVE]
+    allowed = [found for found in FORMATS.values() if found.folder or found.kind in Pillow.SAVE]
     suffix = path.suffix.lower() if format == "auto" else f".{format.lower()}"
     for found in allowed:
         if suffix in found.suffixes:

@@ -70,7 +70,10 @@ def enlarge(
         canvas = _resampled(image, step.size, store, ratio=(1 / x, 1 / y))
         yield Enlarging(canvas, Step(done, (Box(0, 0, *step.size),)))
         network = _Network(image, step, upscaler)
-        for item in redraw(canvas, [step.target], network.draw, batch=1, journal=journal, inline=inline):
+        parallel = getattr(upscaler, "parallel", 1)
+        for item in redraw(
+            canvas, [step.target], network.draw, batch=1, journal=journal, parallel=parallel, inline=inline
+        ):
             yield from network.take_notices()
             yield item if isinstance(item, Notice) else Enlarging(canvas, item._replace(done=done + item.done))
         done += len(step.plan)

@@ -63,7 +63,16 @@ def refine(
 
     finish = partial(_filter, wavelet=wavelet, scale=scale)
     yield from redraw(
-        canvas, plans, draw, batch=batch, finish=finish, skip=skip, mask=mask, journal=journal, inline=inline
+        canvas,
+        plans,
+        draw,
+        batch=batch,
+        finish=finish,
+        skip=skip,
+        mask=mask,
+        journal=journal,
+        parallel=getattr(refiner, "parallel", 1),
+        inline=inline,
     )
 
 

@@ -10,7 +10,7 @@ Two number grids make this exact in float32. Windows are multiples of 2^-12, so 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -30,14 +30,19 @@ def to_grid(values: Image) -> Image:
     return np.multiply(values, 1 / _VALUE_GRID, out=values)
 
 
-def cut(canvas: Image, box: Box) -> Image:
-    """A copy of `canvas` inside `box`, (box height, box width, C); beyond the picture it is continued by reflection."""
-    height, width = canvas.shape[:2]
+def cut(canvas: Image, box: Box, before: Sequence[tuple[Box, Image]] = ()) -> Image:
+    """A copy of `canvas` inside `box`, (box height, box width, C); beyond the picture it is continued by reflection.
+
+    `before` is what parts of the canvas, inside the box, were before they were changed, in the order of the changes.
+    """
     rows, columns = box.slices
-    inside = canvas[rows.start : min(rows.stop, height), columns.start : min(columns.stop, width)]
+    inside = canvas[rows, columns].copy()
+    for part, pixels in reversed(before):
+        part_rows, part_columns = part.move(-box.left, -box.top).slices
+        inside[part_rows, part_columns] = pixels
     beyond = (0, rows.stop - rows.start - inside.shape[0]), (0, columns.stop - columns.start - inside.shape[1])
     if beyond == ((0, 0), (0, 0)):
-        return inside.copy()
+        return inside
     return np.pad(inside, (*beyond, (0, 0)), mode="symmetric")
 
 
@@ -54,15 +59,15 @@ def weigh(tile: Tile, crop: Image, drawn: Image, canvas: Size, mask: Mask | None
 class Wave:
     """The tiles of one wave: all are cut from the canvas as it stood before the wave, though the canvas changes meanwhile.
 
-    A crop is cut when its turn comes, or when a correction is about to change what lies under it; so at most about
-    one row of tiles is held beside the canvas.
+    Where a correction changes what lies under tiles that are not cut yet, what was there before is kept for them: at most
+    what the tiles of a row share with the next one.
     """
 
     def __init__(self, canvas: Image, tiles: Iterable[Tile]) -> None:
         """`tiles` row by row."""
         self._canvas = canvas
         self._pending = deque(tiles)
-        self._held: dict[Tile, Image] = {}
+        self._before: dict[Tile, list[tuple[Box, Image]]] = {}
 
     def __len__(self) -> int:
         """Number of tiles not taken yet."""
@@ -71,17 +76,15 @@ class Wave:
     def take(self, count: int) -> list[tuple[Tile, Image]]:
         """The next tiles, at most `count`, each with its crop."""
         tiles = [self._pending.popleft() for _ in range(min(count, len(self._pending)))]
-        return [(tile, self._crop(tile)) for tile in tiles]
+        return [(tile, cut(self._canvas, tile.box, self._before.pop(tile, ()))) for tile in tiles]
 
     def correct(self, tile: Tile, correction: Image) -> None:
         """Add what `weigh` gave to the canvas under a tile that was taken; the cost is that of the box, whatever the canvas."""
+        height, width = self._canvas.shape[:2]
+        changed = tile.box.grow(0, Size(width, height))
         for other in self._pending:
-            if other.y.start >= tile.y.stop:
+            if other.y.start >= changed.bottom:
                 break
-            if other not in self._held and other.box.intersects(tile.box):
-                self._held[other] = cut(self._canvas, other.box)
-        self._canvas[tile.box.slices] += correction
-
-    def _crop(self, tile: Tile) -> Image:
-        held = self._held.pop(tile, None)
-        return cut(self._canvas, tile.box) if held is None else held
+            if (shared := other.box.meet(changed)) is not None:
+                self._before.setdefault(other, []).append((shared, self._canvas[shared.slices].copy()))
+        self._canvas[changed.slices] += correction

@@ -29,7 +29,7 @@ from .worker import OnStep, Task, make_worker
 Draw = Callable[[Sequence[Tile], Sequence[Image], OnStep], Sequence[Image]]
 """What a network makes of some tiles, from the tiles and their crops: images of the crops' size."""
 
-_AHEAD = 3  # batches that are cut before they are needed: one at work and two that wait for it
+_AHEAD = 3  # batches for each network that are cut before they are needed: one at work and two that wait for it
 _MOST_HELPERS = 8
 
 
@@ -70,6 +70,7 @@ def redraw(
     skip: Callable[[Tile, Image], bool] | None = None,
     mask: Mask | None = None,
     journal: Journal | None = None,
+    parallel: int = 1,
     inline: bool = False,
 ) -> Iterator[Step | Notice]:
     """Redraw the tiles of some plans, one plan after the other, in `canvas`, step by step.
@@ -80,19 +81,20 @@ def redraw(
 
     Args:
         canvas: (H, W, 3) on the grid of exact sums, changed in place.
-        draw: runs in one thread.
+        draw: runs in as many threads as `parallel` says.
         batch: how many tiles at once, at most.
         finish: makes of a crop and what was drawn from it what is blended in; runs in several threads.
         skip: says of a tile and its crop that nothing is to be drawn there.
         mask: where the canvas may change; tiles outside of it are skipped.
         journal: tiles that it holds are not drawn again, and those that are drawn are added to it.
+        parallel: how many batches are drawn at the same time.
         inline: run everything in the calling thread, one batch after the other.
 
     Raises:
         OutOfMemory: one tile alone does not fit.
         ProgressError: the journal cannot be written.
     """
-    loop = _Loop(canvas, draw, batch, finish, skip, mask, journal, inline)
+    loop = _Loop(canvas, draw, batch, finish, skip, mask, journal, parallel, inline)
     try:
         for plan in plans:
             if journal is not None:
@@ -116,13 +118,14 @@ class _Loop:
         skip: Callable[[Tile, Image], bool] | None,
         mask: Mask | None,
         journal: Journal | None,
+        parallel: int,
         inline: bool,
     ) -> None:
         self._canvas, self._draw, self._batch = canvas, draw, batch
         self._finish, self._skip, self._mask, self._journal = finish, skip, mask, journal
-        self._network = make_worker("network", inline=inline)
+        self._network = make_worker("network", inline=inline, threads=parallel)
         self._helpers = make_worker("helper", inline=inline, threads=min(os.cpu_count() or 1, _MOST_HELPERS))
-        self._inline = inline
+        self._ahead, self._inline = _AHEAD * parallel, inline
         self._proven = False  # whether a batch of this size has fitted: until then nothing is started behind it
         self._under_way: deque[_Batch] = deque()
         self._done = self._skipped = 0
@@ -177,7 +180,7 @@ class _Loop:
 
     def _start(self, wave: Wave, again: deque[_Taken]) -> bool:
         """Hand batches to the network as far ahead as is wanted; whether any is under way."""
-        while len(self._under_way) < (_AHEAD if self._proven and not self._inline else 1):
+        while len(self._under_way) < (self._ahead if self._proven and not self._inline else 1):
             taken = self._take(wave, again)
             if not taken:
                 break

@@ -45,8 +45,9 @@ class Task(Generic[T]):
     def start(self) -> Future[T]:
         """Hand the call to the worker, if it has it not yet."""
         if self._future is None:
+            steps = self._steps  # not this object: the circle would keep tiles in memory until the collector comes
             self._future = self._worker.submit(self._call, self._on_step)
-            self._future.add_done_callback(lambda _: self._steps.put(None))
+            self._future.add_done_callback(lambda _: steps.put(None))
         return self._future
 
     def _on_step(self, step: int, of: int) -> None:

@@ -12,6 +12,7 @@ from upscaler.errors import SettingsError
 from upscaler.geometry import Size
 from upscaler.options.settings import Output, Settings, options
 from upscaler.options.spec import Option
+from upscaler.pictures.files import FORMATS
 
 from ..controls import control, read
 from . import looks, sizes
@@ -22,6 +23,9 @@ LEFT_OUT = {
     "base": "found by name among the models",
 }
 """Options without a widget, and why."""
+
+WHOLE_FILES = [name for name, format in FORMATS.items() if not format.folder]
+"""Formats of a single file, which a browser can show and download."""
 
 _MODELS: dict[str, weights.Kind] = {"gan": "gan", "model": "diffusion", "control": "control"}
 _PATHS = {option.name: option.path for option in options()}
@@ -127,6 +131,8 @@ class Form:
     def _add(self, name: str, **more: Any) -> None:
         if name in _MODELS:
             more["choices"] = model_choices(name)
+        if name == "format":
+            more["choices"] = ["auto", *WHOLE_FILES]
         self.widgets[name] = control(self.table[name], elem_id=name, **more)
 
     @property

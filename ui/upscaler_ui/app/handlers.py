@@ -12,17 +12,18 @@ import gradio as gr
 
 from upscaler.api import plan
 from upscaler.errors import UpscalerError
-from upscaler.geometry import Box
+from upscaler.options import presets
 from upscaler.options.settings import Settings
-from upscaler.pictures.files import FORMATS
+from upscaler.text import amount
 
 from . import looks, parts
 from .endpoints import add_endpoints
+from .form import WHOLE_FILES
 from .inputs import Input
 from .preset_handlers import PresetHandlers
 from .render import AS_TYPED, PRIVATE, QUEUED, QUIET, Update
-from .results import check_result, convert
-from .session import Sessions
+from .results import archive, check_result, convert
+from .session import LISTED, Page, Session, Sessions
 from .system import pictures_in, reveal
 
 
@@ -57,7 +58,8 @@ class Handlers(PresetHandlers):
         self.files.change(self.on_files, [self.files, *fields], everything, **QUEUED)
         self.folder.upload(pictures_in, self.folder, self.files, **QUIET)
         self.paste.upload(self.on_paste, self.paste, self.files, **QUIET)
-        self.overlay.change(self.on_overlay, self.overlay, own, **QUIET)
+        self.compare.click(self.on_compare, fields, own, **AS_TYPED)
+        self.sheet.choose(self.on_choose_preset, fields, everything, **AS_TYPED)
         self.viewer.mark(self.on_mark, None, own, **QUIET)
         self.run.click(self.on_run, fields, own, **AS_TYPED)
         self.preview.click(self.on_preview, fields, own, **AS_TYPED)
@@ -65,7 +67,6 @@ class Handlers(PresetHandlers):
         self.timer.tick(self.on_tick, None, own, trigger_mode="once", **QUIET)
         self.queue.act(self.on_queue, None, own, trigger_mode="multiple", **QUIET)
         self.history.act(self.on_history, fields, everything, trigger_mode="multiple", **AS_TYPED)
-        self.overview.select(self.on_point, None, own, **QUIET)
         self.convert.input(self.on_convert, self.convert, own, **PRIVATE)
         self.wire_presets()
 
@@ -87,7 +88,7 @@ class Handlers(PresetHandlers):
         if stored is not None:
             page.look = looks.look_of(stored)
         page.planned = self.planned(page, stored or values)
-        update = {**self.changes(session, page), **self.inputs(page), **self.look_at("picture")}
+        update = {**self.changes(session, page), **self.inputs(page)}
         if stored is not None:
             update |= self.form.updates(stored)
         return update
@@ -118,12 +119,6 @@ class Handlers(PresetHandlers):
         """A picture was pasted: it is the chosen one."""
         return [path]
 
-    def on_overlay(self, request: gr.Request, overlay: str) -> Update:
-        """Tiles or seams are wanted over the picture."""
-        session, page = self.of(request)
-        page.overlay = overlay
-        return self.changes(session, page)
-
     def on_mark(self, event: gr.EventData, request: gr.Request) -> Update:
         """An area was marked in the picture."""
         session, page = self.of(request)
@@ -142,23 +137,38 @@ class Handlers(PresetHandlers):
             page.follow([job for item, settings in found for job in session.start([item], settings)])
         except UpscalerError as error:
             return self.failure(error)
-        return {**self.changes(session, page), **self.no_failure(), **self.look_at("picture")}
+        return {**self.changes(session, page), **self.no_failure()}
 
     def on_preview(self, request: gr.Request, *values: Any) -> Update:
-        """Run the marked area of the first picture alone."""
+        """Run the marked area of the first picture alone, or its centre."""
         session, page = self.of(request)
-        if not page.readable or page.region is None:
+        if not page.readable:
             return self.nothing()
+        item = page.readable[0]
         try:
-            settings = self.settings(values, page.readable[0])
-            target = plan(page.readable[0].size, settings).target
-            left, top, right, bottom = page.region
-            x, y = target
-            region = Box.enclosing(left * x, top * y, right * x, bottom * y, within=target)
-            page.follow([session.preview(page.readable[0], settings, region)])
+            settings = self.settings(values, item)
+            region = parts.preview_area(page, plan(item.size, settings).target)
+            page.follow([session.preview(item, settings, region)])
         except UpscalerError as error:
             return self.failure(error)
-        return {**self.changes(session, page), **self.no_failure(), **self.look_at("picture")}
+        return {**self.changes(session, page), **self.no_failure()}
+
+    def on_compare(self, request: gr.Request, *values: Any) -> Update:
+        """Run that area in every built-in look, to pick one of them."""
+        session, page = self.of(request)
+        if not page.readable:
+            return self.nothing()
+        item = page.readable[0]
+        try:
+            settings = self.settings(values, item)
+            region = parts.preview_area(page, plan(item.size, settings).target)
+            found = [preset for preset in presets.presets() if preset.builtin]
+            jobs = [session.preview(item, preset.over(settings), region) for preset in found]
+        except UpscalerError as error:
+            return self.failure(error)
+        page.sheet = [(preset.name, job) for preset, job in zip(found, jobs)]
+        page.follow(jobs)
+        return {**self.changes(session, page), **self.no_failure()}
 
     def on_stop(self, request: gr.Request) -> Update:
         """Stop what was started on this page."""
@@ -181,10 +191,8 @@ class Handlers(PresetHandlers):
             session.forget(job)
         elif action == "show" and job.error is not None:
             update = self.failure(job.error, job.settings)
-        elif action == "show" and not job.state.over:
-            if job not in page.jobs:  # started by a page that was closed or loaded again
-                page.follow([job])
-            update = self.look_at("picture")
+        elif action == "show" and not job.state.over and job not in page.jobs:
+            page.follow([job])  # started by a page that was closed or loaded again
         return {**self.changes(session, page), **update}
 
     def on_history(self, event: gr.EventData, request: gr.Request, *values: Any) -> Update:
@@ -194,12 +202,13 @@ class Handlers(PresetHandlers):
         entry = session.history.get(id)
         update: Update = {}
         if entry is None:
-            pass
+            update = self._on_list(action, id, str(self.sent(event).get("text", "")), session, page)
         elif action == "show":
             page.shown = id
-            update = {**self.no_failure(), **self.look_at("slider")}
+            update = self.no_failure()
         elif action == "remove":
             session.history.remove(id)
+            page.removed = (id, entry.name)
             page.shown = None if page.shown == id else page.shown
         elif action == "restore":
             page.look = looks.look_of(entry.settings)
@@ -220,28 +229,34 @@ class Handlers(PresetHandlers):
                 settings = self.settings(values, item)
                 check_result(plan(item.size, settings).target, settings)
                 page.follow(session.start([item], settings))
-                update = self.look_at("picture")
             except UpscalerError as error:
                 update = self.failure(error)
         return {**self.changes(session, page), **update}
 
-    def on_point(self, event: gr.SelectData, request: gr.Request) -> Update:
-        """A place to look at in full size was clicked."""
-        session, page = self.of(request)
-        entry = session.history.get(page.shown or "")
-        if entry is None:
-            return self.nothing()
-        try:
-            before, after = entry.detail(event.index)
-        except UpscalerError as error:
-            return self.failure(error)
-        return {self.before: before, self.after: after}
+    def _on_list(self, action: str, id: str, text: str, session: Session, page: Page) -> Update:
+        """A button beside the results: they are filtered, more are listed, all are wanted, or one comes back."""
+        if action == "filter":
+            page.filter, page.listed = text[:100], LISTED
+        elif action == "more":
+            page.listed += LISTED
+        elif action == "undo" and page.removed is not None:
+            if session.history.restore(page.removed[0]):
+                page.shown = page.removed[0]
+            page.removed = None
+        elif action == "zip":
+            try:
+                path = archive(parts.listed(session, page), session.scratch)
+            except UpscalerError as error:
+                return self.failure(error)
+            name = f"Save {path.name}, {amount(path.stat().st_size)}"
+            return {self.archive: gr.DownloadButton(name, value=str(path), visible=True)}
+        return {}
 
     def on_convert(self, format: str | None, request: gr.Request) -> Update:
         """The result is wanted in another format."""
         session, page = self.of(request)
         entry = session.history.get(page.shown or "")
-        if entry is None or format not in FORMATS:
+        if entry is None or format not in WHOLE_FILES:
             return self.nothing()
         try:
             path = convert(entry.result_path, format, entry.settings, session.scratch)

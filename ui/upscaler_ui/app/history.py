@@ -1,6 +1,6 @@
 """What was made, kept on the disk: each result with its original, its settings and small pictures of it.
 
-FOLDER/ID/entry.json   source.EXT   RESULT   thumb.webp   before.EXT   after.EXT   overview.EXT   original.EXT
+FOLDER/ID/entry.json   source.EXT   RESULT   thumb.webp   original.EXT   after.EXT or tiles/   FOLDER/.removed/ID
 """
 
 from __future__ import annotations
@@ -8,28 +8,24 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shutil
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image as Pillow
-
 from upscaler.errors import SettingsError, UpscalerError
-from upscaler.geometry import Box, Size
+from upscaler.geometry import Size
 from upscaler.options.settings import Settings
 from upscaler.pictures.picture import Picture
 from upscaler.text import one_line
 
 from .jobs import Job
 from .results import file_name, save_result
-from .views import OVERVIEW_SIDE, decoded, enlarged_part, like, write_views
+from .views import write_views
 
-_DETAIL = 1000  # side in pixels of what is shown in full size
+_REMOVED = ".removed"
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -78,30 +74,17 @@ class Entry:
         return self.folder / self.result
 
     def view(self, name: str) -> Path | None:
-        """A small picture of the result, as a file for the browser; `None` where it could not be kept.
+        """A picture of the result for the browser, as `views.write_views` wrote it; `None` where it could not be kept.
 
         Args:
-            name: thumb; overview, to point at places in it, and original, which is the original at its size; after, and
-                before, which is the original enlarged to its size.
+            name: thumb, original, after, or tiles, which is a folder.
         """
-        return next(self.folder.glob(f"{name}.*"), None)
+        return next(self.folder.glob(f"{name}.*"), None) or next(self.folder.glob(name), None)
 
-    def detail(self, point: Sequence[float] | None) -> tuple[Pillow.Image, Pillow.Image]:
-        """What is around a point of the overview (default: the middle) in full size: enlarged original, and result.
-
-        Raises:
-            ImageError: a file of this entry is gone.
-        """
-        x = y = 0.5
-        if point is not None:
-            small = self.size.fit(OVERVIEW_SIDE)
-            x, y = point[0] / small.width, point[1] / small.height
-        width, height = (min(_DETAIL, length) for length in self.size)
-        left = min(max(round(x * self.size.width - width / 2), 0), self.size.width - width)
-        top = min(max(round(y * self.size.height - height / 2), 0), self.size.height - height)
-        box = Box(left, top, left + width, top + height)
-        after = decoded(self.result_path).crop(box)
-        return like(after, enlarged_part(decoded(self.source_path), self.size, box)), after
+    @property
+    def bytes(self) -> int:
+        """Size of the file with the result; 0 where it is gone."""
+        return self.result_path.stat().st_size if self.result_path.is_file() else 0
 
 
 class History:
@@ -130,13 +113,25 @@ class History:
         return f"source{job.source.suffix.lower()}"
 
     def remove(self, id: str) -> None:
-        """Delete a result and all that belongs to it."""
-        if self.get(id) is not None:
-            gone = self.folder / f".{secrets.token_hex(8)}"
-            with suppress(FileNotFoundError):  # another page was faster
-                os.replace(self.folder / id, gone)  # at once, so that nobody reads half of it
-            shutil.rmtree(gone, ignore_errors=True)
-            decoded.cache_clear()
+        """Take a result out, with all that belongs to it; `restore` brings it back until the next one is removed."""
+        if self.get(id) is None:
+            return
+        self.forget_removed()
+        removed = self.folder / _REMOVED
+        removed.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):  # another page was faster
+            os.replace(self.folder / id, removed / id)  # at once, so that nobody reads half of it
+
+    def restore(self, id: str) -> bool:
+        """Bring back the result that was removed last; returns whether it was that one."""
+        if not _ID.fullmatch(id) or not (self.folder / _REMOVED / id).is_dir() or (self.folder / id).exists():
+            return False
+        os.replace(self.folder / _REMOVED / id, self.folder / id)
+        return True
+
+    def forget_removed(self) -> None:
+        """Delete for good what was removed."""
+        shutil.rmtree(self.folder / _REMOVED, ignore_errors=True)
 
     def add(self, job: Job, picture: Picture) -> Entry:
         """Write the result of a job, with the settings that it was made with.

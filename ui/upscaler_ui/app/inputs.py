@@ -12,6 +12,7 @@ from upscaler.options.settings import Settings
 from upscaler.pictures.files import load, read_settings, size_in_header
 from upscaler.pictures.metadata import profile_name
 from upscaler.pictures.picture import Picture
+from upscaler.stages.suggest import Suggestion, suggest
 
 from .failures import scrubbed
 from .live import LIVE_SIDE
@@ -28,6 +29,7 @@ class Input:
         path: the original file.
         error: why it cannot be read; then the size is 0x0.
         settings: those that made it, where it is a result of ours.
+        suggestion: a look that suits it, and why.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Input:
     thumb: str = ""
     notices: tuple[str, ...] = ()
     settings: Settings | None = None
+    suggestion: Suggestion | None = None
     error: Exception | None = None
 
     @staticmethod
@@ -60,18 +63,19 @@ class Input:
                     settings = Settings.from_dict(stored)
             thumb = data_uri(reduced(picture, LIVE_SIDE))
             notices = tuple(scrubbed(notice) for notice in picture.notices)
-            return Input(path, name, picture.size, describe(picture), thumb, notices, settings)
+            suggestion = suggest(picture.pixels, picture.jpeg_quantisation)
+            return Input(path, name, picture.size, describe(picture), thumb, notices, settings, suggestion)
         except (UpscalerError, MemoryError) as error:
             return Input(path, name, error=error)
 
 
 def describe(picture: Picture) -> str:
-    """One line on a picture, such as "512x512, sRGB, 8 bit, no alpha, PNG"."""
+    """One line on a picture, such as "512x512, sRGB, 8 bit, PNG"."""
     parts = [
         str(picture.size),
-        profile_name(picture.icc) if picture.icc else "sRGB (no profile)",
+        profile_name(picture.icc) if picture.icc else "sRGB",
         f"{picture.depth} bit",
-        "alpha" if picture.alpha is not None else "no alpha",
+        *(["transparent"] if picture.alpha is not None else []),
         *(["grey"] if picture.grey else []),
         *([picture.format] if picture.format else []),
     ]

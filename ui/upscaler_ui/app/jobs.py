@@ -19,7 +19,7 @@ from typing import Any
 from upscaler import timing
 from upscaler.api import plan, refiner_for, run, upscaler_for
 from upscaler.errors import UpscalerError
-from upscaler.events import Event, Finished, Notice, Progress
+from upscaler.events import Event, Finished, Notice, Progress, Stage
 from upscaler.forecast import Forecast
 from upscaler.geometry import Box
 from upscaler.options.settings import Settings
@@ -27,6 +27,7 @@ from upscaler.pictures.files import load
 from upscaler.pictures.picture import Picture
 from upscaler.plan import RunPlan
 
+from .kept import KeptTiles
 from .live import LiveView
 
 
@@ -57,6 +58,7 @@ class Job:
         original: the source as it was read, for as long as the job is at work.
         picture: the result, or what was finished of it when the job was stopped; `None` before that.
         files: what `done` wrote for the front end.
+        shown: of an area, the original and the result as data URIs.
         view: the canvas as it grows.
         forecast: how far it is and how long it still takes; `None` until its models are loaded.
     """
@@ -74,6 +76,7 @@ class Job:
     original: Picture | None = None
     picture: Picture | None = None
     files: tuple[Path, ...] = ()
+    shown: tuple[str, str] | None = None
     view: LiveView = field(default_factory=LiveView)
     notices: list[str] = field(default_factory=list)
     error: BaseException | None = None
@@ -96,6 +99,11 @@ class Job:
     def elapsed(self) -> float:
         """Seconds since it began."""
         return (self.ended or time.monotonic()) - self.started if self.started else 0.0
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether there is more than a half enlarged picture."""
+        return self.finished is not None or (self.progress is not None and self.progress.stage is not Stage.ENLARGE)
 
     def note(self, event: Event) -> None:
         """Bring the job up to date with an event of its run."""
@@ -123,6 +131,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")
         self._models: dict[str, tuple[tuple[Any, ...], Any]] = {}
         self._jobs: list[Job] = []
+        self._kept = KeptTiles()
         self._lock = threading.Lock()
 
     def submit(self, job: Job) -> Job:
@@ -206,7 +215,7 @@ class Worker:
         job.original = picture = load(job.source, max_pixels=settings.output.pixel_limit)
         job.plan = plan(picture, settings, region=job.region)
         job.view.start(picture, job.plan.target)
-        upscaler = self._loaded("gan", upscaler_for, settings)
+        upscaler = self._kept.of(self._loaded("gan", upscaler_for, settings), settings, keep=job.region is not None)
         refiner = self._loaded("diffusion", refiner_for, settings)
         job.forecast = Forecast(timing.expected(job.plan, settings))
         events = run(picture, settings, upscaler=upscaler, refiner=refiner, region=job.region)

@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
-from upscaler.pictures.files import FORMATS, SUFFIXES
+from upscaler.pictures.files import SUFFIXES
 
 from .components import component
-from .form import Form
+from .form import WHOLE_FILES, Form
 from .looks import names_of_own
 
 _ANOTHER = "in another format…"
@@ -18,7 +18,7 @@ _TICK = 0.4  # seconds between two looks at the jobs
 
 
 class Layout:
-    """The widgets: the form on the left; pictures, progress, queue and history on the right."""
+    """The widgets: the form and progress on the left; pictures, queue and history on the right."""
 
     def __init__(self, *, with_presets: bool) -> None:
         """
@@ -84,59 +84,41 @@ class Layout:
         )
 
     def _right(self) -> None:
-        with gr.Tabs(selected="picture", elem_id="views") as self.tabs:
-            with gr.Tab("Picture", id="picture"):
-                self.viewer = component("viewer", {"src": ""}, elem_id="viewer")
-                with gr.Row(elem_id="tools"):
-                    self.overlay = gr.Radio(
-                        ["Picture only", "Tiles", "Seams"],
-                        value="Picture only",
-                        show_label=False,
-                        container=False,
-                        elem_id="overlay",
-                    )
-                    self.preview = gr.Button(
-                        "Preview this area", size="sm", interactive=False, elem_id="preview", min_width=150, scale=0
-                    )
-            with gr.Tab("Before / after", id="slider"):
-                self.slider = gr.ImageSlider(
-                    type="filepath",
-                    interactive=False,
-                    show_label=False,
-                    max_height=760,
-                    buttons=["fullscreen"],
-                    elem_id="slider",
-                )
-            with gr.Tab("Side by side at 100 %", id="zoom"):
-                with gr.Row():
-                    self.before = gr.Image(
-                        label="Before", format="png", interactive=False, elem_id="zoom-before", buttons=[]
-                    )
-                    self.after = gr.Image(
-                        label="After", format="png", interactive=False, elem_id="zoom-after", buttons=[]
-                    )
-                gr.HTML("Click the picture where you want to look.", elem_id="zoom-hint")
-                self.overview = gr.Image(
-                    type="filepath", interactive=False, height=260, elem_id="overview", buttons=[], show_label=False
-                )
+        self.viewer = component("viewer", {}, elem_id="viewer")
+        with gr.Row(elem_id="tools"):
+            self.preview = gr.Button(
+                "Preview the centre", size="sm", interactive=False, elem_id="preview", min_width=250, scale=0
+            )
+            self.compare = gr.Button(
+                "Compare looks", size="sm", interactive=False, elem_id="compare", min_width=130, scale=0
+            )
+        self.sheet = component("sheet", {"items": []}, elem_id="sheet")
         with gr.Column(visible=False, elem_id="error") as self.error:
             self.message = gr.HTML("", elem_id="message")
             with gr.Accordion("Report", open=False):
                 self.report = gr.Textbox(
-                    show_label=False, lines=6, max_lines=12, buttons=["copy"], interactive=False, elem_id="report"
+                    label="Report",
+                    show_label=False,
+                    lines=6,
+                    max_lines=12,
+                    buttons=["copy"],
+                    interactive=False,
+                    elem_id="report",
                 )
         self.outcome()
-        gr.HTML("<h2>Queue and history</h2>")
+        gr.HTML("<h2>Results</h2>")
         self.queue = component("strip", {"items": []}, elem_id="queue")
         self.history = component("strip", {"items": []}, elem_id="history")
+        self.archive = gr.DownloadButton("Save", visible=False, size="sm", elem_id="archive")
 
     def outcome(self) -> None:
         """What can be done with the result on show."""
         with gr.Row(visible=False, elem_id="result", equal_height=True) as self.result:
             self.download = gr.DownloadButton("Download", variant="primary", elem_id="download", scale=2)
             self.convert = gr.Dropdown(
-                [(_ANOTHER, ""), *FORMATS],
+                [(_ANOTHER, ""), *WHOLE_FILES],
                 value="",
+                label="Another format",
                 show_label=False,
                 container=False,
                 min_width=150,

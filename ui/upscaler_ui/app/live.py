@@ -60,7 +60,7 @@ class LiveView:
                 self._image.paste(image, (box.left, box.top))
             self._changes += bool(drawn)
             self._stage = event.stage
-            self._boxes = () if event.done == event.total else boxes
+            self._boxes = () if event.done == event.total else event.boxes
 
     @property
     def target(self) -> Size:
@@ -73,13 +73,10 @@ class LiveView:
         return self._original
 
     @property
-    def boxes(self) -> list[list[float]]:
-        """Where the work is: left, top, right, bottom as fractions of the picture."""
+    def boxes(self) -> list[list[int]]:
+        """Where the work is: left, top, right, bottom in pixels of the result."""
         with self._lock:
-            if self._image is None:
-                return []
-            width, height = self._image.size
-            return [[b.left / width, b.top / height, b.right / width, b.bottom / height] for b in self._boxes]
+            return [list(box) for box in self._boxes]
 
     def uri(self) -> str:
         """The canvas as a data URI; the same text as long as nothing changed, empty before the start."""

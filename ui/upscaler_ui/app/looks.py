@@ -10,6 +10,7 @@ from upscaler.errors import SettingsError, UpscalerError
 from upscaler.options import presets
 from upscaler.options.presets import Preset
 from upscaler.options.settings import Settings
+from upscaler.stages.suggest import Suggestion
 
 from .views import file_uri
 
@@ -20,11 +21,26 @@ _SAMPLES = Path(__file__).parents[1] / "samples"
 _OWN = "One of your presets."
 
 
-def cards(chosen: str = DEFAULT, *, changed: bool = False) -> dict[str, Any]:
-    """What the cards show: all presets, one of them chosen, and one sentence about it."""
+def cards(chosen: str = DEFAULT, *, changed: bool = False, suggestion: Suggestion | None = None) -> dict[str, Any]:
+    """What the cards show: all presets, one of them chosen, one sentence about it, and which one suits the picture."""
     found = presets.presets()
     help = next((preset.help or _OWN for preset in found if preset.name == chosen), "Your own settings.")
-    return {"chosen": chosen, "changed": changed, "help": help, "presets": [_card(preset) for preset in found]}
+    found_cards = [_card(preset) for preset in found]
+    hint = None
+    if suggestion is not None:
+        hint = {"name": suggestion.look, "title": title_of(suggestion.look), "reason": suggestion.reason}
+    return {"chosen": chosen, "changed": changed, "help": help, "suggestion": hint, "presets": found_cards}
+
+
+def title_of(name: str) -> str:
+    """What the preset with this name is called."""
+    return next((preset.title for preset in presets.presets() if preset.name == name), name)
+
+
+def title_for(settings: Settings) -> str:
+    """What the look that the settings are is called."""
+    name = look_of(settings)
+    return title_of(name) + (" (changed)" if is_changed(name, settings) else "")
 
 
 def names_of_own() -> list[str]:

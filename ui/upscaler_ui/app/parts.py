@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import html
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from upscaler import timing
+from upscaler.api import plan
 from upscaler.describe import plan_phrases
 from upscaler.errors import UpscalerError
-from upscaler.geometry import Size
-from upscaler.text import count, duration
+from upscaler.geometry import Box, Size
+from upscaler.text import amount, count, duration
 
+from . import looks
 from .failures import cause_and_remedy
 from .history import Entry
 from .jobs import Job, State, Worker
 from .session import Page, Session
-from .views import file_uri
+from .views import TILE_SIDE, file_uri, file_url, levels_of
 
-_ITEMS = 40
-_SPACE = "Hold space to see the original."
+_HOLD = "Hold space to see the original."
+_COMPARE = "Drag the slider to compare; the wheel zooms, and dragging moves the picture."
+_MARK = "Drag with Shift, or press Mark an area, to choose what is previewed."
+_CENTRE = 512  # pixels of the result, the side of the area that is previewed where none is marked
 
 
 def facts(page: Page) -> str:
@@ -48,62 +54,81 @@ def plan_line(page: Page) -> str:
         return '<span class="quiet">Choose a picture to see what a run would do.</span>'
     if isinstance(page.planned, UpscalerError):
         return f'<span class="bad">{html.escape(" ".join(cause_and_remedy(page.planned)))}</span>'
-    plan, settings = page.planned
-    seconds = timing.estimate(plan, settings)
-    rows = [f"{head.capitalize()}: {phrase}" for head, phrase in plan_phrases(plan, settings, seconds).items()]
+    found, settings = page.planned
+    seconds = timing.estimate(found, settings)
+    rows = [f"{head.capitalize()}: {phrase}" for head, phrase in plan_phrases(found, settings, seconds).items()]
     more = len(page.readable) - 1
     after = f"; then {count(more, 'more picture')}" if more else ""
-    lead = html.escape(f"{plan.target.width} × {plan.target.height}, about {duration(seconds)}{after}")
+    lead = html.escape(f"{found.target.width} × {found.target.height}, about {duration(seconds)}{after}")
     return f"<b>{lead}</b><details><summary>Details</summary>{'<br>'.join(map(html.escape, rows))}</details>"
 
 
 def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
-    """The canvas of the job at work, else the result on show, else the chosen picture."""
-    found: dict[str, Any]
+    """The area that was previewed last, the canvas of the job at work, else the result on show, else the chosen picture."""
     job = page.current
     first = page.readable[0] if page.readable else None
-    if job is not None and (not job.state.over or (entry is None and job.state is not State.FAILED)) and job.view.uri():
-        width, height = job.view.target
-        hint = _SPACE
-        found = {
-            "name": job.id,
-            "src": job.view.uri(),
-            "original": job.view.original,
-            "ratio": width / height,
-            "boxes": job.view.boxes,
-        }
-        target, tiles = job.view.target, job.plan.tiles if job.plan else None
-        joints: list[dict[str, Any]] = []
+    tiles: list[Any] = []
+    if job is not None and job.shown is not None and entry is None and job.region is not None:
+        before, after = ({"src": uri} for uri in job.shown)
+        found = _shown(job.id, job.region.size, after, before, hint=f"Preview of an area. {_COMPARE}", compare=True)
+    elif (
+        job is not None and (not job.state.over or (entry is None and job.state is not State.FAILED)) and job.view.uri()
+    ):
+        target = job.view.target
+        found = _shown(job.id, target, {"src": job.view.uri()}, {"src": job.view.original}, hint=_HOLD)
+        found["boxes"] = job.view.boxes
+        tiles = list(job.plan.tiles or ()) if job.plan else []
     elif entry is not None:
-        width, height = target = entry.size
-        pair = {"src": file_uri(entry.view("overview")), "original": file_uri(entry.view("original"))}
-        found = {"name": entry.id, **pair, "ratio": width / height}
-        hint, tiles, joints = _SPACE, None, entry.joints
+        found = _result(entry)
+        tiles = _tiles_of(entry)
     elif first is not None:
         planned = page.planned if isinstance(page.planned, tuple) else None
         target = planned[0].target if planned else first.size
-        found = {"name": str(first.path), "src": first.thumb, "ratio": target.width / target.height}
-        hint, tiles, joints = (
-            "Drag over the picture to mark an area for a preview.",
-            planned[0].tiles if planned else None,
-            [],
-        )
+        found = _shown(str(first.path), target, {"src": first.thumb}, None, hint=_MARK)
+        tiles = list(planned[0].tiles or ()) if planned else []
     else:
-        return {"src": ""}
-    if page.overlay == "Tiles" and tiles is not None:
-        found["grid"] = [_fractions(tile.box, target) for tile in tiles]
-    elif page.overlay == "Seams":
-        found["seams"] = [
-            {"box": _fractions(joint["box"], target), "score": joint["score"], "limit": joint["limit"]}
-            for joint in joints
-        ]
-        hint = _seams_hint(joints, entry)
-    return {**found, "region": page.region, "hint": hint}
+        return {}
+    found["tiles"] = [list(tile.box) for tile in tiles]
+    return {**found, "region": page.region}
 
 
-def _seams_hint(joints: list[dict[str, Any]], entry: Entry | None) -> str:
+def _shown(
+    id: str,
+    size: Size,
+    after: dict[str, Any] | None,
+    before: dict[str, Any] | None,
+    *,
+    hint: str,
+    compare: bool = False,
+) -> dict[str, Any]:
+    """What the viewer shows; `compare` puts original and result side by side under the slider at once."""
+    return {"id": id, "size": list(size), "after": after, "before": before, "hint": hint, "compare": compare}
+
+
+def _result(entry: Entry) -> dict[str, Any]:
+    views = {name: entry.view(name) for name in ("original", "after", "tiles")}
+    original = views["original"]
+    before = {"src": file_url(original)} if original else None
+    after: dict[str, Any] | None = None
+    if views["after"] is not None:
+        after = {"src": file_url(views["after"])}
+    elif views["tiles"] is not None:
+        after = {"tiles": file_url(views["tiles"]), "side": TILE_SIDE, "levels": levels_of(entry.size)}
+    found = _shown(entry.id, entry.size, after, before, hint=_COMPARE, compare=True)
+    seams = [{"box": joint["box"], "score": joint["score"], "limit": joint["limit"]} for joint in entry.joints]
+    return {**found, "seams": seams, "seamsHint": _seams_hint(entry.joints)}
+
+
+def _tiles_of(entry: Entry) -> list[Any]:
+    """The tiles that a result was refined in, as far as that can be told from its settings."""
+    with suppress(UpscalerError):
+        return list(plan(entry.source_size, entry.settings).tiles or ())
+    return []
+
+
+def _seams_hint(joints: list[dict[str, Any]]) -> str:
     if not joints:
-        return "This result has no joints." if entry else "Seam scores are shown when a run with tiles has finished."
+        return "This result has no joints."
     seen = sum(joint["visible"] for joint in joints)
     mean, inside = (sum(joint[key] for joint in joints) / len(joints) for key in ("score", "inside"))
     return (
@@ -131,11 +156,21 @@ def status(page: Page, worker: Worker) -> str:
         return f"<b>{name}</b> {text}{queue}{bar}"
     ends = {
         State.FINISHED: "is finished",
-        State.STOPPED: "was stopped; what was finished is kept" if job.progress else "was removed from the queue",
+        State.STOPPED: _stopped(job),
         State.FAILED: "failed",
     }
     notes = "".join(f'<br><span class="quiet">{html.escape(note)}</span>' for note in job.notices)
     return f"<b>{name}</b> {ends[job.state]} · {duration(job.elapsed)}{notes}"
+
+
+def _stopped(job: Job) -> str:
+    if job.progress is None and not job.started:
+        return "was removed from the queue"
+    return (
+        "was stopped; what was finished is kept"
+        if job.worth_keeping and not job.region
+        else "was stopped; nothing to keep"
+    )
 
 
 def progress(job: Job) -> str:
@@ -162,9 +197,62 @@ def queue(session: Session) -> dict[str, Any]:
 
 
 def history(session: Session, page: Page, local: bool) -> dict[str, Any]:
-    """The results, the latest first."""
-    items = [_entry_item(entry, page) for entry in session.history.entries()[:_ITEMS]]
-    return {"local": local, "items": items, "empty": "Your results will appear here."}
+    """The results, the latest first, as far as they are asked for."""
+    everything = session.history.entries()
+    wanted = listed(session, page)
+    undo = {"id": page.removed[0], "title": page.removed[1]} if page.removed else None
+    return {
+        "local": local,
+        "items": [_entry_item(entry, page) for entry in wanted[: page.listed]],
+        "empty": f"No result matches {page.filter!r}." if everything else "Your results will appear here.",
+        "tools": len(everything) > 1,
+        "more": len(wanted) > page.listed,
+        "undo": undo,
+    }
+
+
+def listed(session: Session, page: Page) -> list[Entry]:
+    """All results that match the filter, the latest first."""
+    wanted = page.filter.lower().split()
+    entries = session.history.entries()
+    if not wanted:
+        return entries
+    return [entry for entry in entries if all(word in f"{entry.name} {_about(entry)}".lower() for word in wanted)]
+
+
+def sheet(page: Page) -> dict[str, Any]:
+    """The looks that are compared."""
+    return {"items": [_look_item(name, job) for name, job in page.sheet]}
+
+
+def _look_item(name: str, job: Job) -> dict[str, Any]:
+    text = f"{duration(job.elapsed)}" if job.shown else "failed" if job.error else job.state.value
+    return {"name": name, "title": looks.title_of(name), "text": text, "src": job.shown[1] if job.shown else ""}
+
+
+def preview_area(page: Page, target: Size) -> Box:
+    """What is previewed: the marked area, or else the centre, in pixels of the result."""
+    if page.region is not None:
+        left, top, right, bottom = page.region
+        return Box.enclosing(
+            left * target.width, top * target.height, right * target.width, bottom * target.height, within=target
+        )
+    width, height = (min(_CENTRE, side) for side in target)
+    left, top = (target.width - width) // 2, (target.height - height) // 2
+    return Box(left, top, left + width, top + height)
+
+
+def preview_label(page: Page) -> str:
+    """What the button for a preview says."""
+    what = "Preview the centre" if page.region is None else "Preview area"
+    if not isinstance(page.planned, tuple):
+        return what
+    whole, settings = page.planned
+    try:
+        part = plan(whole.source, settings, region=preview_area(page, whole.target))
+    except UpscalerError:
+        return what
+    return f"{what}, about {duration(timing.estimate(part, settings))}"
 
 
 def _job_item(job: Job) -> dict[str, Any]:
@@ -182,11 +270,10 @@ def _job_item(job: Job) -> dict[str, Any]:
 
 
 def _entry_item(entry: Entry, page: Page) -> dict[str, Any]:
-    text = f"{entry.size}" if entry.complete else f"{entry.size}, stopped"
     return {
         "id": entry.id,
         "title": entry.name,
-        "text": text,
+        "text": _about(entry),
         "state": "finished" if entry.complete else "partial",
         "fraction": 1,
         "thumb": file_uri(entry.view("thumb")),
@@ -194,11 +281,19 @@ def _entry_item(entry: Entry, page: Page) -> dict[str, Any]:
     }
 
 
+def _about(entry: Entry) -> str:
+    """Look, size and moment of a result, in two lines."""
+    made = time.localtime(entry.made)
+    moment = f"{made.tm_mday} {time.strftime('%b, %H:%M', made)}"
+    first = looks.title_for(entry.settings) if entry.complete else "stopped"
+    return f"{first} · {entry.size}\n{moment} · {amount(entry.bytes)}"
+
+
 def download(path: Path) -> Any:
     """The button that hands out a file."""
-    size = path.stat().st_size
-    amount = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
-    return gr.DownloadButton(f"Download {path.suffix.lstrip('.').upper()}, {amount}", value=str(path))
+    return gr.DownloadButton(
+        f"Download {path.suffix.lstrip('.').upper()}, {amount(path.stat().st_size)}", value=str(path)
+    )
 
 
 def fractions(region: Any) -> tuple[float, float, float, float] | None:
@@ -211,8 +306,3 @@ def fractions(region: Any) -> tuple[float, float, float, float] | None:
         return None
     left, top, right, bottom = (min(max(float(side), 0.0), 1.0) for side in region)
     return (left, top, right, bottom) if left < right and top < bottom else None
-
-
-def _fractions(box: Any, size: Size) -> list[float]:
-    left, top, right, bottom = box
-    return [left / size.width, top / size.height, min(right / size.width, 1.0), min(bottom / size.height, 1.0)]

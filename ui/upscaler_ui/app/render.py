@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import gradio as gr
@@ -68,35 +67,36 @@ class Screen(Layout):
     def changes(self, session: Session, page: Page) -> Update:
         """Whatever the browser does not show yet."""
         update = self.nothing()
-        preview: tuple[Path, ...] = ()
         for job in [job for job in page.jobs if job.state.over and job.id not in page.reported]:
             page.reported.add(job.id)
             if job.error is not None:
                 update |= self.failure(job.error, job.settings)
-            elif job.region is not None and job.files:
-                preview, page.shown = job.files, None
-                update |= self.look_at("slider")
+            elif job.region is not None and job.shown is not None:
+                page.shown = None
             elif session.history.get(job.id) is not None:
                 page.shown = job.id
-                update |= self.look_at("slider")
         entry = session.history.get(page.shown or "")
         busy = any(not job.state.over for job in session.jobs)
-        own = entry is None or entry.id in {job.id for job in page.jobs}
-        can_preview = own and page.region is not None and bool(page.readable) and not page.busy
+        can_preview = isinstance(page.planned, tuple) and not page.busy
         look, settings = page.look, page.settings
+        first = page.readable[0] if page.readable else None
         no_creativity = looks.why_no_creativity(settings)
         values = {
-            self.form.cards: looks.cards(look, changed=looks.is_changed(look, settings)),
+            self.form.cards: looks.cards(
+                look, changed=looks.is_changed(look, settings), suggestion=first.suggestion if first else None
+            ),
             self.viewer: parts.viewer(page, entry),
             self.plan: parts.plan_line(page),
             self.status: parts.status(page, self.sessions.worker),
             self.queue: parts.queue(session),
             self.history: parts.history(session, page, self.local),
+            self.sheet: parts.sheet(page),
         }
         properties: dict[Any, tuple[Callable[..., Any], dict[str, Any]]] = {
             self.timer: (gr.Timer, {"active": busy}),
             self.stop: (gr.Button, {"interactive": page.busy}),
-            self.preview: (gr.Button, {"interactive": can_preview}),
+            self.preview: (gr.Button, {"interactive": can_preview, "value": parts.preview_label(page)}),
+            self.compare: (gr.Button, {"interactive": can_preview}),
             self.result: (gr.Row, {"visible": entry is not None}),
             self.form.words: (gr.Column, {"visible": looks.reads_prompt(settings.diffusion.model)}),
             self.form.creativity: (
@@ -108,26 +108,13 @@ class Screen(Layout):
         update |= {part: kind(**state) for part, (kind, state) in properties.items() if page.send(str(part._id), state)}
         if page.send("entry", entry and entry.id):
             update |= self._result(entry)
-        if preview:
-            update |= {self.slider: tuple(map(str, preview))}
         return update
 
     def _result(self, entry: Entry | None) -> Update:
-        if entry is None:
-            return dict.fromkeys((self.slider, self.overview, self.before, self.after))
-        before, after, overview = (entry.view(name) for name in ("before", "after", "overview"))
-        try:
-            details = entry.detail(None)
-        except UpscalerError:  # its original could not be kept
-            details = None, None
-        return {
-            self.slider: (str(before), str(after)) if before and after else None,
-            self.overview: overview and str(overview),
-            self.before: details[0],
-            self.after: details[1],
-            self.download: parts.download(entry.result_path),
-            self.convert: "",
-        }
+        """What there is to download."""
+        if entry is None or not entry.result_path.is_file():
+            return {}
+        return {self.download: parts.download(entry.result_path), self.convert: ""}
 
     def inputs(self, page: Page) -> Update:
         """What the chosen pictures are, and why one of them cannot be read."""
@@ -159,10 +146,6 @@ class Screen(Layout):
         """What a component of our own has sent with an event; it comes from a browser and may be anything."""
         data = event._data  # pyright: ignore[reportPrivateUsage]
         return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
-
-    def look_at(self, tab: str) -> Update:
-        """The tab of that id in front."""
-        return {self.tabs: gr.Tabs(selected=tab)}
 
     def nothing(self) -> Update:
         """No change; Gradio takes an empty update for a mistake."""

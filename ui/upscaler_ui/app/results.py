@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from upscaler.errors import ImageError
 from upscaler.geometry import Size
 from upscaler.options.settings import Settings
 from upscaler.pictures.files import check_output, load, save, suffix_of
 from upscaler.pictures.picture import Picture
+from upscaler.text import one_line
+
+if TYPE_CHECKING:
+    from .history import Entry
 
 
 def check_result(size: Size, settings: Settings) -> None:
@@ -69,6 +76,36 @@ def convert(result: Path, format: str, settings: Settings, scratch: Path) -> Pat
     picture = load(result, max_pixels=None)
     save(picture, path, quality=out.quality, metadata=out.metadata, gps=out.gps, settings_json=settings.to_json())
     return path
+
+
+def archive(entries: Sequence[Entry], scratch: Path) -> Path:
+    """A ZIP file below `scratch` with the files of some results, stored as they are; equal names are numbered.
+
+    Raises:
+        ImageError: there are none, or it cannot be written.
+    """
+    files = [entry.result_path for entry in entries if entry.result_path.is_file()]
+    if not files:
+        raise ImageError("download: there are no results; change the filter")
+    folder = scratch / secrets.token_hex(8)
+    folder.mkdir(parents=True)
+    path = folder / "upscaler-results.zip"
+    used: set[str] = set()
+    try:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as stream:
+            for file in files:
+                name = next(name for name in _names(file) if name not in used)
+                used.add(name)
+                stream.write(file, name)
+    except OSError as error:
+        raise ImageError(f"{path.name}: cannot be written ({one_line(error)}); make room on the disk") from error
+    return path
+
+
+def _names(file: Path) -> Iterator[str]:
+    yield file.name
+    for number in itertools.count(2):
+        yield f"{file.stem}-{number}{file.suffix}"
 
 
 def file_name(name: str) -> str:

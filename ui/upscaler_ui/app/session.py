@@ -14,7 +14,6 @@ from pathlib import Path
 from upscaler.errors import ImageError, UpscalerError
 from upscaler.geometry import MAX_PIXELS, Box
 from upscaler.options.settings import Settings
-from upscaler.pictures.files import save
 from upscaler.plan import RunPlan
 
 from .history import History
@@ -22,9 +21,11 @@ from .inputs import Input
 from .jobs import Job, State, Worker
 from .looks import DEFAULT
 from .results import file_name, save_result
-from .views import enlarged_part, whole
+from .views import data_uri, enlarged_part, whole
 
 _KEPT_PAGES = 200
+LISTED = 40
+"""How many results are listed until more are asked for."""
 
 
 @dataclass
@@ -40,7 +41,10 @@ class Page:
         look: the preset that was chosen last, by its name.
         shown: the result on show, by its id.
         region: the marked area, as fractions left, top, right, bottom of the picture.
-        overlay: what is drawn over the picture.
+        removed: the result that was taken out of the history last, by its id and name; it can be brought back.
+        filter: only results whose name or look contains this are listed.
+        listed: how many results are listed at most.
+        sheet: looks that are compared, each with its job.
         sent: what the browser has, by the name of the part.
         reported: ids of the jobs whose end the browser knows.
     """
@@ -53,7 +57,10 @@ class Page:
     look: str = DEFAULT
     shown: str | None = None
     region: tuple[float, float, float, float] | None = None
-    overlay: str = ""
+    removed: tuple[str, str] | None = None
+    filter: str = ""
+    listed: int = LISTED
+    sheet: list[tuple[str, Job]] = field(default_factory=list["tuple[str, Job]"])
     sent: dict[str, object] = field(default_factory=dict[str, object])
     reported: set[str] = field(default_factory=set[str])
 
@@ -120,7 +127,7 @@ class Session:
         return self.submit([Job(item.path, item.name, settings, done=self.keep) for item in inputs])
 
     def preview(self, item: Input, settings: Settings, region: Box) -> Job:
-        """A job for a part of the result, for looking at only: `Job.files` will be the original and the result."""
+        """A job for a part of the result, for looking at only: `Job.shown` will be the original and the result."""
         return self.submit([Job(item.path, item.name, settings, region=region, done=self._keep_preview)])[0]
 
     def run(self, path: Path, settings: Settings, id: str) -> Job:
@@ -178,18 +185,16 @@ class Session:
 
     def keep(self, job: Job) -> None:
         """Put the result of a job, or what was finished of it, into the history."""
-        if job.picture is not None:
+        if job.picture is not None and job.worth_keeping:
             self.history.add(job, job.picture)
 
     def _keep_preview(self, job: Job) -> None:
         if job.finished is None or job.region is None or job.plan is None or job.original is None:
             return
-        after = self.scratch / f"{job.id}-after.png"
-        save(job.finished.picture, after, bit_depth=8, dither=job.settings.output.dither, metadata=False)
+        after = whole(job.finished.picture)
         before = enlarged_part(whole(job.original), job.plan.target, job.region)
-        path = self.scratch / f"{job.id}-before.png"
-        before.save(path, compress_level=1, icc_profile=job.original.icc)
-        job.files = (path, after)
+        before.info["icc_profile"] = job.original.icc
+        job.shown = data_uri(before, quality=95), data_uri(after, quality=95)
 
     def _keep_file(self, job: Job) -> None:
         if job.finished is None:

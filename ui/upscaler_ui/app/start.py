@@ -79,7 +79,7 @@ def serving(
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-    from .components import asset
+    from .components import ASSETS, asset
     from .handlers import build
     from .jobs import Worker
     from .session import Sessions
@@ -105,6 +105,7 @@ def serving(
             show_error=True,
             prevent_thread_lock=True,
             footer_links=["api"],
+            favicon_path=ASSETS / "favicon.png",
             theme=theme(),
             css=asset("app.css") + css,
             head=f"<style>{asset('page.css')}</style>",

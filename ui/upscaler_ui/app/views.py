@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image as Pillow
 
@@ -13,14 +15,13 @@ from upscaler.arrays.quantise import quantise
 from upscaler.arrays.types import Array
 from upscaler.geometry import Box, Size
 from upscaler.pictures.encode import pil_image
-from upscaler.pictures.files import load
 from upscaler.pictures.picture import Picture
 
-OVERVIEW_SIDE = 1024
-"""Longest side of the small copy in which places to look at are pointed at, in pixels."""
+TILE_SIDE = 1024
+"""Side in pixels of the pieces that a browser gets of a picture that is too large for it as a whole."""
 
 _THUMB_SIDE = 256
-_MOST_PIXELS = 25_000_000  # that a browser gets of a whole picture; of a larger one it gets a reduced copy and details
+_MOST_PIXELS = 16_777_216  # that a browser gets of a whole picture, 4096 x 4096
 
 
 def reduced(picture: Picture, side: int) -> Pillow.Image:
@@ -51,17 +52,16 @@ def file_uri(path: Path | None) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
+def file_url(path: Path) -> str:
+    """Where the browser gets a file or a folder below the history, relative to the page."""
+    return f"gradio_api/file={quote(path.as_posix())}"
+
+
 def whole(picture: Picture) -> Pillow.Image:
     """All of the picture as an RGB or RGBA image of 8 bits, with its profile."""
     image = pil_image(picture, alpha=picture.alpha is not None, dither=False, grey=False)
     image.info.pop("exif", None)
     return image
-
-
-@lru_cache(maxsize=2)
-def decoded(path: Path) -> Pillow.Image:
-    """`whole` of a picture file, however large. The last original and its result stay in memory to be looked at."""
-    return whole(load(path, max_pixels=None))
 
 
 def enlarged_part(source: Pillow.Image, size: Size, box: Box) -> Pillow.Image:
@@ -71,35 +71,49 @@ def enlarged_part(source: Pillow.Image, size: Size, box: Box) -> Pillow.Image:
     return source.convert("RGB").resize(box.size, Pillow.Resampling.BICUBIC, box=place)
 
 
-def like(result: Pillow.Image, original: Pillow.Image) -> Pillow.Image:
-    """The original with the transparency and the profile of the result that it is shown beside."""
-    if result.mode == "RGBA":
-        original.putalpha(result.getchannel("A"))
-    original.info["icc_profile"] = result.info.get("icc_profile")
-    return original
+def levels_of(size: Size) -> int:
+    """How many levels the pieces of a picture of that size have; the last one is a single piece."""
+    return max(math.ceil(math.log2(max(size) / TILE_SIDE)), 0) + 1
 
 
 def write_views(folder: Path, result: Picture, source: Picture) -> None:
-    """Write the small pictures of a result into its folder, and the pair that the browser compares: before and after.
+    """Write into the folder of a result what a browser shows of it.
+
+    thumb.webp; original, the source; after, the result, or in its stead tiles/LEVEL/X_Y.jpg where it is large: pieces of
+    `TILE_SIDE` pixels, of which each level has half the size of the one before, down to a single piece.
 
     Raises:
         OSError: they cannot be written.
     """
-    reduced(result, _THUMB_SIDE).save(folder / "thumb.webp", quality=85)
-    pixels = result.size.width * result.size.height
-    after = reduced(result, int(max(result.size) * min((_MOST_PIXELS / pixels) ** 0.5, 1)))
-    overview = reduced(result, OVERVIEW_SIDE)
-    small = whole(source)
-    before, original = (
-        like(image, enlarged_part(small, Size(*image.size), Box(0, 0, *image.size))) for image in (after, overview)
-    )
-    lossless = after.mode == "RGBA"
-    for name, image in {"before": before, "after": after, "overview": overview, "original": original}.items():
-        profile = image.info.get("icc_profile")
-        if lossless:
-            image.save(folder / f"{name}.png", icc_profile=profile, compress_level=1)
-        else:
-            image.save(folder / f"{name}.jpg", icc_profile=profile, quality=95, subsampling=0)
+    reduced(result, _THUMB_SIDE).convert("RGB").save(folder / "thumb.webp", quality=85)
+    _write(reduced(source, _side_within(source.size)), folder / "original")
+    width, height = result.size
+    if width * height <= _MOST_PIXELS:
+        _write(whole(result), folder / "after")
+        return
+    for level in range(levels_of(result.size)):
+        place, step = folder / "tiles" / str(level), TILE_SIDE << level
+        place.mkdir(parents=True)
+        for top in range(0, height, step):
+            for left in range(0, width, step):
+                box = Box(left, top, min(left + step, width), min(top + step, height))
+                size = Size(*(max(side >> level, 1) for side in box.size))
+                tile = reduced_box(result, box, size)
+                tile.save(place / f"{left // step}_{top // step}.jpg", quality=92, icc_profile=result.icc)
+
+
+def _side_within(size: Size) -> int:
+    """The longest side at which a picture of that shape has as many pixels as a browser gets of a whole one."""
+    return int(max(size) * min((_MOST_PIXELS / (size.width * size.height)) ** 0.5, 1))
+
+
+def _write(image: Pillow.Image, path: Path) -> None:
+    """Write an image as JPEG, or with alpha as PNG; the suffix is added."""
+    profile = image.info.get("icc_profile")
+    if image.mode == "RGBA":
+        image.save(path.with_suffix(".png"), icc_profile=profile, compress_level=1)
+    else:
+        image.convert("RGB").save(path.with_suffix(".jpg"), icc_profile=profile, quality=95, subsampling=0)
 
 
 def reduced_box(picture: Picture, box: Box, size: Size) -> Pillow.Image:

@@ -85,7 +85,7 @@ class DesktopPage(Handlers):
             session, page = self._session(request)
             page.choose(paths, values.output.pixel_limit)
             page.planned = self.planned(page, values)
-            return {**self.changes(session, page), **self.inputs(page), **self.look_at("picture")}
+            return {**self.changes(session, page), **self.inputs(page)}
         return super().on_files(request, [str(path) for path in paths], *values)
 
     def on_files(self, request: gr.Request, paths: list[str] | None, *values: Any) -> Update:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,11 +19,12 @@ from ..find import find_or_download, read_json
 from .codec import VaeCodec, load_vae
 from .control import load_control
 from .folder import FolderParts
+from .habits import FAMILIES, Family
 from .prediction import measured_prediction
 from .refiner import Components, DiffusionRefiner
 from .single import FileParts
 from .text import TextEncoder
-from .validate import whole
+from .validate import check_parts, whole
 
 
 class Parts(Protocol):
@@ -47,21 +49,21 @@ def load_refiner(
     *,
     control: str = "none",
     vae: str = "auto",
-    allow_pickle: bool = False,
     base: str = "auto",
+    allow_pickle: bool = False,
     device: str = "auto",
     precision: str = "auto",
 ) -> DiffusionRefiner:
     """The diffusion model of that name, in that file or folder, or of that hub id.
 
     Args:
-        name: a bundled or installed model; a folder in diffusers format (SD 1.x, 2.x, SDXL, pocket); a single file of
-            SD 1.x, 2.x, SDXL or its refiner, or that of PiSA-SR or OSEDiff; or `author/model` on the hub, which is downloaded once into the hub's cache
-            (safetensors only).
+        name: a bundled or installed model; a folder in diffusers format (SD 1.x to 3.5, SDXL, Flux, pocket); a single file of
+            SD 1.x, 2.x, SDXL or its refiner; or `author/model` on the hub, which is downloaded once into the hub's cache
+            (safetensors only); or the file of PiSA-SR or OSEDiff.
         control: a ControlNet in the same ways, or "none"; one without safetensors is read weights-only.
         vae: a file or folder with another autoencoder, or "auto" for the model's own.
-        allow_pickle: read a .ckpt too, weights-only.
         base: of PiSA-SR and OSEDiff, as in `settings.Diffusion`.
+        allow_pickle: read a .ckpt too, weights-only.
         device, precision: as in `settings.Hardware`.
 
     Raises:
@@ -79,8 +81,11 @@ def load_refiner(
         if control != "none":
             raise SettingsError(f"diffusion.control: {path.name} takes no ControlNet; set it to none")
         with loading(where, name):
-            load_base = partial(_load_named, device=where, dtype=dtype)
+            load_base = partial(_load_base, device=where, dtype=dtype, vae=vae, allow_pickle=allow_pickle)
             return one_step_load.load(path, base=base, load_base=load_base, device=where, dtype=dtype)
+    family = FAMILIES.get(weights.pipeline_of(path))
+    if family is not None:
+        return _load_family(family, path, where, dtype, control=control, vae=vae)
     pocket = _is_pocket(path)
     for value, neutral, setting in ((control, "none", "control"), (vae, "auto", "vae")):
         if pocket and value != neutral:
@@ -102,16 +107,33 @@ def load_refiner(
         if control != "none":
             network = load_control(control, parts.unet, dtype=dtype)
             parts = replace(parts, control=ready(network.to(where), where))
+    check_parts(name, parts)
     return DiffusionRefiner(parts, device=where, dtype=dtype, name=path.stem if path.is_file() else path.name)
 
 
-def _load_named(name: str, *, device: torch.device, dtype: torch.dtype) -> Components:
+def _load_family(
+    family: Family, folder: Path, device: torch.device, dtype: torch.dtype, *, control: str, vae: str
+) -> DiffusionRefiner:
+    for value, neutral, setting in ((control, "none", "control"), (vae, "auto", "vae")):
+        if value != neutral:
+            raise SettingsError(f"diffusion.{setting}: {folder.name} takes none; set it to {neutral}")
+    module: Any = import_module(f".{family.module}", __package__)
+    with loading(device, folder.name):
+        try:
+            return module.load(folder, device, dtype)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise UnsupportedModel(f"{folder}: cannot be loaded as a diffusion model: {one_line(error)}") from error
+
+
+def _load_base(name: str, *, device: torch.device, dtype: torch.dtype, vae: str, allow_pickle: bool) -> Components:
     """The parts of the Stable Diffusion model of that name, file, folder or hub id. Raises: as `load_refiner`."""
     path = find_or_download(name, "diffusion", _download, what="a file, or a folder in diffusers format")
     try:
-        return load_parts(path, device, dtype)
+        return load_parts(path, device, dtype, vae=vae, allow_pickle=allow_pickle)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or isinstance(error, SettingsError):
             raise
         raise UnsupportedModel(f"{name}: cannot be loaded as a diffusion model: {one_line(error)}") from error
 

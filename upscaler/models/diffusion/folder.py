@@ -26,7 +26,7 @@ class FolderParts:
         kind = str(index.get("_class_name", ""))
         if not kind.startswith(("StableDiffusion", "LatentConsistencyModel")):
             raise UnsupportedModel(
-                f"{folder}: holds a {kind or 'model of no name'}; supported are SD 1.x, 2.x, SDXL and pocket"
+                f"{folder}: holds a {kind or 'model of no name'}; supported are SD 1.x, 2.x, SDXL, SD 3, Flux.1 and pocket"
             )
         self.index = index
         self.about = ""

@@ -1,6 +1,8 @@
-"""How models of super-resolution in one evaluation are used; known without torch, for plans."""
+"""How diffusion models are used that are not Stable Diffusion with a UNet; known without torch, for plans."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from ...options.settings import Sampling
 from ...weights import OneStep
@@ -34,3 +36,49 @@ ONE_STEP: dict[OneStep, Habits] = {
     ),
 }
 """Their first stage is a plain bicubic enlargement, which they were trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A family of models with a network of its own.
+
+    Attributes:
+        module: file in this folder with `load(folder, device, dtype)`, which gives its refiner.
+        multiple: the sides of a tile are multiples of this, in pixels: of a patch.
+        native: side of the squares that it was trained on, in pixels.
+    """
+
+    module: str
+    multiple: int
+    native: int
+    habits: Habits
+
+
+def _steps(sampling: Sampling) -> int:
+    return sampling.steps
+
+
+_SD3 = Family(
+    module="sd3",
+    multiple=16,
+    native=1024,
+    habits=Habits(defaults={"steps": 8, "seam_steps": 8, "guidance": 4.5, "scheduler": "euler"}),
+)
+_FLUX = Family(
+    module="flux",
+    multiple=16,
+    native=1024,
+    habits=Habits(
+        defaults={"steps": 8, "seam_steps": 8, "guidance": 3.5, "scheduler": "euler"},
+        ignores=("negative",),
+        evaluations=_steps,
+    ),
+)
+
+FAMILIES: dict[str, Family] = {
+    "StableDiffusion3Pipeline": _SD3,
+    "StableDiffusion3Img2ImgPipeline": _SD3,
+    "FluxPipeline": _FLUX,
+    "FluxImg2ImgPipeline": _FLUX,
+}
+"""By the class that `model_index.json` of a folder in diffusers format names."""

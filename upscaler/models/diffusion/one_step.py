@@ -32,7 +32,7 @@ class OneStepRefiner(DiffusionRefiner):
         noise: Callable[[int], torch.Tensor],
         on_step: OnStep,
     ) -> torch.Tensor:
-        states = self._encoded(sampling.prompt, False).states.expand(len(base), -1, -1).to(self._dtype)
+        states = self._encoded(sampling.prompt).states.expand(len(base), -1, -1).to(self._dtype)
         evaluations, done = self.habits.evaluations(sampling), 0
 
         def evaluate(timestep: int) -> torch.Tensor:

@@ -20,8 +20,7 @@ from ..device import convert, free_memory, memory_errors
 from ..sharing import WHEN_RUN, Turns, model_errors
 from .codec import Codec
 from .sampling import Sampler
-from .text import Prompt, TextEncoder
-from .validate import check_parts
+from .text import Prompt
 
 _LARGEST_BATCH = 16
 _FEATURE_MAPS = 60  # full resolution feature maps of the first level's width that a UNet evaluation holds at its peak
@@ -35,11 +34,11 @@ class Components:
     """The parts of a latent diffusion model.
 
     Attributes:
-        unet: `unet(sample, timestep, encoder_hidden_states=...)`; or `unet(sample, timestep, base)` where the model is
+        unet: the network. `unet(sample, timestep, encoder_hidden_states=...)`; or `unet(sample, timestep, base)` where the model is
             conditioned on the latents of the picture it refines, and gives float32.
         codec: pixels to latents and back.
         scheduler: config of the model's own scheduler.
-        text: `None` for a model that takes no prompt.
+        text: `text(prompt, negative=...)`; `None` for a model that takes no prompt.
         conditioned: which of the two calls.
         control: `control(sample, timestep, encoder_hidden_states=..., controlnet_cond=pixels)`, a ControlNet for this
             UNet whose hint is the picture itself; `None` without one.
@@ -52,7 +51,7 @@ class Components:
     unet: Any
     codec: Codec
     scheduler: dict[str, Any]
-    text: TextEncoder | None
+    text: Callable[..., Prompt] | None
     conditioned: bool
     control: Any = None
     full_strength: float = 0.0
@@ -64,8 +63,6 @@ class DiffusionRefiner:
     """A `Refiner` over a latent diffusion model: a tile's result is a function of tile, box, sampling and seed."""
 
     def __init__(self, parts: Components, *, device: torch.device, dtype: torch.dtype, name: str) -> None:
-        """Raises: UnsupportedModel, where the parts make no model."""
-        check_parts(name, parts)
         self.name = name
         self.multiple = parts.codec.factor
         self._parts = parts
@@ -140,7 +137,7 @@ class DiffusionRefiner:
         base = torch.cat([codec.encode(tile) for tile in pixels])
 
         def noise(stream: int) -> torch.Tensor:
-            cells = (Box(*(side // self.multiple for side in box)) for box in boxes)
+            cells = (Box(*(side // codec.factor for side in box)) for box in boxes)
             fields = [field(seed, stream, box, codec.latent_channels) for box in cells]
             return torch.from_numpy(np.stack(fields)).to(self._device)
 
@@ -162,13 +159,7 @@ class DiffusionRefiner:
             pixels: the tiles, (B, 3, H, W) in [-1, 1].
             noise: of the canvas, standard normal, by the number of a stream; shaped as `base`.
         """
-        sampler = Sampler(
-            sampling.scheduler,
-            self._parts.scheduler,
-            strength=sampling.strength,
-            steps=sampling.steps,
-            device=self._device,
-        )
+        sampler = self._sampler(sampling, Size(pixels.shape[-1], pixels.shape[-2]))
         predict = self._predictor(sampling, base, pixels)
         sample = sampler.start(base, noise(0))
         for index, timestep in enumerate(sampler.timesteps):
@@ -178,6 +169,16 @@ class DiffusionRefiner:
         if sampling.strength < self._parts.full_strength:
             sample = torch.lerp(base, sample, sampling.strength / self._parts.full_strength)
         return sample
+
+    def _sampler(self, sampling: Sampling, tile: Size) -> Any:
+        """What takes the latents of tiles of that size from noise to clean ones: a `Sampler`, or its like."""
+        return Sampler(
+            sampling.scheduler,
+            self._parts.scheduler,
+            strength=sampling.strength,
+            steps=sampling.steps,
+            device=self._device,
+        )
 
     def _predictor(
         self, sampling: Sampling, base: torch.Tensor, pixels: torch.Tensor

@@ -1,4 +1,4 @@
-// Preset cards: value = {chosen, changed, help, presets: [{name, title, sample}]}; a choice triggers 'choose' with the name.
+// Preset cards: value = {chosen, changed, help, suggestion: {name, title, reason}, presets: [{name, title, sample}]}; a choice triggers 'choose' with the name.
 const draw = () => {
   const value = props.value || { presets: [] };
   const focused = element.contains(document.activeElement) ? document.activeElement.dataset.preset : "";
@@ -24,11 +24,21 @@ const draw = () => {
     return card;
   }));
   element.querySelector(".about").textContent = value.help || "";
+  const hint = value.suggestion, shown = element.querySelector(".suggestion");
+  shown.hidden = !hint;
+  if (hint) {
+    const applies = hint.name !== value.chosen || value.changed;
+    shown.querySelector("span").textContent = `${applies ? "Suggestion: " + hint.title : hint.title + " suits this picture"}, because ${hint.reason}.`;
+    shown.querySelector("button").textContent = "Use " + hint.title;
+    shown.querySelector("button").hidden = !applies;
+    shown.querySelector("button").dataset.use = hint.name;
+  }
   if (focused) element.querySelector(`[data-preset="${CSS.escape(focused)}"]`)?.focus();
 };
 element.addEventListener("click", (event) => {
   const card = event.target.closest(".card");
   if (card) trigger("choose", { name: card.dataset.preset });
+  if (event.target.dataset.use) trigger("choose", { name: event.target.dataset.use });
 });
 element.addEventListener("keydown", (event) => {
   const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };

@@ -1,11 +1,12 @@
-// Jobs or results: value = {local, empty, items: [{id, title, text, state, fraction, thumb, shown}]}; buttons trigger 'act'.
+// Jobs or results: value = {local, empty, tools, more, undo, items: [{id, title, text, state, fraction, thumb, shown}]}; buttons
+// and the filter trigger 'act'.
 const ACTIONS = {
-  waiting: [["stop", "Remove from the queue", "✕"]],
-  running: [["stop", "Stop", "■"]],
-  failed: [["remove", "Remove from the list", "✕"]],
+  waiting: [["stop", "Remove from the queue"]],
+  running: [["stop", "Stop"]],
+  failed: [["remove", "Remove from the list"]],
   stopped: [],
-  finished: [["rerun", "Run again with the settings above", "↻"], ["restore", "Use its settings", "⚙"],
-    ["input", "Use the result as input", "⤒"], ["reveal", "Show in its folder", "↗"], ["remove", "Delete", "✕"]],
+  finished: [["rerun", "Run again, as set above"], ["restore", "Use its settings"],
+    ["input", "Use as input"], ["reveal", "Show in its folder"], ["remove", "Delete"]],
 };
 ACTIONS.partial = ACTIONS.finished;
 const make = (item, local) => {
@@ -18,7 +19,7 @@ const make = (item, local) => {
   if (item.thumb) {
     const image = document.createElement("img");
     image.src = item.thumb;
-    image.alt = item.title;
+    image.alt = "";
     face.append(image);
     face.draggable = true;
   }
@@ -27,19 +28,45 @@ const make = (item, local) => {
   title.textContent = item.title;
   const text = document.createElement("span");
   face.append(bar, title, text);
-  const row = document.createElement("div");
-  row.className = "row";
-  for (const [action, help, sign] of ACTIONS[item.state] || []) {
-    if (action === "reveal" && !local) continue;
+  card.append(face);
+  const actions = (ACTIONS[item.state] || []).filter(([action]) => action !== "reveal" || local);
+  const buttons = actions.map(([action, words]) => {
     const button = document.createElement("button");
     button.type = "button";
     button.dataset.action = action;
-    button.title = help;
-    button.setAttribute("aria-label", help);
-    button.textContent = sign;
-    row.append(button);
+    button.textContent = words;
+    return button;
+  });
+  if (buttons.length < 2) {
+    for (const button of buttons) { button.className = "opener"; card.append(button); }
+    return card;
   }
-  card.append(face, row);
+  const menu = document.createElement("div");
+  menu.className = "menu";
+  menu.popover = "auto";
+  menu.id = "menu-" + item.id;
+  menu.append(...buttons);
+  const opener = document.createElement("button");
+  opener.type = "button";
+  opener.className = "opener";
+  opener.textContent = "Actions";
+  opener.setAttribute("aria-label", "Actions for " + item.title);
+  opener.setAttribute("aria-haspopup", "true");
+  opener.addEventListener("click", () => {
+    menu.togglePopover();
+    const place = opener.getBoundingClientRect(), size = menu.getBoundingClientRect();
+    menu.style.left = Math.max(Math.min(place.left, innerWidth - size.width - 8), 8) + "px";
+    menu.style.top = Math.max(Math.min(place.bottom + 4, innerHeight - size.height - 8), 8) + "px";
+    buttons[0].focus();
+  });
+  menu.addEventListener("click", () => menu.hidePopover());
+  menu.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length].focus();
+  });
+  card.append(opener, menu);
   return card;
 };
 const cards = new Map(); // kept as long as they are the same, so that a click, the focus or a drag survives a tick
@@ -50,7 +77,7 @@ const draw = () => {
     if (!cards.has(key)) cards.set(key, make(item, value.local));
     const card = cards.get(key);
     card.className = "item " + item.state + (item.shown ? " shown" : "");
-    card.querySelector(".face").title = card.querySelector("span").textContent = item.text;
+    card.querySelector(".face span").textContent = item.text;
     card.querySelector("i").style.width = Math.round(100 * (item.fraction || 0)) + "%";
     return [key, card];
   });
@@ -61,11 +88,22 @@ const draw = () => {
   [...kept.values()].forEach((card, place) => {
     if (list.children[place] !== card) list.insertBefore(card, list.children[place] || null);
   });
+  element.querySelector(".tools").hidden = !value.tools;
+  element.querySelector(".more").hidden = !value.more;
+  const undo = element.querySelector(".undo");
+  undo.hidden = !value.undo;
+  if (value.undo) undo.querySelector("span").textContent = `"${value.undo.title}" was deleted.`;
   element.querySelector(".none").textContent = value.items.length ? "" : value.empty || "";
 };
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-action]");
-  if (button) trigger("act", { action: button.dataset.action, id: button.closest(".item").dataset.id });
+  const value = props.value || {};
+  if (button) trigger("act", { action: button.dataset.action, id: button.closest(".item")?.dataset.id || value.undo?.id || "" });
+});
+let typed = 0;
+element.querySelector("input").addEventListener("input", (event) => {
+  clearTimeout(typed);
+  typed = setTimeout(() => trigger("act", { action: "filter", id: "", text: event.target.value }), 250);
 });
 element.addEventListener("dragstart", (event) => {
   const item = event.target.closest(".item");
