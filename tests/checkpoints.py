@@ -213,10 +213,11 @@ def make_control(folder: Path, checkpoint: Path, *, pickled: bool = False) -> Pa
 
 
 def _unet(cross: int, **extra: Any) -> UNet2DConditionModel:
+    config: dict[str, Any] = {"block_out_channels": (32, 64), **extra}
     return UNet2DConditionModel(
-        sample_size=16, layers_per_block=1, cross_attention_dim=cross, attention_head_dim=8,
+        sample_size=16, layers_per_block=1, cross_attention_dim=cross, attention_head_dim=8, norm_num_groups=8,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        norm_num_groups=8, **{"block_out_channels": (32, 64), **extra},
+        **config,
     )  # fmt: skip
 
 
@@ -241,8 +242,9 @@ def _text(width: int, words: int = 514) -> CLIPTextConfig:
 
 def _scheduler(prediction: Any) -> DDIMScheduler:
     return DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction, clip_sample=False
-    )
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type=prediction,
+        clip_sample=False, steps_offset=1,
+    )  # fmt: skip
 
 
 def _save(folder: Path, kind: str, parts: dict[str, Any], tokenizers: list[str], **extra: Any) -> Path:

@@ -61,6 +61,23 @@ def single_state(folder: Path, family: str) -> State:
     return state
 
 
+def control_state(folder: Path) -> State:
+    """A ControlNet in a diffusers folder under the original names."""
+    config = json.loads((folder / "config.json").read_text())
+    table = {
+        ours: theirs
+        for ours, theirs in _unet_table({**config, "up_block_types": []}).items()
+        if "out" not in theirs[:3]
+    }
+    table["controlnet_cond_embedding.conv_in"] = "input_hint_block.0"
+    for index in range(6):
+        table[f"controlnet_cond_embedding.blocks.{index}"] = f"input_hint_block.{2 * index + 2}"
+    table["controlnet_cond_embedding.conv_out"] = "input_hint_block.14"
+    table["controlnet_mid_block"] = "middle_block_out.0"
+    table |= {f"controlnet_down_blocks.{index}": f"zero_convs.{index}.0" for index in range(12)}
+    return {f"control_model.{name}": value for name, value in _renamed(_load(folder), table).items()}
+
+
 def _load(folder: Path) -> State:
     (file,) = folder.glob("*.safetensors")
     return load_file(file)

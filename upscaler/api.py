@@ -156,7 +156,9 @@ def fitted(settings: Settings, *, given: Collection[str]) -> Settings:
     if settings.diffusion.model == "none":
         return settings
     with suppress(WeightsError):  # the run says what is wrong with it
-        return _with_defaults(settings, describe_refiner(settings.diffusion.model).habits, given)
+        return _with_defaults(
+            settings, describe_refiner(settings.diffusion.model, lora=settings.diffusion.lora).habits, given
+        )
     return settings
 
 
@@ -196,6 +198,9 @@ def refiner_for(settings: Settings) -> Refiner | None:
         settings.diffusion.model,
         control=settings.diffusion.control,
         vae=settings.diffusion.vae,
+        lora=settings.diffusion.lora,
+        embedding=settings.diffusion.embedding,
+        clip_skip=settings.diffusion.clip_skip,
         base=settings.diffusion.base,
         allow_pickle=settings.diffusion.allow_pickle,
         device=settings.hardware.device,
@@ -232,5 +237,6 @@ def plan(
         size, alpha = picture.size, picture.alpha is not None
     settings.target.of(size)  # an impossible size is refused before models are looked for
     enlarger = None if settings.gan.model == "none" else describe_upscaler(settings.gan.model)
-    redrawer = None if settings.diffusion.model == "none" else describe_refiner(settings.diffusion.model)
+    diffusion = settings.diffusion
+    redrawer = None if diffusion.model == "none" else describe_refiner(diffusion.model, lora=diffusion.lora)
     return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)

@@ -53,11 +53,13 @@ def plan_phrases(plan: RunPlan, settings: Settings, seconds: float) -> dict[str,
         grid = f" ({columns}x{rows})" if columns * rows > 1 else ""
         phrases["refine"] = (
             f"{count(columns * rows, 'tile')}{grid} of {plan.tile} by {diffusion.model}, "
-            f"{count(diffusion.steps, 'step')} at strength {diffusion.strength:g}"
+            f"{count(plan.sampling.steps, 'step')} at strength {diffusion.strength:g}"
         )
         most = "up to " if seams.mode == "auto" else ""
         if plan.seam_tiles:
-            phrases["seams"] = f"{most}{count(plan.seam_tiles, 'piece')}, {count(seams.steps, 'step')} each"
+            phrases["seams"] = (
+                f"{most}{count(plan.seam_tiles, 'piece')}, {count(plan.seam_sampling.steps, 'step')} each"
+            )
         phrases["in all"] = f"{most}{count(plan.evaluations, 'step')} of the diffusion model"
     phrases["memory"] = f"{amount(plan.picture_bytes)} for the pictures, beside the models"
     phrases["time"] = f"about {duration(seconds)}"
@@ -69,6 +71,9 @@ def model_values(model: Model) -> dict[str, Any]:
     return {
         "name": model.name,
         "kind": model.kind,
+        "family": model.family,
+        "place": model.place,
+        "purpose": model.purpose,
         "scale": model.scale,
         "bytes": model.bytes,
         "licence": model.licence,

@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from .errors import UnsupportedModel
 
 Kind = Literal["gan", "diffusion", "control", "lora", "embedding", "vae"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _LARGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
 _UNET = "model.diffusion_model."
@@ -96,7 +97,7 @@ def header_of(path: Path) -> Header:
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= _LARGEST_HEADER:
             raise UnsupportedModel(
-                f"{path}: is no model file that we can read (neither safetensors nor torch's zip format)"
+                f"{path}: is no model file (neither safetensors nor torch's zip format); give a .safetensors file or a diffusers folder"
             )
         try:
             entries: dict[str, Any] = json.loads(file.read(length))
@@ -144,6 +145,9 @@ def _checkpoint(header: Header) -> Contents:
     names = header.shapes
     for part, what in _FOREIGN.items():
         if any(name.startswith(_UNET) and part in name for name in names):
+            if part in _AS_FOLDERS:
+                problem = f"holds {what} in a single file; give its folder in diffusers format instead"
+                return Contents("diffusion", what, problem=problem)
             return _no(f"holds {what}", what)
     if "edm_mean" in names:
         return _no("is Playground 2.5, which was trained with another noise schedule", "Playground 2.5")
@@ -202,6 +206,9 @@ _FOREIGN = {
     "txtfusion.": "Krea 2",
     "txt_in.": "Qwen-Image",
 }
+
+
+_AS_FOLDERS = ("joint_blocks.", "double_blocks.")
 
 
 def _other(kind: Kind | None, what: str, remedy: str, family: str = "") -> Contents:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 Order = Literal["independent", "chess", "linear"]
 SeamMode = Literal["none", "band", "half-tile", "half-tile+intersections", "auto"]
+WrapMode = Literal["none", "x", "y", "both"]
 
 MOST_PIXELS = 65_536_000_000
 """What a limit to the pixels of an input can be raised to: 256000 x 256000."""
@@ -32,6 +33,34 @@ class Size(NamedTuple):
         """
         factor = min(side / max(self), 1.0)
         return Size(*(max(round(length * factor), 1) for length in self))
+
+
+class Wrap(NamedTuple):
+    """Which axes of a picture are circles: its right side goes on at its left one, its bottom at its top."""
+
+    x: bool = False
+    y: bool = False
+
+    @staticmethod
+    def of(mode: WrapMode) -> Wrap:
+        """By the name of the setting."""
+        return Wrap(mode in ("x", "both"), mode in ("y", "both"))
+
+
+NO_WRAP = Wrap()
+
+
+class Part(NamedTuple):
+    """A part of a box that lies inside a picture: where, and where in the box it begins."""
+
+    inside: Box
+    x: int
+    y: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the part into an array of the box's pixels."""
+        return Box(self.x, self.y, self.x + self.inside.size.width, self.y + self.inside.size.height).slices
 
 
 class Box(NamedTuple):
@@ -108,7 +137,33 @@ class Box(NamedTuple):
             min(self.bottom, other.bottom),
         )
 
+    def parts(self, size: Size, wrap: Wrap) -> list[Part]:
+        """The parts of this box inside a picture of that size: what lies beyond a side goes on at the other, or is left out.
+
+        >>> Box(6, 0, 11, 4).parts(Size(8, 4), Wrap(x=True))
+        [Part(inside=Box(left=6, top=0, right=8, bottom=4), x=0, y=0), Part(inside=Box(left=0, top=0, right=3, bottom=4), x=2, y=0)]
+        """
+        return [
+            Part(Box(left, top, right, bottom), x, y)
+            for top, bottom, y in _stretches(self.top, self.bottom, size.height, wrap.y)
+            for left, right, x in _stretches(self.left, self.right, size.width, wrap.x)
+        ]
+
     def intersects(self, other: Box) -> bool:
         return (
             self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
+
+
+def _stretches(start: int, stop: int, length: int, circle: bool) -> Iterator[tuple[int, int, int]]:
+    """Start and stop of each stretch of [start, stop) on an axis, and how far from `start` it begins."""
+    if not circle:
+        if max(start, 0) < min(stop, length):
+            yield max(start, 0), min(stop, length), max(-start, 0)
+        return
+    at = start
+    while at < stop:
+        inside = at % length
+        count = min(length - inside, stop - at)
+        yield inside, inside + count, at - start
+        at += count

@@ -172,6 +172,7 @@ class _Run:
                     upscaler=upscaler,
                     store=self.store,
                     journal=self.journal,
+                    wrap=self.plan.wrap,
                     inline=self.inline,
                     linear=not self.plan.plain,
                 ):
@@ -185,8 +186,9 @@ class _Run:
                         if alpha is None or alpha.shape != canvas.shape[:2]:
                             alpha = self.store.empty(canvas.shape[:2])
                             self.result = replace(self.result, alpha=alpha)
-                        for box in step.boxes:
-                            alpha[box.slices] = canvas[box.slices].mean(axis=2)
+                        size = Size(canvas.shape[1], canvas.shape[0])
+                        for part in (part for box in step.boxes for part in box.parts(size, self.plan.wrap)):
+                            alpha[part.inside.slices] = canvas[part.inside.slices].mean(axis=2)
                     step = step._replace(done=step.done + index * each)
                     yield self._progress(Stage.ENLARGE, step, each * len(layers))
             if not self.plan.plain:
@@ -245,7 +247,9 @@ class _Run:
                 self._make_true_to_input()
             else:
                 size, strength = self.picture.size, self.settings.wavelet.consistency
-                enforce_consistency(self.canvas, base, size=size, strength=strength)
+                enforce_consistency(
+                    self.canvas, base, store=self.store, size=size, strength=strength, wrap=self.plan.wrap
+                )
             _finish_pixels(self.canvas)
             if self.mask is not None:
                 _keep_outside(self.canvas, base, self.mask)
@@ -258,6 +262,7 @@ class _Run:
             store=self.store,
             strength=self.settings.wavelet.consistency,
             quantisation=self.picture.jpeg_quantisation,
+            wrap=self.plan.wrap,
         )
 
     def _progress(self, stage: Stage, at: Step, total: int) -> Progress:

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 
 from .events import Stage
-from .geometry import Box, Size
+from .geometry import NO_WRAP, Box, Size, Wrap
 from .models.base import USUAL, Enlarges, Habits, Refines, habits_of
 from .options.settings import Sampling, Settings, Tiles
 from .stages.consistency import PLAIN_RADIUS, RADIUS
@@ -37,6 +37,7 @@ class RunPlan:
         layers: how often they are run: twice where there is opacity, which is enlarged like a second picture.
         tiles: of the diffusion pass; `None` without one.
         seams: the passes along the joints. With `auto` seams only those pieces that stand out are run.
+        wrap: on which axes the picture goes on at its other side.
         sampling, seam_sampling: how tiles and joints are redrawn.
         habits: of the refiner.
         plain: the refiner is given the bicubic enlargement as it is; the result alone is made true to the input.
@@ -51,6 +52,7 @@ class RunPlan:
     seams: tuple[Plan, ...]
     sampling: Sampling
     seam_sampling: Sampling
+    wrap: Wrap = NO_WRAP
     habits: Habits = USUAL
     plain: bool = False
 
@@ -131,10 +133,11 @@ def plan_run(
     Raises:
         SettingsError: the target size is out of range for this picture.
     """
-    target = settings.target.of(source)
+    target, wrap = settings.target.of(source), Wrap.of(settings.tiles.wrap)
     factor = max(new / old for new, old in zip(target, source))
-    sampling = settings.diffusion.sampling
-    seam_sampling = replace(sampling, strength=settings.seams.strength, steps=settings.seams.steps)
+    recipe, asked = habits_of(refiner).recipe, settings.diffusion.sampling
+    sampling = recipe.settle(asked)
+    seam_sampling = recipe.settle(replace(asked, strength=settings.seams.strength, steps=settings.seams.steps))
     tiles, seams, needed = None, (), region
     habits, plain = USUAL, False
     if refiner is not None and sampling.strength > 0:
@@ -149,7 +152,9 @@ def plan_run(
         tiles, needed = tiles.narrow(needed)
     passes: tuple[EnlargePass, ...] = ()
     if upscaler is not None:
-        passes = enlarge_passes(source, target, scale=upscaler.scale, halo=upscaler.halo, tile=settings.gan.tile)
+        passes = enlarge_passes(
+            source, target, scale=upscaler.scale, halo=upscaler.halo, tile=settings.gan.tile, wrap=wrap
+        )
         passes = narrow(passes, _around(needed, math.ceil(RADIUS * factor), target))
     return RunPlan(
         source=source,
@@ -161,6 +166,7 @@ def plan_run(
         seams=seams,
         sampling=sampling,
         seam_sampling=seam_sampling,
+        wrap=wrap,
         habits=habits,
         plain=plain,
     )
@@ -169,7 +175,7 @@ def plan_run(
 def plan_tiles(size: Size, tiles: Tiles, refiner: Refines) -> Plan:
     """The tiles of a picture: as the settings ask, and where they leave it open as the model likes them."""
     multiple, liked = refiner.multiple, refiner.tile_sides
-    cut = Cut(tiles.overlap, tiles.feather, multiple, tiles.order)
+    cut = Cut(tiles.overlap, tiles.feather, multiple, tiles.order, Wrap.of(tiles.wrap))
     if "x" in tiles.tile:
         columns, rows = (int(part) for part in tiles.tile.split("x"))
         return counted_grid(size, columns, rows, cut)

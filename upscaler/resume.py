@@ -26,6 +26,7 @@ from .arrays.types import Array
 from .errors import ProgressError, WeightsNotFound
 from .folders import fitting, read_object, replace_text
 from .geometry import Box
+from .options.loras import entries
 from .options.settings import Settings
 from .pictures.picture import Picture
 from .text import one_line
@@ -120,6 +121,9 @@ def describe_run(picture: Picture, settings: Settings, *, region: Box | None, ma
         "gan": _fingerprint_of_model(settings.gan.model, "gan"),
         "diffusion": _fingerprint_of_model(diffusion.model, "diffusion"),
         "control": _fingerprint_of_model(diffusion.control, "control"),
+        "vae": _fingerprint_of_model(diffusion.vae, "vae"),
+        "lora": [_fingerprint_of_model(name, "lora") for name, _ in entries(diffusion.lora)],
+        "embedding": [_fingerprint_of_model(name, "embedding") for name, _ in entries(diffusion.embedding)],
         "settings": json.loads(json.dumps(kept)),
     }
 
@@ -153,7 +157,7 @@ def _fingerprint_of_arrays(*arrays: Array | None) -> str:
 
 def _fingerprint_of_model(name: str, kind: weights.Kind) -> str:
     """What tells a model from others: names and lengths of its files, and pieces from all over them."""
-    if name == "none":
+    if name in ("none", "auto"):
         return name
     try:
         path = weights.find(name, kind)

@@ -43,8 +43,9 @@ class IdentityRefiner:
     def __call__(
         self, tiles: Sequence[Image], *, boxes: Sequence[Box], sampling: Sampling, seed: int, on_step: OnStep
     ) -> list[Image]:
-        for step in range(sampling.steps):
-            on_step(step + 1, sampling.steps)
+        steps = sampling.steps or 1
+        for step in range(steps):
+            on_step(step + 1, steps)
         return [self.redraw(tile.copy(), box, sampling, seed) for tile, box in zip(tiles, boxes)]
 
     def redraw(self, tile: Image, box: Box, sampling: Sampling, seed: int) -> Image:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 from zipfile import BadZipFile, ZipFile
 
-from . import families, folders
+from . import families, folders, places
 from .errors import ChecksumMismatch, UnsupportedModel, WeightsNotFound
 from .text import did_you_mean
 
@@ -57,6 +57,7 @@ class Model:
         scale: factor of a GAN model; `None` where it is not known before loading.
         halo: context in input pixels that a tile needs on each side, measured; `None` where it is not known.
         files: what `verify` checks, by absolute path; empty for the user's own models.
+        place: "bundled", "yours", or the program that keeps it (see `places`).
         architecture, licence, author, source, description: one line each; empty for the user's own models.
     """
 
@@ -66,6 +67,7 @@ class Model:
     scale: int | None = None
     halo: int | None = None
     files: Mapping[Path, File] = field(default_factory=dict[Path, File])
+    place: str = "yours"
     architecture: str = ""
     licence: str = ""
     author: str = ""
@@ -75,6 +77,25 @@ class Model:
     @property
     def bundled(self) -> bool:
         return bool(self.files)
+
+    @property
+    def family(self) -> str:
+        """ "SD 1.x", "SDXL" and so on; empty where it is not known."""
+        if self.path.is_file():
+            return one_step_kind(self.path) or families.contents_of(self.path).family
+        return family_of(self.path)
+
+    @property
+    def problem(self) -> str:
+        """Why this diffusion model cannot redraw tiles; empty if it can."""
+        if self.kind != "diffusion" or not self.path.is_file() or one_step_kind(self.path):
+            return ""
+        return families.contents_of(self.path).problem
+
+    @property
+    def purpose(self) -> str:
+        """What it is good for, in a few words."""
+        return self.description or self.problem or _PURPOSES[self.kind]
 
     @property
     def bytes(self) -> int:
@@ -113,6 +134,7 @@ def bundled() -> tuple[Model, ...]:
         Model(
             **{key: value for key, value in entry.items() if key not in ("path", "files")},
             path=folder / entry["path"],
+            place="bundled",
             files={folder / name: File(**file) for name, file in entry["files"].items()},
         )
         for entry in entries
@@ -120,13 +142,25 @@ def bundled() -> tuple[Model, ...]:
 
 
 def models(kind: Kind | None = None) -> list[Model]:
-    """All models by name: the bundled ones, then those of each of the user's folders in alphabetical order."""
+    """All models by name: the bundled ones, those of each of the user's folders in alphabetical order, and those that other
+    programs keep: ComfyUI, the WebUIs, and the hub's cache.
+
+    It is the one list: front ends show it, and names are looked up in it.
+    """
     found = [*bundled(), *(model for folder in user_folders() for model in _models_in(folder))]
+    found += [model for shelf in places.shelves() for model in _models_on(shelf)]
+    found += _models_of_the_hub()
     return [model for model in found if kind in (None, model.kind)]
 
 
+def usable(kind: Kind) -> list[Model]:
+    """Those of `models` that a run can use, one of each name; for lists to choose from."""
+    return list({model.name: model for model in reversed(models(kind)) if not model.problem}.values())[::-1]
+
+
 def _models_in(folder: Path) -> Iterator[Model]:
-    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    # a name with a dot in front is a model that is still being fetched
+    entries = sorted(entry for entry in folder.iterdir() if entry.name[:1] != ".") if folder.is_dir() else []
     files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in (*SUFFIXES, ".pkl")]
     for file in (changes := [entry for entry in files if one_step_kind(entry)]):
         yield Model(name=file.stem, kind="diffusion", path=file.absolute())
@@ -139,6 +173,52 @@ def _models_in(folder: Path) -> Iterator[Model]:
             yield Model(name=entry.name, kind="diffusion", path=entry.absolute())
         elif class_of(entry).startswith("ControlNet"):
             yield Model(name=entry.name, kind="control", path=entry.absolute())
+
+
+def _models_on(shelf: places.Shelf) -> Iterator[Model]:
+    """The models in a folder of another program, and in folders inside it; kinds that cannot be told are the folder's."""
+    for here, inner, files in os.walk(shelf.path):
+        inner[:] = sorted(name for name in inner if name[:1] != ".")
+        folder = Path(here)
+        if (folder / FOLDER_MARK).is_file():
+            inner.clear()
+            yield Model(name=folder.name, kind="diffusion", path=folder.absolute(), place=shelf.place)
+        elif class_of(folder).startswith("ControlNet"):
+            inner.clear()
+            yield Model(name=folder.name, kind="control", path=folder.absolute(), place=shelf.place)
+        else:
+            for name in sorted(files):
+                path = (folder / name).absolute()
+                one_step = one_step_kind(path)
+                if path.suffix.lower() in SUFFIXES or one_step:
+                    kind = "diffusion" if one_step else families.contents_of(path).kind or shelf.kind
+                    yield Model(name=path.stem, kind=kind, path=path, place=shelf.place)
+
+
+def _models_of_the_hub() -> Iterator[Model]:
+    """The diffusion models and ControlNets in the hub's cache, under their ids; those without weights are left out."""
+    for name, folder in places.hub_folders():
+        if (folder / FOLDER_MARK).is_file() and any((folder / "unet").glob("*.safetensors")):
+            yield Model(name=name, kind="diffusion", path=folder.absolute(), place=places.HUB)
+        elif class_of(folder).startswith("ControlNet") and any(folder.glob("diffusion_pytorch_model*")):
+            yield Model(name=name, kind="control", path=folder.absolute(), place=places.HUB)
+
+
+def family_of(folder: Path) -> str:
+    """The family of the diffusion model or ControlNet in a folder in diffusers format; empty where it cannot be told."""
+    pipeline = pipeline_of(folder)
+    if known := next((family for start, family in _BY_PIPELINE.items() if pipeline.startswith(start)), ""):
+        return known
+    for config in (folder / "unet" / "config.json", folder / "config.json"):
+        try:
+            width = folders.read_json(config)["cross_attention_dim"]
+            return {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "SDXL refiner"}.get(width, "")
+        except (OSError, ValueError, RecursionError, KeyError, TypeError):
+            continue
+    return ""
+
+
+_BY_PIPELINE = {"StableDiffusion3": "SD 3", "Flux": "Flux"}
 
 
 def class_of(folder: Path) -> str:
@@ -238,6 +318,14 @@ def _not_found(wanted: str, kind: Kind, known: list[Model]) -> str:
     return f"no {kind} model {wanted!r} ({hint}); looked in {folders}; put {what} into the last one or give its path"
 
 
+_PURPOSES: dict[Kind, str] = {
+    "gan": "enlarges (--gan)",
+    "diffusion": "redraws tiles (--model)",
+    "control": "keeps the structure of the picture (--control)",
+    "lora": "changes the style of a diffusion model (--lora)",
+    "embedding": "a word for the prompt (--embedding)",
+    "vae": "decodes for a diffusion model (--vae)",
+}
 _WHAT: dict[Kind, str] = {
     "gan": "a .safetensors file",
     "diffusion": "a .safetensors file or a diffusers folder",

@@ -162,9 +162,9 @@ def test_the_deterministic_first_order_schedulers_agree(sd: Refiner) -> None:
 
 
 def test_prompts_matter_only_as_they_should(sd: Refiner) -> None:
-    plain = refine(sd, [0])[0]
-    assert np.abs(refine(sd, [0], prompt="a red barn")[0] - plain).max() > 1e-5
-    assert refine(sd, [0], negative_prompt="blurry")[0].tobytes() == plain.tobytes()
+    plain = refine(sd, [0], guidance=1.0)[0]
+    assert np.abs(refine(sd, [0], guidance=1.0, prompt="a red barn")[0] - plain).max() > 1e-5
+    assert refine(sd, [0], guidance=1.0, negative_prompt="blurry")[0].tobytes() == plain.tobytes()
     guided = refine(sd, [0], guidance=5.0)[0]
     assert np.abs(refine(sd, [0], guidance=5.0, negative_prompt="blurry")[0] - guided).max() > 1e-5
 

@@ -25,13 +25,15 @@ from upscaler.geometry import Box
 from upscaler.models import load_refiner
 from upscaler.models.diffusion.clip import clip_tokenizer
 from upscaler.models.diffusion.prediction import measured_prediction
-from upscaler.options.settings import Sampling
+from upscaler.models.diffusion.sampling import Sampler
+from upscaler.options.settings import Sampling, options
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from checkpoints import make_family, make_sd
 from single_files import kl_names, single_file, single_state
 
 TILE: Image = np.random.default_rng(5).random((64, 64, 3), np.float32)
+SCHEDULERS = [name for option in options() if option.name == "scheduler" for name in option.choices if name != "auto"]
 FAMILIES = list(families.SINGLE_FILES)
 
 
@@ -237,6 +239,19 @@ def test_what_sd2_predicts_is_measured(folders: dict[str, Path], tmp_path: Path)
     assert load(file)._parts.scheduler["prediction_type"] == "epsilon"  # type: ignore[attr-defined]
     (file.with_suffix(".yaml")).write_text('model:\n  params:\n    parameterization: "v"\n')
     assert load(file)._parts.scheduler["prediction_type"] == "v_prediction"  # type: ignore[attr-defined]
+
+
+def test_a_schedule_that_ends_in_pure_noise(folders: dict[str, Path], tmp_path: Path) -> None:
+    marks = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
+    refiner = load(single_file(folders["sdxl"], tmp_path / "noob.safetensors", "sdxl", **marks))
+    config = refiner._parts.scheduler  # type: ignore[attr-defined]
+    assert config["prediction_type"] == "v_prediction"
+    for name in SCHEDULERS:
+        sampler = Sampler(name, config, strength=1.0, steps=4, device=torch.device("cpu"))
+        clean, noise = torch.full((1, 4, 8, 8), 3.0), torch.ones(1, 4, 8, 8)
+        started = sampler.scale(sampler.start(clean, noise), sampler.timesteps[0])
+        torch.testing.assert_close(started, noise, atol=2e-3, rtol=0)
+        assert np.isfinite(sampler._scheduler.sigmas).all()
 
 
 def test_a_file_that_was_cut_off_says_so(folders: dict[str, Path], tmp_path: Path) -> None:

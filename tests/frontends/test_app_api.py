@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from upscaler_ui.app import form
 
 from upscaler.options.settings import options
 from upscaler.pictures.files import read_settings
@@ -35,7 +36,7 @@ def test_the_endpoints_are_four_with_a_parameter_for_each_setting(client: Any) -
     named = client.view_api(return_format="dict")["named_endpoints"]
     assert set(named) == {"/upscale", "/plan", "/list_models", "/cancel"}
     parameters = {parameter["parameter_name"]: parameter for parameter in named["/upscale"]["parameters"]}
-    settings = {option.name for option in options()} - {"overwrite"}
+    settings = {option.name for option in options()} - set(form.LEFT_OUT)
     assert set(parameters) == settings | {"image", "preset", "job"}
     assert parameters["strength"]["parameter_default"] == 0.25
     assert not parameters["image"]["parameter_has_default"]

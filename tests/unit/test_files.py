@@ -21,6 +21,7 @@ from PIL import ImageCms, ImageOps, PngImagePlugin
 
 from upscaler.errors import ImageError
 from upscaler.geometry import Size
+from upscaler.options.settings import Settings
 from upscaler.pictures import files
 from upscaler.pictures.files import check_output, load, read_settings, save
 from upscaler.pictures.metadata import EXIF_IFD, GPS_IFD
@@ -947,3 +948,39 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
     assert pictures[0].source == str(path)
     assert pictures[0].format == "PNG"
     assert pictures[2].source is None
+
+
+INFOTEXT = "a cat on a wall, <lora:fur:0.8>\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 42, Size: 512x512"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
+@pytest.mark.parametrize("source", ["png", "jpeg", "webp"])
+def test_how_a_picture_was_generated_stays_where_other_programs_look_for_it(
+    source: str, suffix: str, tmp_path: Path
+) -> None:
+    image, stream = Pillow.new("RGB", (16, 16), "teal"), io.BytesIO()
+    if source == "png":
+        info = PngImagePlugin.PngInfo()
+        info.add_text("parameters", INFOTEXT)
+        image.save(stream, "PNG", pnginfo=info)
+    else:
+        exif = Pillow.Exif()
+        exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + INFOTEXT.encode("utf-16-be")
+        image.save(stream, source, exif=exif)
+    settings = Settings.of(scale=2, strength=0.3)
+    picture = load(stream.getvalue())
+    assert picture.text["parameters"] == INFOTEXT
+    path = tmp_path / f"out{suffix}"
+    assert save(picture, path, settings_json=settings.to_json()) == ()
+    assert read_settings(path) == settings.to_dict()
+    with Pillow.open(path) as written:
+        written.load()
+        comment = written.getexif().get_ifd(0x8769).get(0x9286, b"")
+        if suffix == ".png":
+            assert written.text["parameters"] == INFOTEXT
+        else:
+            name, body = comment[:8], comment[8:]
+            assert body.decode("utf-16-be" if name.startswith(b"UNICODE") else "ascii") == INFOTEXT
+    again = load(path)
+    assert again.text["parameters"] == INFOTEXT
+    assert "upscaler" not in again.text

@@ -23,6 +23,7 @@ LAW = {
     "events": VALUES | {"pictures", "stages", "options"},  # names of types only
     "folders": set[str](),
     "families": VALUES,
+    "places": VALUES | {"folders", "families"},
     "options": VALUES | {"folders"},
     "arrays": VALUES,
     "pictures": VALUES | {"folders", "arrays"},
@@ -33,11 +34,11 @@ LAW = {
     "models": VALUES | {"memory", "folders", "options", "arrays", "tiling", "weights", "families", "models.base"},
     "plan": VALUES | {"events", "options", "tiling", "stages", "models.base"},
     "pipeline": VALUES | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "models.base"},
+    "weights": VALUES | {"folders", "families", "places"},
     "batch": VALUES | {"folders", "pictures"},
     "scratch": VALUES | {"memory", "arrays", "plan"},
     "workers": VALUES | {"options", "arrays", "models.base"},
     "resume": VALUES | {"folders", "options", "arrays", "pictures", "tiling", "weights"},
-    "weights": VALUES | {"folders", "families"},
     "describe": VALUES | {"options", "plan", "weights"},
     "timing": VALUES | {"events", "folders", "options", "plan"},
     "forecast": VALUES | {"events", "timing"},
@@ -48,7 +49,7 @@ LIBRARIES = {
     "stdlib": {"errors", "geometry", "text", "families", "events", "options", "timing", "forecast"},
     "numpy": {"plan", "arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
 }
-IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile"}
+IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile", "pyvips"}
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -19,7 +19,9 @@ def table() -> str:
     for option in options():
         flags = ", ".join(f"`{flag}`" for flag in option.spec.flags)
         default = (
-            ""
+            "`auto`"
+            if option.spec.auto and option.default == 0
+            else ""
             if option.default in (None, "")
             else f"`{str(option.default).lower() if option.kind is bool else option.default}`"
         )

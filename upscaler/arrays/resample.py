@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import Size
+from ..geometry import NO_WRAP, Size, Wrap
 
 Array = NDArray[np.float32]
 Kernel = Literal["bicubic", "lanczos"]
@@ -35,6 +35,7 @@ def resample(
     ratio: tuple[float, float] | None = None,
     offset: tuple[float, float] = (0.0, 0.0),
     rows: slice = slice(None),
+    wrap: Wrap = NO_WRAP,
 ) -> Array:
     """`image` resampled to `size`, or only some of the result's rows.
 
@@ -46,6 +47,7 @@ def resample(
             With it the right and bottom ends of the result may lie at a fraction of an input pixel.
         offset: where the result's left and top sides lie in the input, in input pixels.
         rows: the rows of the result to compute; they have the same bytes as in the whole result.
+        wrap: on which axes the picture goes on at its other side, beyond which there is nothing otherwise.
 
     Returns: (rows, size.width, channels) float32.
 
@@ -58,13 +60,17 @@ def resample(
     """
     height, width = image.shape[:2]
     ratio_x, ratio_y = ratio or (width / size.width, height / size.height)
-    x = taps(width, size.width, ratio=ratio_x, offset=offset[0], kernel=kernel)
-    y = taps(height, size.height, ratio=ratio_y, offset=offset[1], kernel=kernel)
+    x = taps(width, size.width, ratio=ratio_x, offset=offset[0], kernel=kernel, circle=wrap.x)
+    y = taps(height, size.height, ratio=ratio_y, offset=offset[1], kernel=kernel, circle=wrap.y)
     y = Taps(y.places[:, rows], y.weights[:, rows])
     if not y.places.size:
         return np.empty((0, size.width, *image.shape[2:]), np.float32)
     first, last = int(y.places.min()), int(y.places.max()) + 1
-    image, y = image[first:last], Taps(y.places - first, y.weights)
+    if last - first > 2 * np.ptp(y.places[0]) + 4 * len(y.places):  # both ends of a circle
+        used, places = np.unique(y.places, return_inverse=True)
+        image, y = image[used], Taps(places.reshape(y.places.shape), y.weights)
+    else:
+        image, y = image[first:last], Taps(y.places - first, y.weights)
     # The order of the axes follows the whole picture's shape, never the strip's: it decides how sums are rounded.
     if size.height < height:
         return _along_columns(_along_rows(image, y), x)
@@ -72,10 +78,13 @@ def resample(
 
 
 @lru_cache(maxsize=32)
-def taps(length: int, count: int, *, ratio: float, offset: float = 0.0, kernel: Kernel = "bicubic") -> Taps:
+def taps(
+    length: int, count: int, *, ratio: float, offset: float = 0.0, kernel: Kernel = "bicubic", circle: bool = False
+) -> Taps:
     """The taps that make `count` samples, `ratio` input pixels apart, from an axis of `length` pixels.
 
-    Taps beyond the ends are left out and the remaining weights of a sample add up to one.
+    Taps beyond the ends are left out, or taken from the other end of a circle, and the remaining weights of a sample add
+    up to one.
     """
     radius, function = _KERNELS[kernel]
     stretch = max(ratio, 1.0)
@@ -84,10 +93,12 @@ def taps(length: int, count: int, *, ratio: float, offset: float = 0.0, kernel: 
     first = np.floor(centres - radius * stretch + 0.5).astype(np.intp)
     index = first + np.arange(math.ceil(2 * radius * stretch) + 1)[:, None]
     weights = function((index + 0.5 - centres) / stretch)
-    weights[(index < 0) | (index >= length)] = 0.0
+    if not circle:
+        weights[(index < 0) | (index >= length)] = 0.0
     weights /= weights.sum(axis=0)
     used = np.any(weights != 0.0, axis=1)
-    return Taps(np.clip(index[used], 0, length - 1), weights[used].astype(np.float32))
+    places = index[used] % length if circle else np.clip(index[used], 0, length - 1)
+    return Taps(places, weights[used].astype(np.float32))
 
 
 def to_linear(image: Array) -> Array:

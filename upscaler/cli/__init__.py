@@ -35,9 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    from .models import models_command
     from .presets import presets_command
     from .run import run_command
-    from .show import doctor_command, inspect_command, models_command, plan_command
+    from .show import doctor_command, inspect_command, plan_command
 
     commands = {
         "run": plan_command if getattr(parsed, "dry_run", False) else run_command,

@@ -12,6 +12,7 @@ from ..options.settings import options
 from ..options.spec import Option
 from ..text import shown
 from .help import Parser
+from .models import add_models
 
 FRONT_ENDS = "upscaler.commands"
 """Entry points of front ends: functions that add a parser to the given subparsers, with what to run as `call`."""
@@ -68,19 +69,7 @@ def make_parser() -> Parser:
 
     _add_presets(commands)
 
-    models = commands.add_parser(
-        "models",
-        help="list, verify, locate or convert models",
-        description="List, verify, locate or convert models.",
-    )
-    models.add_argument(
-        "action",
-        choices=("list", "verify", "path", "convert"),
-        help="list all, verify the bundled ones, print the path of one, or make safetensors of a one-step model's .pkl",
-    )
-    models.add_argument("name", nargs="?", help="name of the model for path, the file for convert")
-    models.add_argument("-o", "--output", metavar="FILE", help="where convert writes to; default is beside the .pkl")
-    models.add_argument("--json", action="store_true", help="print JSON")
+    add_models(commands)
 
     doctor = commands.add_parser(
         "doctor",
@@ -153,13 +142,16 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_option(group: Any, option: Option) -> None:
-    default = f" (default {option.default})" if option.default not in (None, "") else ""
+    value = "auto" if option.spec.auto and option.default == 0 else option.default
+    default = f" (default {value})" if value not in (None, "") else ""
     keywords: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS}
     if option.kind is bool:
         keywords["action"] = argparse.BooleanOptionalAction
     else:
         keywords["type"] = _parse(option)
         keywords["metavar"] = _metavar(option)
+    if option.spec.repeated:
+        keywords["action"] = _JoinAction
     unit = f" ({option.spec.unit})" if option.spec.unit else ""
     choices = f": {', '.join(map(str, option.choices))}" if option.choices else ""
     group.add_argument(
@@ -181,9 +173,7 @@ def _parse(option: Option) -> Any:
     def parse(text: str) -> Any:
         try:
             return option.check(
-                text
-                if option.kind is str
-                else option.kind(0 if text == "auto" and option.path == "tiles.batch" else text)
+                text if option.kind is str else option.kind(0 if text == "auto" and option.spec.auto else text)
             )
         except SettingsError as error:
             raise argparse.ArgumentTypeError(str(error).removeprefix(f"{option.path}: ")) from None
@@ -199,6 +189,16 @@ def _size(text: str) -> tuple[int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{shown(text)} is not a size; give WIDTHxHEIGHT, such as 3840x2160") from None
     return width, height
+
+
+class _JoinAction(argparse.Action):
+    """A flag that may be given several times."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest, "")
+        setattr(namespace, self.dest, f"{before};{values}" if before else values)
 
 
 class _SizeAction(argparse.Action):

@@ -1,4 +1,4 @@
-"""`upscaler plan`, `models`, `doctor` and `inspect`: commands that change nothing."""
+"""`upscaler plan`, `doctor` and `inspect`: commands that change nothing."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import platform
 import tempfile
 from collections.abc import Iterator
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from .. import __version__, timing, weights
 from ..api import plan
 from ..batch import find_jobs
-from ..describe import model_values, plan_headline, plan_phrases, plan_values
-from ..errors import ImageError, SettingsError, WeightsError
+from ..describe import plan_headline, plan_phrases, plan_values
+from ..errors import ImageError, WeightsError
 from ..options import presets
 from ..options.settings import Settings, options
 from ..pictures.files import read_settings, size_in_header
@@ -36,58 +35,6 @@ def plan_command(parsed: argparse.Namespace) -> int:
             for head, phrase in plan_phrases(result, settings, seconds).items():
                 print(f"  {head:9}{phrase}")
     return 0
-
-
-def models_command(parsed: argparse.Namespace) -> int:
-    """List, check, locate or convert models."""
-    if parsed.action == "convert":
-        return _convert(parsed)
-    if parsed.action == "path":
-        if parsed.name is None:
-            raise SettingsError("models path: name a model; `upscaler models list` shows them")
-        print(_find(parsed.name).path)
-        return 0
-    found = weights.models()
-    if parsed.action == "verify":
-        for model in found:
-            if model.bundled:
-                weights.verify(model)
-                print(f"{model.name}: ok")
-        return 0
-    if parsed.json:
-        for model in found:
-            print(json.dumps({**model_values(model), "path": str(model.path)}))
-        return 0
-    for model in found:
-        print(
-            f"{model.name:26}{model.kind:11}{amount(model.bytes):>8}  {model.licence or 'yours':18}{model.description}"
-        )
-    print(f"To add more, put .safetensors files and diffusers folders into {weights.user_folders()[-1]}")
-    return 0
-
-
-def _convert(parsed: argparse.Namespace) -> int:
-    if parsed.name is None:
-        raise SettingsError("models convert: name the .pkl file of PiSA-SR or OSEDiff")
-    source = weights.find(parsed.name, "diffusion")
-    target = Path(parsed.output) if parsed.output else source.with_suffix(".safetensors")
-    if target.exists():
-        raise SettingsError(f"models convert: {target} exists; name another file with --output")
-    from ..models.diffusion.published import convert
-
-    try:
-        convert(source, target)
-    except OSError as error:
-        raise WeightsError(f"models convert: {target} cannot be written: {error}") from error
-    print(target)
-    return 0
-
-
-def _find(name: str) -> weights.Model:
-    for model in weights.models():
-        if model.name == name:
-            return model
-    return weights.get(name, "gan")
 
 
 def doctor_command(parsed: argparse.Namespace) -> int:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from .. import weights
 from ..errors import WeightsNotFound
-from .base import Enlarger, Redrawer, tile_sides
+from .base import Enlarger, Habits, Redrawer, tile_sides
 from .diffusion.habits import FAMILIES, ONE_STEP
+from .recipes import recipe_of
 from .sharing import GATE, model_errors, shared
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ def load_refiner(
     *,
     control: str = "none",
     vae: str = "auto",
+    lora: str = "",
+    embedding: str = "",
+    clip_skip: int = 1,
     base: str = "auto",
     allow_pickle: bool = False,
     device: str = "auto",
@@ -58,6 +62,9 @@ def load_refiner(
         str(name),
         control=control,
         vae=vae,
+        lora=lora,
+        embedding=embedding,
+        clip_skip=clip_skip,
         base=base,
         allow_pickle=allow_pickle,
         device=device,
@@ -79,23 +86,24 @@ def describe_upscaler(name: str) -> Enlarger:
         return describe(model)
 
 
-def describe_refiner(name: str) -> Redrawer:
+def describe_refiner(name: str, *, lora: str = "") -> Redrawer:
     """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
         path = weights.find(name, "diffusion")
         with model_errors(name):
-            return _redrawer(path)
+            return _redrawer(path, lora)
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise
-    return Redrawer(tile_sides=tile_sides(None))
+    return Redrawer(tile_sides=tile_sides(None), habits=Habits(recipe=recipe_of(Path(name), lora)))
 
 
-def _redrawer(path: Path) -> Redrawer:
+def _redrawer(path: Path, lora: str) -> Redrawer:
     one_step = weights.one_step_kind(path)
     if one_step is not None:
         return Redrawer(tile_sides=tile_sides(512), habits=ONE_STEP[one_step])
     family = FAMILIES.get(weights.pipeline_of(path))
     if family is not None:
         return Redrawer(family.multiple, tile_sides(family.native), family.habits)
-    return Redrawer(tile_sides=tile_sides(weights.native_side(path)))
+    native = weights.native_side(path)
+    return Redrawer(tile_sides=tile_sides(native), habits=Habits(recipe=recipe_of(path, lora)))

@@ -7,16 +7,42 @@ host's own models, `upscaler.testing` implements them without any.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from ..arrays.types import Image
 from ..geometry import Box, Size
-from ..options.settings import Sampling
+from ..options.settings import Sampling, Scheduler
 from ..tiling.grid import DEFAULT_SIDES, TileSides
 from ..tiling.worker import OnStep as OnStep
 
 _ATTENTION = 0.17  # of SD 1.5 at 512 px: products of queries, keys and values, counted, over all other operations
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a diffusion model wants to be sampled where the settings leave it open.
+
+    Attributes:
+        steps: evaluations of a whole schedule, at strength 1; in proportion below.
+        least: but not fewer than these.
+        scheduler: one of `settings.Scheduler`.
+        guidance: 1 is off.
+    """
+
+    steps: int = 1
+    least: int = 1
+    scheduler: Scheduler = "ddim"
+    guidance: float = 1.0
+
+    def settle(self, sampling: Sampling) -> Sampling:
+        """The sampling with everything said that was left open."""
+        return replace(
+            sampling,
+            steps=sampling.steps or max(round(self.steps * sampling.strength), self.least),
+            scheduler=self.scheduler if sampling.scheduler == "auto" else sampling.scheduler,
+            guidance=sampling.guidance or self.guidance,
+        )
 
 
 @runtime_checkable
@@ -75,7 +101,7 @@ class Refiner(Protocol):
         Args:
             tiles: (h, w, 3) float32 in [0, 1], all of one shape, sides multiples of `multiple`.
             boxes: where they lie in the canvas, in pixels; what is random is a function of this position.
-            sampling: strength, steps, prompt and so on.
+            sampling: strength, steps, prompt and so on; nothing left open.
             seed: >= 0; of the pass, not of the tile.
             on_step: to be called after each evaluation of the network.
 
@@ -102,12 +128,14 @@ class Habits:
         defaults: values of options, by name, that are the default with this model.
         ignores: names of options that make no difference.
         evaluations: how often it evaluates its network for one tile.
+        recipe: how it is sampled where the settings leave that open.
     """
 
     first_stage: Literal["any", "bicubic"] = "any"
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     ignores: tuple[str, ...] = ()
     evaluations: Callable[[Sampling], int] = _evaluations
+    recipe: Recipe = Recipe()
 
 
 USUAL = Habits()

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from .. import weights
 from ..errors import UnsupportedModel, UpscalerError, WeightsError
+from ..options.loras import entries
 from ..text import one_line
 
 T = TypeVar("T")
@@ -124,7 +125,7 @@ def shared(load: Callable[..., T], kind: weights.Kind, name: str, **options: Any
     Args:
         options: as the loader takes them; those that name other models count with their files too.
     """
-    files = [_stamp(value, "control") for value in options.values() if isinstance(value, str)]
+    files = [_stamp(named, of) for option, of in _NAMES.items() for named, _ in entries(str(options.get(option, "")))]
     key = (load, kind, name, repr(sorted(options.items())), _stamp(name, kind), *files)
     found = _MODELS.get(key)
     if found is not None:
@@ -138,6 +139,16 @@ def shared(load: Callable[..., T], kind: weights.Kind, name: str, **options: Any
             finally:
                 _LOCKS.pop(key, None)
         return found
+
+
+_NAMES: dict[str, weights.Kind] = {
+    "control": "control",
+    "vae": "vae",
+    "base": "diffusion",
+    "lora": "lora",
+    "embedding": "embedding",
+}
+"""Options of a loader that name models, and of which kind."""
 
 
 def _stamp(name: str, kind: weights.Kind) -> tuple[tuple[str, int, int], ...]:

@@ -14,11 +14,12 @@ from functools import cache
 from typing import Annotated, Any, Literal, cast
 
 from ..errors import SettingsError
-from ..geometry import MAX_PIXELS, MOST_PIXELS, Order, SeamMode, Size
+from ..geometry import MAX_PIXELS, MOST_PIXELS, Order, SeamMode, Size, WrapMode
 from ..text import did_you_mean, shown
+from .loras import entries
 from .spec import Group, Option, Spec, options_of
 
-Scheduler = Literal["euler", "euler_a", "ddim", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "lcm"]
+Scheduler = Literal["auto", "euler", "euler_a", "ddim", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "lcm"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Backend = Literal["auto", "torch", "openvino"]
 Format = Literal["auto", "png", "jpeg", "webp", "tiff", "avif", "dzi"]
@@ -110,11 +111,29 @@ class Sampling(Group):
     strength: Annotated[
         float, _spec("how much is redrawn: 0 nothing, 1 everything", "--strength", low=0, high=1, step=0.01)
     ] = 0.25
-    steps: Annotated[int, _spec("sampling steps for each tile", "--steps", low=1, high=200, step=1)] = 1
+    steps: Annotated[
+        int,
+        _spec(
+            "sampling steps for each tile; 0 is auto: what the model needs at this strength",
+            "--steps",
+            low=0,
+            high=200,
+            step=1,
+            auto=True,
+        ),
+    ] = 0
     guidance: Annotated[
-        float, _spec("classifier-free guidance; 1 is off and twice as fast", "--guidance", low=1, high=30, step=0.5)
-    ] = 1.0
-    scheduler: Annotated[Scheduler, _spec("sampling method", "--scheduler")] = "ddim"
+        float,
+        _spec(
+            "classifier-free guidance; 1 is off and twice as fast, 0 is auto: what suits the model",
+            "--guidance",
+            low=0,
+            high=30,
+            step=0.5,
+            auto=True,
+        ),
+    ] = 0.0
+    scheduler: Annotated[Scheduler, _spec("sampling method; auto: what suits the model", "--scheduler")] = "auto"
     control_scale: Annotated[
         float,
         _spec(
@@ -147,6 +166,32 @@ class Diffusion(Sampling):
             "autoencoder: a name, a file (TAESD too), a folder in diffusers format, or auto: the model's own", "--vae"
         ),
     ] = "auto"
+    lora: Annotated[
+        str,
+        _spec(
+            "LoRA for the diffusion model: a name or a file, and its weight after a colon; several by semicolons",
+            "--lora",
+            repeated=True,
+        ),
+    ] = ""
+    embedding: Annotated[
+        str,
+        _spec(
+            "textual inversion: a name or a file, whose name is its word in the prompt; several by semicolons",
+            "--embedding",
+            repeated=True,
+        ),
+    ] = ""
+    clip_skip: Annotated[
+        int,
+        _spec(
+            "which layer of the text encoder is taken, counted from the last; SDXL takes the second at least",
+            "--clip-skip",
+            low=1,
+            high=12,
+            step=1,
+        ),
+    ] = 1
     allow_pickle: Annotated[
         bool, _spec("read a .ckpt too: its weights only, no code in it is run", "--allow-pickle")
     ] = False
@@ -165,6 +210,10 @@ class Diffusion(Sampling):
         ),
     ] = "none"
     seed: Annotated[int, _spec("same seed, same picture", "--seed", low=0, high=2**63 - 1, step=1)] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        entries(self.lora)  # raises where a weight is out of range
 
     @property
     def sampling(self) -> Sampling:
@@ -209,8 +258,12 @@ class Tiles(Group):
     order: Annotated[
         Order, _spec("independent: all tiles from one picture; chess, linear: later tiles see finished ones", "--order")
     ] = "independent"
+    wrap: Annotated[
+        WrapMode,
+        _spec("the picture goes on at its other side: x for panoramas, both for seamless textures", "--wrap"),
+    ] = "none"
     batch: Annotated[
-        int, _spec("tiles at once; 0 is as many as fit into memory", "--batch", low=0, high=1024, step=1)
+        int, _spec("tiles at once; 0 is as many as fit into memory", "--batch", low=0, high=1024, step=1, auto=True)
     ] = 0
 
     def __post_init__(self) -> None:
@@ -242,7 +295,17 @@ class Seams(Group):
     width: Annotated[
         int, _spec("width of the band around a joint", "--seam-width", low=8, high=1024, step=8, unit="px")
     ] = 64
-    steps: Annotated[int, _spec("sampling steps along the joints", "--seam-steps", low=1, high=200, step=1)] = 1
+    steps: Annotated[
+        int,
+        _spec(
+            "sampling steps along the joints; 0 is auto: what the model needs at this strength",
+            "--seam-steps",
+            low=0,
+            high=200,
+            step=1,
+            auto=True,
+        ),
+    ] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

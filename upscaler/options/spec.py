@@ -24,6 +24,8 @@ class Spec:
         low, high: the allowed range, both ends included; `step` is the grain of a slider.
         unit: "px", "MP" and so on.
         pattern: what a text value has to match as a whole.
+        auto: 0 leaves the value open; the command line takes the word "auto" for it.
+        repeated: the flag may be given several times; the values are joined by semicolons.
     """
 
     help: str
@@ -33,6 +35,8 @@ class Spec:
     step: float | None = None
     unit: str = ""
     pattern: str | None = None
+    auto: bool = False
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

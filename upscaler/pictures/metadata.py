@@ -1,12 +1,15 @@
 """EXIF, text and settings: what is kept of a source's description, and how settings travel in a file.
 
 A PNG carries the settings as JSON in a text chunk named `upscaler`, every other format in the EXIF tag UserComment as
-`{"upscaler": {...}, ...}`, where the other keys hold the source's own texts.
+`{"upscaler": {...}, ...}`, where the other keys hold the source's own texts. Where the source says in `parameters`, or in
+a UserComment of its own, how it was generated, that stays in the UserComment, where other programs look for it, and the
+JSON goes into the tag ImageHistory.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -24,10 +27,15 @@ MAX_TEXT = 16 << 20
 
 ORIENTATION, EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x0112, 0x8769, 0x8825, 0xA005
 USER_COMMENT, _WIDTH, _HEIGHT = 0x9286, 0xA002, 0xA003
+IMAGE_HISTORY = 0x9213  # TIFF/EP, 5.2.43: what has been done to an image
+PARAMETERS = "parameters"
+"""The text in which image generators say how a picture was made: a chunk of a PNG, the UserComment elsewhere."""
+
 # Description, maker, model, resolution and its unit, software, date, artist, host, rating, copyright, Windows' titles.
 # A list of what is kept: in a TIFF this directory also says where its pixels lie, which is of no use elsewhere.
 _KEPT = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095)
 _NO_TEXT: Mapping[str, str] = {}
+_INFOTEXT = re.compile(r"\bSteps: \d+")  # every WebUI writes it
 _IMAGE_TEXT = ("Raw profile type ", "XML:com.adobe.xmp")  # EXIF again, and XMP that repeats place and orientation
 
 
@@ -82,25 +90,31 @@ class Exif:
         return Exif(self.main, exposure, self.place if gps else {})
 
     def with_texts(self, settings: str | None, text: Mapping[str, str], *, most: int) -> tuple[Exif, tuple[str, ...]]:
-        """The same with settings (a JSON object) and texts in the UserComment, in at most `most` bytes, and notices.
+        """The same with settings (a JSON object) and texts, in at most `most` bytes, and notices.
 
         What does not fit is left out: first the texts, then the settings, then the block itself.
         """
-        previous = _text(self.comment)
+        generated = text.get(PARAMETERS) or _text(self.comment)
+        others = {key: value for key, value in text.items() if key != PARAMETERS}
         for kept_settings, kept_text, lost in (
-            (settings, text, ()),
+            (settings, others, ()),
             (settings, _NO_TEXT, ("its texts",)),
             (None, _NO_TEXT, ("its texts and the settings",)),
         ):
-            exif = self
-            if kept_settings is not None or kept_text:
-                found: dict[str, Any] = {**kept_text, KEY: json.loads(kept_settings) if kept_settings else None}
-                found |= {"UserComment": previous} if previous else {}
-                comment = _user_comment(json.dumps(found))
-                exif = Exif(self.main, self.exposure | {USER_COMMENT: comment}, self.place)
+            exif = self._with(kept_settings, kept_text, "" if kept_settings is None and lost else generated)
             if len(exif.tobytes() or b"") <= most:
                 return exif, tuple(f"{what} do not fit into {most >> 10} KiB of EXIF and are left out" for what in lost)
         return Exif({}, {}, {}), (f"its EXIF, texts and settings do not fit into {most >> 10} KiB and are left out",)
+
+    def _with(self, settings: str | None, text: Mapping[str, str], generated: str) -> Exif:
+        """The same with settings, texts, and the text that says how the source was generated."""
+        exposure = self.exposure | ({USER_COMMENT: _user_comment(generated)} if generated else {})
+        if settings is None and not text:
+            return Exif(self.main, exposure, self.place)
+        ours = json.dumps({**text, KEY: json.loads(settings) if settings else None})
+        if generated:
+            return Exif(self.main | {IMAGE_HISTORY: ours}, exposure, self.place)
+        return Exif(self.main, exposure | {USER_COMMENT: _user_comment(ours)}, self.place)
 
     def tobytes(self) -> bytes | None:
         """The block with its `Exif\\0\\0` header; None where there is nothing to say."""
@@ -127,9 +141,13 @@ def read(image: Pillow.Image, notices: list[str]) -> Described:
         ours = _comment(exif.exposure.get(USER_COMMENT))
         if ours is not None:
             del exif.exposure[USER_COMMENT]
-            if "UserComment" in ours:
+            if "UserComment" in ours:  # as the first versions kept it
                 exif.exposure[USER_COMMENT] = _user_comment(str(ours.pop("UserComment")))
-            text = _texts(ours) | text
+        ours = ours or _history(raw)
+        text = _texts(ours or {}) | text
+        generated = _text(exif.exposure.get(USER_COMMENT))
+        if _INFOTEXT.search(generated):
+            text = {PARAMETERS: generated} | text
         block = exif.tobytes()
         if block is not None and len(block) > MAX_EXIF:
             raise ValueError("too long")
@@ -146,7 +164,7 @@ def settings_in(image: Pillow.Image) -> dict[str, Any] | None:
         found: Any = _json(chunk)
     else:
         exif = image.getexif()  # a BigTIFF has the tag in its main directory
-        comment = _comment(exif.get_ifd(EXIF_IFD).get(USER_COMMENT, exif.get(USER_COMMENT)))
+        comment = _comment(exif.get_ifd(EXIF_IFD).get(USER_COMMENT, exif.get(USER_COMMENT))) or _history(exif)
         found = comment.get(KEY) if comment is not None else None
     return cast("dict[str, Any]", found) if isinstance(found, dict) else None
 
@@ -182,6 +200,12 @@ def _comment(value: Any) -> dict[str, Any] | None:
     """The JSON object of a UserComment that we wrote, else None."""
     text = _text(value)
     found = _json(text) if text.startswith("{") else None
+    return cast("dict[str, Any]", found) if isinstance(found, dict) and KEY in found else None
+
+
+def _history(exif: Pillow.Exif) -> dict[str, Any] | None:
+    """The JSON object in an ImageHistory that we wrote, else None."""
+    found = _json(str(exif.get(IMAGE_HISTORY, "")))
     return cast("dict[str, Any]", found) if isinstance(found, dict) and KEY in found else None
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..arrays.resample import resample
 from ..arrays.store import IN_MEMORY, Store
 from ..arrays.strips import strips
-from ..geometry import Size
+from ..geometry import NO_WRAP, Size, Wrap
 from .noise_gate import REACH, Gate
 
 Array = NDArray[np.float32]
@@ -36,6 +36,7 @@ def enforce_consistency(
     size: Size | None = None,
     strength: float = 1.0,
     quantisation: Sequence[Sequence[int]] | None = None,
+    wrap: Wrap = NO_WRAP,
 ) -> None:
     """Make `canvas`, scaled down, equal to what it was made from, in place.
 
@@ -52,6 +53,7 @@ def enforce_consistency(
         strength: 0 (nothing) to 1.
         quantisation: tables of the file that the input came from, see `jpeg.find_steps`; without them, traces of
             compression are looked for in the picture itself.
+        wrap: on which axes the picture goes around.
 
     Source: iterative back-projection (Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L).
     """
@@ -60,22 +62,22 @@ def enforce_consistency(
     small = Size(min(whole.width, width), min(whole.height, height))
     if strength == 0 or small == (width, height):
         return
-    target = source if size is None and small == whole else _down(source, small, store)
+    target = source if size is None and small == whole else _down(source, small, store, wrap)
     gate = Gate.of(target, quantisation if small == whole else None) if size is None else None
     for _ in range(_ROUNDS):
-        residual = _down(canvas, small, store)
+        residual = _down(canvas, small, store, wrap)
         np.subtract(target, residual, out=residual)
         if gate is not None:
-            gate(residual, target)
+            gate(residual, target, wrap)
         if strength != 1:
             residual *= np.float32(strength)
         for rows in strips(height, width):
-            canvas[rows] += resample(residual, Size(width, height), rows=rows)
+            canvas[rows] += resample(residual, Size(width, height), rows=rows, wrap=wrap)
 
 
-def _down(image: Array, size: Size, store: Store) -> Array:
+def _down(image: Array, size: Size, store: Store, wrap: Wrap) -> Array:
     result = store.empty((size.height, size.width, image.shape[2]))
     # A strip of the result reads far more pixels than it has: it is cut for what it reads.
     for rows in strips(size.height, image.shape[0] * image.shape[1] // size.height):
-        result[rows] = resample(image, size, rows=rows)
+        result[rows] = resample(image, size, rows=rows, wrap=wrap)
     return result

@@ -14,9 +14,9 @@ from ..arrays.strips import strips
 from ..arrays.types import Image
 from ..errors import OutOfMemory
 from ..events import Notice
-from ..geometry import Box, Size
+from ..geometry import NO_WRAP, Box, Size, Wrap
 from ..models.base import OnStep, Upscaler
-from ..tiling.canvas import to_grid
+from ..tiling.canvas import cut, to_grid
 from ..tiling.journal import Journal
 from ..tiling.loop import Step, redraw
 from ..tiling.passes import EnlargePass
@@ -40,6 +40,7 @@ def enlarge(
     upscaler: Upscaler | None,
     store: Store = IN_MEMORY,
     journal: Journal | None = None,
+    wrap: Wrap = NO_WRAP,
     inline: bool = False,
     linear: bool = True,
 ) -> Iterator[Enlarging | Notice]:
@@ -55,6 +56,7 @@ def enlarge(
         upscaler: `None` resamples only; so do no passes.
         store: where the canvas is made.
         journal: as in `redraw`.
+        wrap: on which axes the picture goes around, as in the plan of the passes.
         inline: run the network in the calling thread.
         linear: resample in linear light where there is no network.
 
@@ -62,12 +64,12 @@ def enlarge(
         OutOfMemory: not even a small piece fits.
     """
     if upscaler is None or not passes:
-        yield Enlarging(_resampled(image, target, store, linear=linear), Step(0, (Box(0, 0, *target),)))
+        yield Enlarging(_resampled(image, target, store, wrap, linear=linear), Step(0, (Box(0, 0, *target),)))
         return
     done = 0
     for step in passes:
         x, y = step.ratio
-        canvas = _resampled(image, step.size, store, ratio=(1 / x, 1 / y))
+        canvas = _resampled(image, step.size, store, wrap, ratio=(1 / x, 1 / y))
         yield Enlarging(canvas, Step(done, (Box(0, 0, *step.size),)))
         network = _Network(image, step, upscaler)
         parallel = getattr(upscaler, "parallel", 1)
@@ -81,14 +83,20 @@ def enlarge(
 
 
 def _resampled(
-    image: Image, size: Size, store: Store, *, ratio: tuple[float, float] | None = None, linear: bool = False
+    image: Image,
+    size: Size,
+    store: Store,
+    wrap: Wrap,
+    *,
+    ratio: tuple[float, float] | None = None,
+    linear: bool = False,
 ) -> Image:
     """The image resampled to a canvas, strip by strip: beside the result there is nothing of its size in memory."""
     kernel = "lanczos" if size.width < image.shape[1] else "bicubic"
     source = _linear(image, store) if linear else image
     canvas = store.empty((size.height, size.width, 3))
     for rows in strips(size.height, size.width):
-        part = resample(source, size, kernel=kernel, ratio=ratio, rows=rows)
+        part = resample(source, size, kernel=kernel, ratio=ratio, rows=rows, wrap=wrap)
         canvas[rows] = to_grid(np.clip(to_srgb(part) if linear else part, 0, 1))
     return canvas
 
@@ -137,7 +145,7 @@ class _Network:
         width, height = box.size
         if self._most is None or width * height < self._most:
             try:
-                return self._upscaler(np.ascontiguousarray(self._image[box.slices]), on_step=on_step)
+                return self._upscaler(cut(self._image, box, self._step.plan.wrap), on_step=on_step)
             except OutOfMemory:
                 if max(width, height) // 2 < _SMALLEST + self._upscaler.halo:
                     raise

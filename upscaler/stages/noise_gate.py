@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..arrays import jpeg
 from ..arrays import ycc as planes
 from ..arrays.strips import apply_in_strips
+from ..geometry import NO_WRAP, Wrap
 
 Array = NDArray[np.float32]
 
@@ -51,13 +52,20 @@ class Gate:
             noise = max(noise, _STEP_FACTOR * float(steps.luma[:3, :3].mean()) / 8)
         return cls(noise, steps)
 
-    def __call__(self, difference: Array, source: Array) -> None:
+    def __call__(self, difference: Array, source: Array, wrap: Wrap = NO_WRAP) -> None:
         """Reduce `difference`, the source less an enlargement scaled down, in place to what is more than noise.
 
         Its low band is kept as it is. Of the rest, what quantisation explains is dropped (`jpeg.beyond_steps`), and
         where the enlargement is flat, nearly all is: a network has cleaned that place, and blocks that hold an edge
         ring all over.
         """
+        if any(wrap):  # as it goes on around the picture
+            margins = [(_HALO, _HALO) if circle else (0, 0) for circle in (wrap.y, wrap.x)]
+            around, source = (np.pad(image, (*margins, (0, 0)), mode="wrap") for image in (difference, source))
+            self(around, source)
+            (top, _), (left, _) = margins
+            difference[...] = around[top : top + difference.shape[0], left : left + difference.shape[1]]
+            return
         apply_in_strips(partial(_beyond_noise, gate=self), difference, source, halo=_HALO, align=jpeg.ALIGN)
 
 

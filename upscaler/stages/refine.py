@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from ..arrays.types import Image
 from ..events import Notice
+from ..geometry import NO_WRAP
 from ..models.base import OnStep, Refiner
 from ..options.settings import Sampling, Wavelet
+from ..tiling.canvas import cut
 from ..tiling.journal import Journal
 from ..tiling.loop import Step, redraw
 from ..tiling.mask import Mask
@@ -52,12 +54,14 @@ def refine(
         OutOfMemory: one tile alone does not fit.
     """
 
+    wrap = plans[0].wrap if plans else NO_WRAP
+
     def draw(tiles: Sequence[Tile], crops: Sequence[Image], on_step: OnStep) -> Sequence[Image]:
         boxes = [tile.box for tile in tiles]
         return refiner(crops, boxes=boxes, sampling=sampling, seed=seed, on_step=on_step)
 
     def skip(tile: Tile, crop: Image) -> bool:
-        if alpha is not None and not alpha[tile.box.slices].any():
+        if alpha is not None and not cut(alpha[..., None], tile.box, wrap).any():
             return True
         return has_nothing_to_refine(crop, color=wavelet.color, denoise=wavelet.denoise)
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.types import Image
-from ..geometry import Box, Size
+from ..geometry import Box, Size, Wrap
+from ..tiling.canvas import cut
 from ..tiling.grid import DEFAULT_SIDES, Cut, grid
 from ..tiling.spans import Span, joints, shift_half
 from ..tiling.tiles import Plan
@@ -117,13 +118,15 @@ def seam_score(image: Image, reference: Image, plan: Plan | None = None) -> Seam
     for vertical in (True, False):
         pictures = (image, reference) if vertical else (image.swapaxes(0, 1), reference.swapaxes(0, 1))
         crossed, along = (plan.columns, plan.rows) if vertical else (plan.rows, plan.columns)
+        wrap = plan.wrap if vertical else Wrap(plan.wrap.y, plan.wrap.x)
+        before = -1 if wrap.x else 0  # the line inside the tile in front of the first joint
         middles = joints(shift_half(crossed))
         gap = int(-(-crossed[0].feather // 2))
         for place, span in enumerate(shift_half(along)):
-            inside = [_measure(*pictures, x, span, gap)[1] for x in middles]
+            inside = [_measure(*pictures, x, span, gap, wrap)[1] for x in middles]
             for line, joint in enumerate(joints(crossed)):
-                box, score = _measure(*pictures, joint, span, gap)
-                yardstick = max(inside[line], inside[line + 1])
+                box, score = _measure(*pictures, joint, span, gap, wrap)
+                yardstick = max(inside[line + before], inside[line + before + 1])
                 if vertical:
                     pieces.append(Joint(box, True, place, line, score, yardstick))
                 else:
@@ -138,17 +141,21 @@ def margin_of_score(plan: Plan) -> int:
     return math.ceil(feather / 2) + 2 * _SIDE
 
 
-def _measure(image: Image, reference: Image, joint: float, span: Span, gap: int) -> tuple[Box, float]:
+def _measure(image: Image, reference: Image, joint: float, span: Span, gap: int, wrap: Wrap) -> tuple[Box, float]:
     """Band and score of the vertical joint at column `joint`, along the part of the rows where `span`'s window is on."""
     reach = gap + _SIDE
     middle = round(joint)
     length, across_length = image.shape[:2]
     top = 0 if span.rise is None else int(span.rise)
-    bottom = length if span.fall is None else min(int(span.fall), length)
-    box = Box(max(middle - reach, 0), top, min(middle + reach, across_length), bottom)
-    difference = image[box.slices] - reference[box.slices]
+    bottom = length if span.fall is None else int(span.fall) if wrap.y else min(int(span.fall), length)
+    box = Box(middle - reach, top, middle + reach, bottom)
+    if not wrap.x:
+        box = box._replace(left=max(box.left, 0), right=min(box.right, across_length))
+    if box.left >= box.right or box.top >= box.bottom:
+        return box, 0.0
+    difference = cut(image, box, wrap) - cut(reference, box, wrap)
     line = middle - box.left
-    if difference.size == 0 or not _SIDE < line < difference.shape[1] - _SIDE:
+    if not _SIDE < line < difference.shape[1] - _SIDE:
         return box, 0.0
     left = difference[:, : line - gap].mean(axis=1)
     right = difference[:, line + gap :].mean(axis=1)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..arrays.types import Image
-from ..geometry import Box, Size
+from ..geometry import NO_WRAP, Box, Part, Size, Wrap
 from .mask import Mask
 from .tiles import Tile
 from .window import window
@@ -30,29 +30,34 @@ def to_grid(values: Image) -> Image:
     return np.multiply(values, 1 / _VALUE_GRID, out=values)
 
 
-def cut(canvas: Image, box: Box, before: Sequence[tuple[Box, Image]] = ()) -> Image:
-    """A copy of `canvas` inside `box`, (box height, box width, C); beyond the picture it is continued by reflection.
+def cut(canvas: Image, box: Box, wrap: Wrap = NO_WRAP, before: Sequence[tuple[Part, Image]] = ()) -> Image:
+    """A copy of `canvas` inside `box`, (box height, box width, C).
 
-    `before` is what parts of the canvas, inside the box, were before they were changed, in the order of the changes.
+    Beyond the picture it is continued by reflection, or at its other side where the picture goes around. `before` is what
+    parts of the box held before they were changed, in the order of the changes.
     """
-    rows, columns = box.slices
-    inside = canvas[rows, columns].copy()
+    parts = box.parts(Size(canvas.shape[1], canvas.shape[0]), wrap)
+    height = max(part.y + part.inside.size.height for part in parts)
+    width = max(part.x + part.inside.size.width for part in parts)
+    inside = np.empty((height, width, canvas.shape[2]), canvas.dtype)
+    for part in parts:
+        inside[part.slices] = canvas[part.inside.slices]
     for part, pixels in reversed(before):
-        part_rows, part_columns = part.move(-box.left, -box.top).slices
-        inside[part_rows, part_columns] = pixels
-    beyond = (0, rows.stop - rows.start - inside.shape[0]), (0, columns.stop - columns.start - inside.shape[1])
+        inside[part.slices] = pixels
+    beyond = (0, box.size.height - height), (0, box.size.width - width)
     if beyond == ((0, 0), (0, 0)):
         return inside
     return np.pad(inside, (*beyond, (0, 0)), mode="symmetric")
 
 
-def weigh(tile: Tile, crop: Image, drawn: Image, canvas: Size, mask: Mask | None = None) -> Image:
+def weigh(tile: Tile, crop: Image, drawn: Image, canvas: Size, mask: Mask | None = None, wrap: Wrap = NO_WRAP) -> Image:
     """`window * mask * (drawn - crop)` on the grid of exact sums, for the part of the tile that lies in the canvas."""
-    rows, columns = slice(canvas.height - tile.y.start), slice(canvas.width - tile.x.start)
+    rows = slice(None if wrap.y else canvas.height - tile.y.start)
+    columns = slice(None if wrap.x else canvas.width - tile.x.start)
     correction = np.subtract(drawn[rows, columns], crop[rows, columns])
     correction *= window(tile.y)[rows, None, None] * window(tile.x)[None, columns, None]
     if mask is not None:
-        correction *= mask.under(tile.box)
+        correction *= mask.under(tile.box, wrap)
     return to_grid(correction)
 
 
@@ -63,11 +68,13 @@ class Wave:
     what the tiles of a row share with the next one.
     """
 
-    def __init__(self, canvas: Image, tiles: Iterable[Tile]) -> None:
-        """`tiles` row by row."""
+    def __init__(self, canvas: Image, tiles: Iterable[Tile], wrap: Wrap = NO_WRAP) -> None:
+        """`tiles` row by row; `wrap` says which axes of the canvas are circles."""
         self._canvas = canvas
+        self._size = Size(canvas.shape[1], canvas.shape[0])
+        self._wrap = wrap
         self._pending = deque(tiles)
-        self._before: dict[Tile, list[tuple[Box, Image]]] = {}
+        self._before: dict[Tile, list[tuple[Part, Image]]] = {}
 
     def __len__(self) -> int:
         """Number of tiles not taken yet."""
@@ -76,15 +83,19 @@ class Wave:
     def take(self, count: int) -> list[tuple[Tile, Image]]:
         """The next tiles, at most `count`, each with its crop."""
         tiles = [self._pending.popleft() for _ in range(min(count, len(self._pending)))]
-        return [(tile, cut(self._canvas, tile.box, self._before.pop(tile, ()))) for tile in tiles]
+        return [(tile, cut(self._canvas, tile.box, self._wrap, self._before.pop(tile, ()))) for tile in tiles]
 
     def correct(self, tile: Tile, correction: Image) -> None:
         """Add what `weigh` gave to the canvas under a tile that was taken; the cost is that of the box, whatever the canvas."""
-        height, width = self._canvas.shape[:2]
-        changed = tile.box.grow(0, Size(width, height))
+        parts = tile.box.parts(self._size, self._wrap)
         for other in self._pending:
-            if other.y.start >= changed.bottom:
+            if not self._wrap.y and other.y.start >= tile.y.stop:
                 break
-            if (shared := other.box.meet(changed)) is not None:
-                self._before.setdefault(other, []).append((shared, self._canvas[shared.slices].copy()))
-        self._canvas[changed.slices] += correction
+            for theirs in other.box.parts(self._size, self._wrap):
+                for ours in parts:
+                    if (shared := theirs.inside.meet(ours.inside)) is not None:
+                        x, y = shared.left - theirs.inside.left, shared.top - theirs.inside.top
+                        part = Part(shared, theirs.x + x, theirs.y + y)
+                        self._before.setdefault(other, []).append((part, self._canvas[shared.slices].copy()))
+        for part in parts:
+            self._canvas[part.inside.slices] += correction[part.slices]

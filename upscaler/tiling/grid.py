@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from ..geometry import Order, Size
-from .spans import Axis, spread
+from ..geometry import NO_WRAP, Order, Size, Wrap
+from .spans import Axis, spread, spread_around
 from .tiles import Plan
 
 _ATTENTION_AREA = 512 * 512
@@ -38,12 +38,14 @@ class Cut(NamedTuple):
         feather: width of the cross-fade between them, in pixels.
         multiple: of the sides of a tile and of where it lies, in pixels.
         order: of the waves.
+        wrap: which axes are circles.
     """
 
     overlap: int
     feather: float
     multiple: int = 1
     order: Order = "independent"
+    wrap: Wrap = NO_WRAP
 
 
 def grid(size: Size, sides: TileSides, cut: Cut) -> Plan:
@@ -56,25 +58,29 @@ def grid(size: Size, sides: TileSides, cut: Cut) -> Plan:
     >>> len(plan.columns), len(plan.rows), plan.tile
     (4, 2, Size(width=560, height=544))
     """
-    width, height = (_align(side, cut.multiple) for side in size)
+    width, height = (_length(side, circle, cut) for side, circle in zip(size, cut.wrap))
     _, columns, rows = min(
         (x.tiles * y.tiles * _cost(x.side, y.side, sides.attention), x, y)
-        for x in _choices(width, sides, cut)
-        for y in _choices(height, sides, cut)
+        for x in _choices(width, sides, cut, cut.wrap.x)
+        for y in _choices(height, sides, cut, cut.wrap.y)
     )
-    return Plan(_axis(height, rows, cut), _axis(width, columns, cut), cut.order)
+    return Plan(_axis(height, rows, cut, cut.wrap.y), _axis(width, columns, cut, cut.wrap.x), cut.order, wrap=cut.wrap)
 
 
 def counted_grid(size: Size, columns: int, rows: int, cut: Cut) -> Plan:
     """A grid of so many columns and rows of equal tiles, whose neighbours share at least `cut.overlap`, or half of a tile."""
 
-    def axis(length: int, tiles: int) -> Axis:
-        length = _align(length, cut.multiple)
+    def axis(length: int, tiles: int, circle: bool) -> Axis:
+        length = _length(length, circle, cut)
+        if circle:
+            return _axis(length, _Choice(tiles, _align(-(-length // tiles) + cut.overlap, cut.multiple)), cut, True)
         side = min(_align(-(-(length + (tiles - 1) * cut.overlap) // tiles), cut.multiple), length)
         shared = min(cut.overlap, side // 2 // cut.multiple * cut.multiple)
-        return _axis(length, _Choice(-(-(length - shared) // (side - shared)) if side < length else 1, side), cut)
+        return _axis(
+            length, _Choice(-(-(length - shared) // (side - shared)) if side < length else 1, side), cut, False
+        )
 
-    return Plan(axis(size.height, rows), axis(size.width, columns), cut.order)
+    return Plan(axis(size.height, rows, cut.wrap.y), axis(size.width, columns, cut.wrap.x), cut.order, wrap=cut.wrap)
 
 
 class _Choice(NamedTuple):
@@ -84,9 +90,18 @@ class _Choice(NamedTuple):
     side: int
 
 
-def _choices(length: int, sides: TileSides, cut: Cut) -> list[_Choice]:
+def _length(length: int, circle: bool, cut: Cut) -> int:
+    """What tiles have to cover: beyond a picture there is room for whole cells of the model, in a circle there is none."""
+    return length if circle else _align(length, cut.multiple)
+
+
+def _choices(length: int, sides: TileSides, cut: Cut, circle: bool) -> list[_Choice]:
     """As few tiles as the largest side allows, and the next more: smaller ones may cost less attention."""
     largest = max(sides.largest // cut.multiple * cut.multiple, cut.multiple)
+    if circle:
+        overlap = min(cut.overlap, largest // 2)
+        few = max(math.ceil(length / max(largest - overlap - cut.multiple, 1)), 1)
+        return [_Choice(tiles, _align(-(-length // tiles) + overlap, cut.multiple)) for tiles in (few, few + 1)]
     if length <= largest:
         return [_Choice(1, length)]
     overlap = min(cut.overlap, largest // 2)
@@ -100,8 +115,9 @@ def _choices(length: int, sides: TileSides, cut: Cut) -> list[_Choice]:
     return choices
 
 
-def _axis(length: int, choice: _Choice, cut: Cut) -> Axis:
-    return spread(length, choice.tiles, choice.side, feather=cut.feather, multiple=cut.multiple)
+def _axis(length: int, choice: _Choice, cut: Cut, circle: bool) -> Axis:
+    cover = spread_around if circle else spread
+    return cover(length, choice.tiles, choice.side, feather=cut.feather, multiple=cut.multiple)
 
 
 def _cost(width: int, height: int, attention: float) -> float:

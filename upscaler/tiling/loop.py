@@ -18,7 +18,7 @@ import numpy as np
 from ..arrays.types import Image
 from ..errors import OutOfMemory
 from ..events import Notice
-from ..geometry import Box, Size
+from ..geometry import NO_WRAP, Box, Size, Wrap
 from ..text import count
 from .canvas import Wave, weigh
 from .journal import Journal
@@ -100,7 +100,7 @@ def redraw(
             if journal is not None:
                 journal.next_pass()
             for tiles in plan.waves():
-                yield from loop.run(tiles)
+                yield from loop.run(tiles, plan.wrap)
         yield from loop.tell_skipped()
     finally:
         loop.close()
@@ -126,14 +126,16 @@ class _Loop:
         self._network = make_worker("network", inline=inline, threads=parallel)
         self._helpers = make_worker("helper", inline=inline, threads=min(os.cpu_count() or 1, _MOST_HELPERS))
         self._ahead, self._inline = _AHEAD * parallel, inline
+        self._wrap = NO_WRAP
         self._proven = False  # whether a batch of this size has fitted: until then nothing is started behind it
         self._under_way: deque[_Batch] = deque()
         self._done = self._skipped = 0
 
-    def run(self, tiles: list[Tile]) -> Iterator[Step | Notice]:
+    def run(self, tiles: list[Tile], wrap: Wrap) -> Iterator[Step | Notice]:
         """Redraw the tiles of one wave."""
+        self._wrap = wrap
         finished = set[Tile]() if self._journal is None else {tile for tile in tiles if self._journal.holds(tile)}
-        wave = Wave(self._canvas, (tile for tile in tiles if tile not in finished))
+        wave = Wave(self._canvas, (tile for tile in tiles if tile not in finished), wrap)
         yield from self._recall(wave, [tile for tile in tiles if tile in finished])
         again: deque[_Taken] = deque()
         while self._start(wave, again):
@@ -205,7 +207,7 @@ class _Loop:
         return taken
 
     def _wants(self, item: _Taken) -> bool:
-        if self._mask is not None and not self._mask.touches(item.tile.box):
+        if self._mask is not None and not self._mask.touches(item.tile.box, self._wrap):
             return False
         return self._skip is None or not self._skip(*item)
 
@@ -240,4 +242,4 @@ class _Loop:
         if self._finish is not None:
             drawn = self._finish(crop, drawn)
         height, width = self._canvas.shape[:2]
-        return weigh(tile, crop, drawn, Size(width, height), self._mask)
+        return weigh(tile, crop, drawn, Size(width, height), self._mask, self._wrap)

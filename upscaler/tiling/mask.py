@@ -6,7 +6,7 @@ import numpy as np
 
 from ..arrays.resample import resample
 from ..arrays.types import Array
-from ..geometry import Box, Size
+from ..geometry import NO_WRAP, Box, Size, Wrap
 
 
 class Mask:
@@ -23,15 +23,25 @@ class Mask:
         self._ratio = width / canvas.width, height / canvas.height
         self._canvas = canvas
 
-    def under(self, box: Box) -> Array:
+    def under(self, box: Box, wrap: Wrap = NO_WRAP) -> Array:
         """The mask inside `box`, (box height, box width, 1); a part of the box beyond the canvas is left out."""
-        box = box.grow(0, self._canvas)
+        parts = box.parts(self._canvas, wrap)
+        if len(parts) == 1:
+            return self._inside(parts[0].inside)
+        whole = np.empty((box.size.height, box.size.width, 1), np.float32)
+        for part in parts:
+            whole[part.slices] = self._inside(part.inside)
+        height = max(part.y + part.inside.size.height for part in parts)
+        width = max(part.x + part.inside.size.width for part in parts)
+        return whole[:height, :width]
+
+    def _inside(self, box: Box) -> Array:
         x, y = self._ratio
         if (x, y) == (1.0, 1.0):
             return self._values[box.slices]
         offset = box.left * x, box.top * y
         return np.clip(resample(self._values, box.size, ratio=self._ratio, offset=offset), 0, 1)
 
-    def touches(self, box: Box) -> bool:
+    def touches(self, box: Box, wrap: Wrap = NO_WRAP) -> bool:
         """Whether anything inside `box` may change."""
-        return bool(self.under(box).any())
+        return bool(self.under(box, wrap).any())

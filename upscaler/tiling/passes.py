@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from ..geometry import Box, Size
+from ..geometry import NO_WRAP, Box, Size, Wrap
 from .grid import Cut, TileSides, grid
 from .spans import Span
 from .tiles import Plan
@@ -36,12 +36,15 @@ class EnlargePass:
     def target(self) -> Plan:
         """The same tiles in pixels of the result."""
         x, y = self.ratio
-        rows = tuple(scale_span(span, y, self.size.height) for span in self.plan.rows)
-        columns = tuple(scale_span(span, x, self.size.width) for span in self.plan.columns)
-        return Plan(rows, columns, where=self.plan.where)
+        wrap = self.plan.wrap
+        rows = tuple(scale_span(span, y, None if wrap.y else self.size.height) for span in self.plan.rows)
+        columns = tuple(scale_span(span, x, None if wrap.x else self.size.width) for span in self.plan.columns)
+        return Plan(rows, columns, where=self.plan.where, wrap=wrap)
 
 
-def enlarge_passes(source: Size, target: Size, *, scale: int, halo: int, tile: int) -> tuple[EnlargePass, ...]:
+def enlarge_passes(
+    source: Size, target: Size, *, scale: int, halo: int, tile: int, wrap: Wrap = NO_WRAP
+) -> tuple[EnlargePass, ...]:
     """The fewest runs of a network of integer `scale` that reach `target`; none if it is not larger than `source`.
 
     What the network gives beyond the target is resampled away in the first runs, where the picture is smallest: five
@@ -51,6 +54,7 @@ def enlarge_passes(source: Size, target: Size, *, scale: int, halo: int, tile: i
     Args:
         halo: context in input pixels that a tile needs on each side.
         tile: largest side of a tile without this context.
+        wrap: which axes are circles.
     """
     largest = max(target.width / source.width, target.height / source.height)
     if largest <= 1:
@@ -63,15 +67,17 @@ def enlarge_passes(source: Size, target: Size, *, scale: int, halo: int, tile: i
     size = source
     for index, ratio in enumerate(zip(*ratios)):
         grown = Size(*(math.ceil(side * r - 1e-6) for side, r in zip(size, ratio)))
-        plan = grid(size, sides, Cut(2 * halo + feather, feather))
+        plan = grid(size, sides, Cut(2 * halo + feather, feather, wrap=wrap))
         size = target if index == count - 1 else grown
         passes.append(EnlargePass(plan, ratio, size, scale))
     return tuple(passes)
 
 
 def narrow(passes: tuple[EnlargePass, ...], region: Box | None) -> tuple[EnlargePass, ...]:
-    """The passes with only the tiles that `region` of the last one's result depends on; `None` is all."""
+    """The passes with only the tiles that `region` of the last one's result depends on; `None` is all, as any in a circle."""
     chosen: list[EnlargePass] = []
+    if any(any(step.plan.wrap) for step in passes):
+        return passes
     for step in reversed(passes):
         if region is not None:
             x, y = step.ratio
@@ -82,10 +88,15 @@ def narrow(passes: tuple[EnlargePass, ...], region: Box | None) -> tuple[Enlarge
     return tuple(chosen)
 
 
-def scale_span(span: Span, ratio: float, length: int) -> Span:
-    """A span of an axis on the same axis enlarged by `ratio` to `length` pixels: those that lie wholly inside it."""
+def scale_span(span: Span, ratio: float, length: int | None) -> Span:
+    """A span of an axis on the same axis enlarged by `ratio` to `length` pixels: those that lie wholly inside it.
+
+    `None` is a circle, on which a span may lie beyond the length.
+    """
     start = math.ceil(span.start * ratio - 1e-6)
-    stop = length if span.fall is None else min(math.floor(span.stop * ratio + 1e-6), length)
+    stop = math.floor(span.stop * ratio + 1e-6)
+    if length is not None:
+        stop = length if span.fall is None else min(stop, length)
     rise, fall = (None if switch is None else switch * ratio for switch in (span.rise, span.fall))
     return Span(start, stop, rise, fall, span.feather * ratio)
 

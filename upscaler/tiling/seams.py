@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..geometry import SeamMode
-from .spans import across, shift_half
+from .spans import across, joints, shift_half
 from .tiles import Plan
 
 
@@ -17,15 +17,16 @@ def seam_plans(plan: Plan, mode: SeamMode, *, width: int, multiple: int) -> list
     """
     if mode == "none":
         return []
-    tile = min((axis[0].stop - axis[0].start for axis in (plan.rows, plan.columns) if len(axis) > 1), default=0)
+    tile = min((axis[0].stop - axis[0].start for axis in (plan.rows, plan.columns) if joints(axis)), default=0)
     widest = tile - multiple
     if mode in ("band", "auto"):
         side = min(width, widest)
         halves = [shift_half(axis, multiple=multiple) for axis in (plan.rows, plan.columns)]
         bands = [across(axis, side, multiple=multiple) for axis in (plan.rows, plan.columns)]
-        return [Plan(halves[0], bands[1], plan.order), Plan(bands[0], halves[1], plan.order)]
+        pairs = [(halves[0], bands[1]), (bands[0], halves[1])]
+        return [Plan(*pair, plan.order, wrap=plan.wrap) for pair in pairs]
     rows, columns = (across(axis, widest, multiple=multiple) for axis in (plan.rows, plan.columns))
-    parts = [Plan(plan.rows, columns, plan.order), Plan(rows, plan.columns, plan.order)]
+    pairs = [(plan.rows, columns), (rows, plan.columns)]
     if mode == "half-tile+intersections":
-        parts.append(Plan(rows, columns, plan.order))
-    return parts
+        pairs.append((rows, columns))
+    return [Plan(*pair, plan.order, wrap=plan.wrap) for pair in pairs]

@@ -15,7 +15,8 @@ class Span:
     """One axis of a tile: the box `[start, stop)`, and where its window switches on and off, in pixels.
 
     `rise` and `fall` are the middles of the two switches, `feather` is how wide a switch is (0 is a hard one).
-    `None` means that the window never switches on that side, because the box ends where the picture does.
+    `None` means that the window never switches on that side, because the box ends where the picture does. On an axis
+    that is a circle every span has both, and `stop` may lie beyond the length: there it goes on at 0.
     """
 
     start: int
@@ -56,8 +57,35 @@ def spread(length: int, count: int, tile: int, *, feather: float, multiple: int 
     return _spans(starts, tile, [(left + tile + right) / 2 for left, right in zip(starts, starts[1:])], feather)
 
 
+def spread_around(length: int, count: int, tile: int, *, feather: float, multiple: int = 1) -> Axis:
+    """`count` spans of one side, evenly spread around a circle of `length` pixels, each handing over to the next.
+
+    `tile` and every start are multiples of `multiple`; `count * tile > length`.
+
+    >>> [(span.start, span.stop, span.rise, span.fall) for span in spread_around(100, 2, 60, feather=4)]
+    [(0, 60, 5.0, 55.0), (50, 110, 55.0, 105.0)]
+    """
+    starts = [i * length // count // multiple * multiple for i in range(count)]
+    switches = [(left + tile + right) / 2 for left, right in zip(starts, [*starts[1:], length])]
+    return _ring(starts, tile, switches, length, feather)
+
+
+def is_circle(axis: Axis) -> bool:
+    """Whether a covering goes around: its first span too takes over from another one."""
+    return axis[0].rise is not None
+
+
 def shift_half(axis: Axis, *, multiple: int = 1) -> Axis:
     """A covering of the same length whose joints lie in the middle of the spans of `axis`, none on a joint of it."""
+    if is_circle(axis):
+        tile, length = _tile_and_length(axis)
+        middles = [float((span.start + span.stop) // 2 // multiple * multiple) for span in axis]
+        switches = [*middles[1:], middles[0] + length]
+        starts = [
+            round(((a + b) / 2 - tile / 2) / multiple) * multiple
+            for a, b in zip([switches[-1] - length, *switches], switches)
+        ]
+        return _ring(starts, tile, switches, length, axis[0].feather)
     if len(axis) == 1:
         return axis
     tile, length = _tile_and_length(axis)
@@ -76,7 +104,12 @@ def across(axis: Axis, width: float, *, multiple: int = 1) -> Axis:
     tile, length = _tile_and_length(axis)
     spans: list[Span] = []
     for joint in joints(axis):
-        start = _start(joint, tile, length, multiple)
+        if is_circle(axis):
+            start = round((joint - tile / 2) / multiple) * multiple
+            around = length if start < 0 else 0
+            start, joint = start + around, joint + around
+        else:
+            start = _start(joint, tile, length, multiple)
         spans.append(Span(start, start + tile, joint - width / 4, joint + width / 4, width / 2))
     return tuple(spans)
 
@@ -91,7 +124,18 @@ def joints(axis: Axis) -> list[float]:
 
 
 def _tile_and_length(axis: Axis) -> tuple[int, int]:
-    return axis[0].stop - axis[0].start, axis[-1].stop
+    tile = axis[0].stop - axis[0].start
+    first, last = axis[0].rise, axis[-1].fall
+    return tile, axis[-1].stop if first is None or last is None else round(last - first)
+
+
+def _ring(starts: list[int], tile: int, switches: list[float], length: int, feather: float) -> Axis:
+    """Spans around a circle; each ends its window at its switch, and begins it at the one before."""
+    rises = [switches[-1] - length, *switches[:-1]]
+    room = [rise - start for start, rise in zip(starts, rises)]
+    room += [start + tile - switch for start, switch in zip(starts, switches)]
+    feather = min([feather, *(2 * value for value in room)])
+    return tuple(Span(start, start + tile, rise, fall, feather) for start, rise, fall in zip(starts, rises, switches))
 
 
 def _spans(starts: list[int], tile: int, switches: list[float], feather: float) -> Axis:

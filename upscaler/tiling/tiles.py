@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from ..geometry import Box, Order, Size
+from ..geometry import NO_WRAP, Box, Order, Size, Wrap
 from .spans import Axis, Span
 
 
@@ -31,12 +31,14 @@ class Plan:
         rows, columns: the spans of the two axes; every pair of them is a tile.
         order: how tiles are grouped into waves.
         where: which pairs of (row, column) take part; `None` is all.
+        wrap: which axes are circles.
     """
 
     rows: Axis
     columns: Axis
     order: Order = "independent"
     where: frozenset[tuple[int, int]] | None = None
+    wrap: Wrap = NO_WRAP
 
     @property
     def tile(self) -> Size:
@@ -60,9 +62,10 @@ class Plan:
     def narrow(self, box: Box | None) -> tuple[Plan, Box | None]:
         """The tiles that `box` of the result depends on, and what of the canvas must be right before they are drawn.
 
-        A wave is cut from what the waves before it have drawn, so every wave reaches further. `None` is all.
+        A wave is cut from what the waves before it have drawn, so every wave reaches further. `None` is all; so is any
+        part of a picture that goes around.
         """
-        if box is None:
+        if box is None or any(self.wrap):
             return self, None
         chosen: set[tuple[int, int]] = set()
         for wave in reversed(self.waves()):

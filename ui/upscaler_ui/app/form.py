@@ -10,6 +10,7 @@ import gradio as gr
 from upscaler import weights
 from upscaler.errors import SettingsError
 from upscaler.geometry import Size
+from upscaler.options.loras import entries
 from upscaler.options.settings import Output, Settings, options
 from upscaler.options.spec import Option
 from upscaler.pictures.files import FORMATS
@@ -20,6 +21,7 @@ from .components import component
 
 LEFT_OUT = {
     "overwrite": "the app gives each result a name of its own",
+    "allow_pickle": "the app reads safetensors; `upscaler models convert` makes them of pickles",
     "base": "found by name among the models",
 }
 """Options without a widget, and why."""
@@ -27,11 +29,13 @@ LEFT_OUT = {
 WHOLE_FILES = [name for name, format in FORMATS.items() if not format.folder]
 """Formats of a single file, which a browser can show and download."""
 
-_MODELS: dict[str, weights.Kind] = {"gan": "gan", "model": "diffusion", "control": "control"}
+_MODELS: dict[str, weights.Kind] = {"gan": "gan", "model": "diffusion", "control": "control", "vae": "vae"}
+_LISTS: dict[str, weights.Kind] = {"lora": "lora", "embedding": "embedding"}
 _PATHS = {option.name: option.path for option in options()}
 _GROUPS = (
     ("ControlNet", ("control", "control_scale")),
-    ("Sampling", ("steps", "guidance", "scheduler", "seed")),
+    ("LoRA and VAE", ("lora", "embedding", "vae")),
+    ("Sampling", ("steps", "guidance", "scheduler", "clip_skip", "seed")),
     ("Tiles", ("tile", "overlap", "feather", "order", "batch", "gan_tile")),
     ("Seams", ("seams", "seam_strength", "seam_width", "seam_steps")),
     ("Colour and noise", ("wavelet_color", "wavelet_denoise")),
@@ -180,6 +184,8 @@ class Form:
         given = {name: read(option, values[name]) for name, option in self.table.items()}
         for name in _MODELS:
             checked_model(name, given[name])
+        for name, kind in _LISTS.items():
+            checked_names(name, kind, given[name])
         return given
 
     def updates(self, settings: Settings, *, size: bool = True) -> dict[Any, Any]:
@@ -216,12 +222,25 @@ class Form:
 
 def model_choices(name: str) -> list[tuple[str, str]]:
     """What the list of a model offers: name with size and licence, and the name alone."""
-    found = {model.name: model for model in reversed(weights.models(_MODELS[name]))}
     labels = [
-        (f"{model.name} · {model.bytes / 1e6:,.0f} MB · {model.licence or 'yours'}", model.name)
-        for model in reversed(found.values())
+        (f"{model.name} · {model.bytes / 1e6:,.0f} MB · {model.licence or model.family or model.place}", model.name)
+        for model in weights.usable(_MODELS[name])
     ]
-    return [*labels, ("none", "none")]
+    neutral = "auto" if name == "vae" else "none"
+    return [*labels, (neutral, neutral)]
+
+
+def checked_names(name: str, kind: weights.Kind, value: str) -> None:
+    """Nothing, if all names in a list of LoRAs or embeddings are those of installed ones; paths are refused.
+
+    Raises:
+        SettingsError: one is not.
+    """
+    known = [model.name for model in weights.models(kind)]
+    for wanted, _ in entries(value):
+        if wanted not in known:
+            offer = f"choose from {', '.join(known)}" if known else "put it into the models folder first"
+            raise SettingsError(f"{_PATHS[name]}: no {kind} {wanted!r}; {offer}")
 
 
 def checked_model(name: str, value: str) -> str:

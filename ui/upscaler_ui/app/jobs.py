@@ -250,6 +250,10 @@ class Worker:
                 settings.hardware,
                 settings.diffusion.model,
                 settings.diffusion.control,
+                settings.diffusion.vae,
+                settings.diffusion.lora,
+                settings.diffusion.embedding,
+                settings.diffusion.clip_skip,
                 settings.diffusion.strength > 0,
             )
         key, model = self._models.get(kind, (None, None))

@@ -20,9 +20,15 @@ HOST = {
     "negative": "negative",
     "scheduler": "sampler_name and scheduler",
     "model": "model",
+    "vae": "vae",
+    "lora": "the LoRA nodes",
+    "embedding": "embedding:NAME in the prompt",
+    "clip_skip": "CLIP Set Last Layer",
+    "allow_pickle": "the host's own loaders",
     "base": "model",
     "control": "the ControlNet nodes",
     "control_scale": "the ControlNet nodes",
+    "wrap": "none: hints, areas and masks of the host do not go around a picture",
     "device": "the host's own choice",
     "precision": "the host's own choice",
     "backend": "the fastest, found by trying",
@@ -69,7 +75,7 @@ _SEAMS = {
 _RENAMED = {
     "scale": Renamed("upscale_by", {"step": 0.05}),
     "strength": Renamed("denoise", {"tooltip": "how much is redrawn: 0.15 to 0.35 keeps the picture"}),
-    "steps": Renamed("steps", {"default": 12}),
+    "steps": Renamed("steps", {"default": 12, "min": 1}),
     "guidance": Renamed("cfg", {"default": 6.0, "min": 0.0, "max": 100.0, "step": 0.1}),
     "seed": Renamed("seed", {"max": 2**64 - 1}, lambda seed: seed % 2**63),
     "overlap": Renamed(
@@ -105,7 +111,7 @@ _RENAMED = {
     "batch": Renamed("batch_size", {"max": 4096}, lambda batch: min(batch, 1024)),
     "seams": Renamed("seam_fix_mode", {"options": list(_SEAMS), "default": "Auto"}, _one_of("seam_fix_mode", _SEAMS)),
     "seam_width": Renamed("seam_fix_width", {"min": 0, "max": 8192}, lambda width: min(max(width, 8), 1024)),
-    "seam_steps": Renamed("seam_steps", {"default": 8}),
+    "seam_steps": Renamed("seam_steps", {"default": 8, "min": 1}),
     "gan": Renamed("gan", {"tooltip": "super-resolution model where no upscale_model is connected"}),
 }
 _SIDES = {"tile_width": "width", "tile_height": "height"}  # both for `tile`
@@ -141,7 +147,7 @@ def widgets(option: Option, *, required: bool = False) -> list[io.Input]:
     common |= {"id": renamed.name, "optional": not required, "default": option.default}
     changes = dict(renamed.changes or {})
     if option.name == "gan":
-        changes["options"] = [*(model.name for model in weights.models("gan")), "none"]
+        changes["options"] = [*(model.name for model in weights.usable("gan")), "none"]
     if option.choices or "options" in changes:
         return [io.Combo.Input(**{**common, "options": list(option.choices), **changes})]
     if option.kind is bool:

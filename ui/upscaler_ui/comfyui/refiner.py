@@ -78,6 +78,7 @@ class HostRefiner:
         """See `Refiner`. The host's interruption comes through as it is."""
         if sampling.strength == 0:
             return [tile.copy() for tile in tiles]
+        sampling = replace(sampling, steps=max(sampling.steps, 1))  # the nodes always say how many
         what = f"a batch of {len(tiles)} tiles of {tiles[0].shape[1]}x{tiles[0].shape[0]} px"
         with memory_errors(self._device, what, "use smaller tiles"), self._interruptible():
             return self._refine(tiles, boxes, sampling, seed, on_step)

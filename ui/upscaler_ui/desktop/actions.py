@@ -80,6 +80,17 @@ class Actions(QObject):
         self._memory.place = folder
         self._ask("place", lambda _: self._window.look(), folder=str(folder) if folder else None)
 
+    def watch(self) -> None:
+        """Choose a folder: what lands in it is enlarged. With one watched already, end that."""
+        if self._window.watching:
+            self._window.watching = None
+            self._ask("watch", lambda _: self._window.look(), folder=None)
+            return
+        name = QFileDialog.getExistingDirectory(self._window, "Watch a folder", self._memory.folder)
+        if name:
+            self._window.watching = Path(name)
+            self._ask("watch", lambda _: self._window.look(), folder=name)
+
     def save_as(self) -> None:
         """Save the result on show under a name; its ending says the format."""
 

@@ -5,10 +5,11 @@ They open dialogs in which the user chooses; the page learns of it when the serv
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QFile, QIODevice, QObject, QUrl, Slot
+from PySide6.QtCore import QFile, QIODevice, QObject, QTimer, QUrl, Slot
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWebChannel import QWebChannel
 from PySide6.QtWebEngineCore import QWebEnginePage, QWebEngineProfile, QWebEngineScript
@@ -32,32 +33,37 @@ class Bridge(QObject):
     @Slot()
     def open(self) -> None:
         """Choose pictures."""
-        self._actions.open()
+        _soon(self._actions.open)
 
     @Slot()
     def openFolder(self) -> None:  # noqa: N802 - a name of the page's language
         """Choose a folder with pictures."""
-        self._actions.open_folder()
+        _soon(self._actions.open_folder)
 
     @Slot()
     def choosePlace(self) -> None:  # noqa: N802
         """Choose where results go."""
-        self._actions.choose_place()
+        _soon(self._actions.choose_place)
 
     @Slot()
     def saveAs(self) -> None:  # noqa: N802
         """Save the result on show under a name."""
-        self._actions.save_as()
+        _soon(self._actions.save_as)
 
     @Slot()
     def reveal(self) -> None:
         """Show the result in its folder."""
-        self._actions.reveal()
+        _soon(self._actions.reveal)
 
     @Slot()
     def copy(self) -> None:
         """Copy the result to the clipboard."""
-        self._actions.copy()
+        _soon(self._actions.copy)
+
+
+def _soon(call: Callable[[], None]) -> None:
+    """Call it when the page has its answer: a dialog that opens before that would stop the page."""
+    QTimer.singleShot(0, call)
 
 
 class OwnPage(QWebEnginePage):

@@ -41,7 +41,7 @@ class Closing(QObject):
 
     def _ask(self) -> None:
         window = self._window
-        box = QMessageBox(QMessageBox.Icon.Question, "upscaler", _work(window.state), parent=window)
+        box = QMessageBox(QMessageBox.Icon.Question, "Close upscaler", _work(window.state), parent=window)
         box.setInformativeText(
             "What was finished is kept in the history; the rest can be gone on with at the next start."
         )
@@ -93,7 +93,9 @@ class Closing(QObject):
             self.end_now()
             return
         window.bring_to_front()
-        box = QMessageBox(QMessageBox.Icon.Critical, "upscaler", "upscaler has stopped working.", parent=window)
+        box = QMessageBox(
+            QMessageBox.Icon.Critical, "Something went wrong", "upscaler has stopped working.", parent=window
+        )
         box.setInformativeText(f"Its worker process has ended ({cause}). Results are kept, and so is the queue.")
         again = box.addButton("&Start again", Role.AcceptRole)
         log = box.addButton("Show &log", Role.ActionRole)
@@ -122,7 +124,7 @@ class Closing(QObject):
             window.server.call("resume", lambda _: window.look())
             return
         text = f"{count(left, 'picture')} of the last time {'is' if left == 1 else 'are'} not finished."
-        box = QMessageBox(QMessageBox.Icon.Question, "upscaler", text, parent=window)
+        box = QMessageBox(QMessageBox.Icon.Question, "Unfinished pictures", text, parent=window)
         box.setInformativeText("Go on with the same settings?")
         go_on = box.addButton("&Go on", Role.AcceptRole)
         forget = box.addButton("&Forget them", Role.DestructiveRole)

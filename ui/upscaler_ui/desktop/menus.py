@@ -33,6 +33,8 @@ def add_menus(window: Window) -> None:
     _add(file, "Show in Fol&der", actions.reveal, "Ctrl+Shift+R")
     _add(file, "&Copy Picture", actions.copy, "Ctrl+Shift+C")
     _add(file, "&Where Results Go…", actions.choose_place)
+    watch = _add(file, "Watch Fo&lder…", actions.watch)
+    file.aboutToShow.connect(lambda: watch.setText("Stop Watching" if window.watching else "Watch Fo&lder…"))
     file.addSeparator()
     _add(file, "Close &Window", window.close, keys.Close if _has(keys.Close) else "Ctrl+W")
     quit_action = _add(file, "&Quit", window.close, keys.Quit if _has(keys.Quit) else "Ctrl+Q")

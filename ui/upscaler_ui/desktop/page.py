@@ -62,7 +62,7 @@ class DesktopPage(Handlers):
     def on_load(self, request: gr.Request, *values: Any) -> Update:
         """A page was opened: show what the session has, the settings of the last run, and the pictures that were chosen."""
         update = super().on_load(request)
-        settings = _last_settings()
+        settings = last_settings()
         if settings is not None:
             update |= self.form.updates(settings)
         session, _ = self._session(request)
@@ -108,7 +108,9 @@ class DesktopPage(Handlers):
         own = bool(paths) and session.granted(paths[0])
         folder = _shown(paths[0].parent) if own else "pasted, or a result of before" if paths else ""
         place = _shown(session.place) if session.place else ""
-        return {"window": self._window, "names": names, "folder": folder, "place": place, "number": session.choice[0]}
+        watched = _shown(session.watched) if session.watched else ""
+        more = {"watched": watched, "skipped": session.skipped, "number": session.choice[0]}
+        return {"window": self._window, "names": names, "folder": folder, "place": place, **more}
 
     def _saved_value(self, session: DesktopSession, page: Page) -> dict[str, Any]:
         entry = session.history.get(page.shown or "")
@@ -133,7 +135,7 @@ def _settings_file() -> Path:
     return state_folder() / "desktop-settings.json"
 
 
-def _last_settings() -> Settings | None:
+def last_settings() -> Settings | None:
     values = read_object(_settings_file())
     try:
         return Settings.from_dict(values) if values else None

@@ -25,18 +25,20 @@ from typing import Any
 
 from upscaler.errors import ImageError, UpscalerError
 from upscaler.folders import data_folder
+from upscaler.options.settings import Settings
 from upscaler.text import one_line
 
 from ..app.components import asset
 from ..app.failures import cause_and_remedy
 from ..app.history import Entry
 from ..app.jobs import Job, State, Worker
+from ..app.parts import fraction
 from ..app.results import convert
 from ..app.session import Sessions
 from ..app.start import serving
 from .deliver import save_as
 from .gate import Gate
-from .page import ASSETS, build_desktop
+from .page import ASSETS, build_desktop, last_settings
 from .session import DesktopSession
 
 _LOOK = 0.3  # seconds between two looks at the jobs
@@ -95,6 +97,10 @@ class Calls:
         self._session.place = Path(folder) if folder else None
         number, paths = self._session.choice
         self._session.choice = (number, paths)
+
+    def watch(self, folder: str | None) -> None:
+        """What lands in that folder is enlarged with the settings of the last run, or nothing is watched."""
+        self._session.watch(Path(folder) if folder else None, lambda: last_settings() or Settings())
 
     def unfinished(self) -> int:
         """How many pictures an earlier start has left."""
@@ -164,12 +170,10 @@ def state_of(session: DesktopSession) -> dict[str, Any]:
     """How far the jobs are, for title, taskbar and closing."""
     jobs = [job for job in session.jobs if not job.state.over]
     job = next((job for job in jobs if job.state is State.RUNNING), None)
-    fraction = job.progress.fraction if job is not None and job.progress is not None else 0.0
     return {
         "busy": len(jobs),
         "name": job.name if job else "",
-        "stage": job.progress.stage.label if job is not None and job.progress is not None else "",
-        "fraction": round(fraction, 2),
+        "fraction": round(fraction(job), 2) if job is not None else 0.0,
         "stopping": any(job.stopping for job in jobs),
         "shown": session.shown or "",
     }

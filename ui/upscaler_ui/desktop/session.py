@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from upscaler.api import plan
 from upscaler.errors import UpscalerError
 from upscaler.folders import state_folder
 from upscaler.options.settings import Settings
-from upscaler.pictures.files import SUFFIXES
 
 from ..app.failures import cause_and_remedy
 from ..app.history import Entry, History
 from ..app.inputs import Input
 from ..app.jobs import Job, Worker
-from ..app.results import file_name
 from ..app.session import Session
-from .deliver import factor_tag, home_of, put
+from .deliver import home_of, put
+from .folders import Watch, ending, is_finished, result_stem, sources_below
 from .queue import Queue, Waiting
 
 _SAVED = "saved.txt"  # in an entry of the history: where its result was put
-_LARGEST_FOLDER = 100_000
 
 
 class DesktopSession(Session):
@@ -36,6 +34,8 @@ class DesktopSession(Session):
         told: called with a dictionary when a job is over.
         shown: id of the result that the page shows.
         choice: how often pictures were chosen, and which; the page looks at them when the number has changed.
+        skipped: how many pictures of the last run were finished before.
+        watched: the folder that is watched.
     """
 
     def __init__(self, folder: Path, scratch: Path, worker: Worker) -> None:
@@ -47,6 +47,8 @@ class DesktopSession(Session):
         self.told: Callable[[dict[str, Any]], None] = lambda event: None
         self.shown: str | None = None
         self.choice: tuple[int, list[Path]] = (0, [])
+        self.skipped = 0
+        self._watch: Watch | None = None
         self._choosing = threading.Lock()
 
     def choose(self, paths: Iterable[Path]) -> int:
@@ -54,7 +56,7 @@ class DesktopSession(Session):
         found: dict[Path, Path | None] = {}
         for path in paths:
             path = path.absolute()
-            found |= dict.fromkeys(pictures_below(path), path) if path.is_dir() else {path: None}
+            found |= dict.fromkeys(sources_below(path), path) if path.is_dir() else {path: None}
         with self._choosing:
             self._granted.update(found)
             self.choice = (self.choice[0] + 1, list(found))
@@ -63,6 +65,38 @@ class DesktopSession(Session):
     def granted(self, path: Path) -> bool:
         """Whether the user chose this path, so that it is read where it lies."""
         return path in self._granted
+
+    @property
+    def watched(self) -> Path | None:
+        return self._watch.folder if self._watch else None
+
+    def watch(self, folder: Path | None, settings: Callable[[], Settings]) -> None:
+        """Enlarge what comes into this folder from now on, with the settings of that moment; `None` ends it."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+        if folder is None:
+            return
+
+        def taken(paths: list[Path]) -> None:
+            self._granted.update(dict.fromkeys(paths, folder))
+            self.start([Input.of(path, whole=False) for path in paths], settings())
+
+        self._watch = Watch(folder, taken, self.place)
+
+    def start(self, inputs: Sequence[Input], settings: Settings) -> list[Job]:
+        """As `Session.start`, without those pictures of a folder whose results are there already."""
+        wanted = [item for item in inputs if item.error is None and not self._is_finished(item, settings)]
+        self.skipped = len(inputs) - len(wanted)
+        return super().start(wanted, settings)
+
+    def _is_finished(self, item: Input, settings: Settings) -> bool:
+        root = self._granted.get(item.path)
+        if root is None or not all(item.size):
+            return False
+        stem = result_stem(item.path, item.name, item.size, plan(item.size, settings).target)
+        result = home_of(item.path, root, self.place) / f"{stem}{ending(settings)}"
+        return is_finished(item.path, result, settings)
 
     def submit(self, jobs: list[Job]) -> list[Job]:
         """As `Session.submit`; the pictures with a place of their own are also in the queue on the disk."""
@@ -106,7 +140,7 @@ class DesktopSession(Session):
         if job.finished is None or job.plan is None or not self.granted(job.source):
             return
         source, root = job.source, self._granted[job.source]
-        stem = f"{file_name(job.name)}-{factor_tag(job.plan.source, job.plan.target)}"
+        stem = result_stem(source, job.name, job.plan.source, job.plan.target)
         try:
             saved = put(entry.result_path, home_of(source, root, self.place), stem)
         except UpscalerError as error:  # the result is not lost: it is in the history
@@ -141,23 +175,6 @@ class _HistoryOfPaths(History):
 
     def source_name(self, job: Job) -> str:
         return str(job.source) if job.source in self._granted else super().source_name(job)
-
-
-def pictures_below(folder: Path) -> list[Path]:
-    """The pictures in a folder and in the folders inside it, by name; what is hidden is left out."""
-    found: list[Path] = []
-    for parent, inner, names in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        found += [Path(parent, name) for name in sorted(names) if _is_picture(name)]
-        if len(found) > _LARGEST_FOLDER:
-            raise UpscalerError(
-                f"{folder.name}: holds more than {_LARGEST_FOLDER:,} pictures; choose folders inside it"
-            )
-    return found
-
-
-def _is_picture(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def without_size(settings: Settings) -> Settings:

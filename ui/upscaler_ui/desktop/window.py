@@ -34,6 +34,7 @@ class Window(QMainWindow):
     """The one window of its user.
 
     Attributes:
+        watching: the folder that is watched.
         chosen: what was opened last, for a server that has to be started again.
         state: what the server last said of its jobs.
         log_file: where everything is noted.
@@ -43,6 +44,7 @@ class Window(QMainWindow):
         super().__init__()
         self.memory, self.log, self.log_file, self.chosen = memory, log, log_file, paths
         self.state: dict[str, Any] = {"busy": 0, "name": "", "fraction": 0.0, "shown": ""}
+        self.watching: Path | None = None
         self.setWindowTitle(TITLE)
         self.setWindowIcon(QIcon(str(ICON)))
         self.setMinimumSize(_SMALLEST)
@@ -155,6 +157,8 @@ class Window(QMainWindow):
 
     def _ready(self, address: str) -> None:
         self.server.call("place", folder=str(self.memory.place) if self.memory.place else None)
+        if self.watching:
+            self.server.call("watch", folder=str(self.watching))
         if self.chosen:
             self.actions_.take(self.chosen)
         self.server.call("unfinished", self.closing.offer_to_go_on)
@@ -190,7 +194,7 @@ class Window(QMainWindow):
             self.notifier.progress(None)
             return
         more = f" (and {busy - 1} more)" if busy > 1 else ""
-        self.setWindowTitle(f"{self.state['stage']} {fraction:.0%} - {self.state['name']}{more} - {TITLE}".strip(" -"))
+        self.setWindowTitle(f"{fraction:.0%} - {self.state['name'] or 'loading'}{more} - {TITLE}")
         self.notifier.progress(fraction)
 
     def _died(self, cause: str) -> None:

@@ -23,7 +23,7 @@ _GRID = 8  # the host rounds sides of its results down to multiples of this and 
 
 def names() -> list[str]:
     """What the first stage can be: none, our networks, then the host's."""
-    ours = [NONE, *(model.name for model in weights.models("gan"))]
+    ours = [NONE, *(model.name for model in weights.usable("gan"))]
     theirs = (data.name for data in shared.sd_upscalers if data.name != "None")
     return list(dict.fromkeys([*ours, *theirs]))
 

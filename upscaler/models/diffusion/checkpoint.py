@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,8 @@ from ...text import one_line
 from ..backends import pick_dtype
 from ..device import is_out_of_memory, loading, pick_device
 from ..find import find_or_download, read_json
+from ..recipes import recipe_of
+from .adapters import adapt
 from .codec import VaeCodec, load_vae
 from .control import load_control
 from .folder import FolderParts
@@ -49,6 +51,9 @@ def load_refiner(
     *,
     control: str = "none",
     vae: str = "auto",
+    lora: str = "",
+    embedding: str = "",
+    clip_skip: int = 1,
     base: str = "auto",
     allow_pickle: bool = False,
     device: str = "auto",
@@ -62,6 +67,7 @@ def load_refiner(
             (safetensors only); or the file of PiSA-SR or OSEDiff.
         control: a ControlNet in the same ways, or "none"; one without safetensors is read weights-only.
         vae: a file or folder with another autoencoder, or "auto" for the model's own.
+        lora, embedding, clip_skip: as in `settings.Diffusion`.
         base: of PiSA-SR and OSEDiff, as in `settings.Diffusion`.
         allow_pickle: read a .ckpt too, weights-only.
         device, precision: as in `settings.Hardware`.
@@ -81,25 +87,22 @@ def load_refiner(
         if control != "none":
             raise SettingsError(f"diffusion.control: {path.name} takes no ControlNet; set it to none")
         with loading(where, name):
-            load_base = partial(_load_base, device=where, dtype=dtype, vae=vae, allow_pickle=allow_pickle)
+            extras = Extras(vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
+            load_base = partial(_load_base, device=where, dtype=dtype, extras=extras, allow_pickle=allow_pickle)
             return one_step_load.load(path, base=base, load_base=load_base, device=where, dtype=dtype)
     family = FAMILIES.get(weights.pipeline_of(path))
     if family is not None:
-        return _load_family(family, path, where, dtype, control=control, vae=vae)
+        return _load_family(family, path, where, dtype, control=control, vae=vae, lora=lora, embedding=embedding)
     pocket = _is_pocket(path)
-    for value, neutral, setting in ((control, "none", "control"), (vae, "auto", "vae")):
-        if pocket and value != neutral:
-            what = {"control": "ControlNet", "vae": "other autoencoder"}[setting]
-            raise SettingsError(
-                f"diffusion.{setting}: {name} takes no {what}; name a Stable Diffusion model as diffusion.model, or "
-                f"{neutral} here"
-            )
+    if pocket:
+        _refuse_for_pocket(name, control=control, vae=vae, lora=lora, embedding=embedding)
     with loading(where, name):
         try:
             if pocket:
                 parts = _pocket(path, where, dtype)
             else:
-                parts = load_parts(path, where, dtype, vae=vae, allow_pickle=allow_pickle)
+                extras = Extras(vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
+                parts = load_parts(path, where, dtype, extras=extras, allow_pickle=allow_pickle)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             if is_out_of_memory(error) or isinstance(error, SettingsError):
                 raise
@@ -108,15 +111,27 @@ def load_refiner(
             network = load_control(control, parts.unet, dtype=dtype)
             parts = replace(parts, control=ready(network.to(where), where))
     check_parts(name, parts)
+    parts = replace(parts, recipe=recipe_of(path, lora))
     return DiffusionRefiner(parts, device=where, dtype=dtype, name=path.stem if path.is_file() else path.name)
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What is laid over a checkpoint, as in `settings.Diffusion`."""
+
+    vae: str = "auto"
+    lora: str = ""
+    embedding: str = ""
+    clip_skip: int = 1
+
+
 def _load_family(
-    family: Family, folder: Path, device: torch.device, dtype: torch.dtype, *, control: str, vae: str
+    family: Family, folder: Path, device: torch.device, dtype: torch.dtype, **extras: str
 ) -> DiffusionRefiner:
-    for value, neutral, setting in ((control, "none", "control"), (vae, "auto", "vae")):
+    for setting, value in extras.items():
+        neutral = _NOT_FOR_POCKET[setting][1]
         if value != neutral:
-            raise SettingsError(f"diffusion.{setting}: {folder.name} takes none; set it to {neutral}")
+            raise SettingsError(f"diffusion.{setting}: {folder.name} takes none; set it to {neutral or 'nothing'}")
     module: Any = import_module(f".{family.module}", __package__)
     with loading(device, folder.name):
         try:
@@ -127,11 +142,13 @@ def _load_family(
             raise UnsupportedModel(f"{folder}: cannot be loaded as a diffusion model: {one_line(error)}") from error
 
 
-def _load_base(name: str, *, device: torch.device, dtype: torch.dtype, vae: str, allow_pickle: bool) -> Components:
+def _load_base(
+    name: str, *, device: torch.device, dtype: torch.dtype, extras: Extras, allow_pickle: bool
+) -> Components:
     """The parts of the Stable Diffusion model of that name, file, folder or hub id. Raises: as `load_refiner`."""
     path = find_or_download(name, "diffusion", _download, what="a file, or a folder in diffusers format")
     try:
-        return load_parts(path, device, dtype, vae=vae, allow_pickle=allow_pickle)
+        return load_parts(path, device, dtype, extras=extras, allow_pickle=allow_pickle)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         if is_out_of_memory(error) or isinstance(error, SettingsError):
             raise
@@ -139,7 +156,12 @@ def _load_base(name: str, *, device: torch.device, dtype: torch.dtype, vae: str,
 
 
 def load_parts(
-    path: Path, device: torch.device, dtype: torch.dtype, *, vae: str = "auto", allow_pickle: bool = False
+    path: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    extras: Extras = Extras(),
+    allow_pickle: bool = False,
 ) -> Components:
     """The parts of the Stable Diffusion model in that folder or file, on the device, ready to run.
 
@@ -151,15 +173,20 @@ def load_parts(
     """
     parts = open_parts(path, allow_pickle=allow_pickle)
     autoencoder: Any
-    autoencoder = (
-        parts.vae(dtype) if vae == "auto" else load_vae(vae, parts.vae_config, dtype, allow_pickle=allow_pickle)
-    )
+    if extras.vae == "auto":
+        autoencoder = parts.vae(dtype)
+    else:
+        autoencoder = load_vae(extras.vae, parts.vae_config, dtype, allow_pickle=allow_pickle)
     codec = VaeCodec(autoencoder.to(device).eval().requires_grad_(False))
     unet: Any = parts.unet(dtype)
     _check_inputs(path, unet, codec)
-    unet = ready(unet.to(device), device)
+    unet = unet.to(device)
     encoders = [_text(parts, suffix, device, dtype) for suffix in ("", "_2") if _has(parts, suffix)]
-    text = TextEncoder(encoders, zeros_for_empty=bool(parts.index.get("force_zeros_for_empty_prompt", False)))
+    sdxl = "XL" in str(parts.index.get("_class_name", ""))
+    adapt(unet, encoders, lora=extras.lora, embedding=extras.embedding, sdxl=sdxl, allow_pickle=allow_pickle)
+    unet = ready(unet, device)
+    zeros = bool(parts.index.get("force_zeros_for_empty_prompt", False))
+    text = TextEncoder(encoders, zeros_for_empty=zeros, clip_skip=extras.clip_skip)
     scheduler = parts.scheduler
     about = parts.about
     if getattr(parts, "measure", False):
@@ -196,6 +223,24 @@ def ready(network: Any, device: torch.device) -> Any:
     if device.type == "cpu":
         network = network.to(memory_format=torch.channels_last)
     return network.eval().requires_grad_(False)
+
+
+def _refuse_for_pocket(name: str, **given: str) -> None:
+    for setting, value in given.items():
+        what, neutral = _NOT_FOR_POCKET[setting]
+        if value != neutral:
+            raise SettingsError(
+                f"diffusion.{setting}: {name} takes no {what}; name a Stable Diffusion model as diffusion.model, or "
+                f"{neutral or 'nothing'} here"
+            )
+
+
+_NOT_FOR_POCKET = {
+    "control": ("ControlNet", "none"),
+    "vae": ("other autoencoder", "auto"),
+    "lora": ("LoRA", ""),
+    "embedding": ("embedding", ""),
+}
 
 
 def _is_pocket(path: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Container
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -58,9 +57,12 @@ def _layer(name: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
     return {f"{place}.{_LAYER.get(module, module)}.{kind}": value}
 
 
-@cache
 def clip_tokenizer(pad: str) -> Any:
-    """CLIP's tokenizer, from the table in the package. `pad` fills up to 77 tokens."""
+    """CLIP's tokenizer, from the table in the package; one of its own for each caller, who may teach it words.
+
+    Args:
+        pad: fills up to 77 tokens.
+    """
     from transformers import CLIPTokenizer
 
     merges = gzip.decompress((weights.bundled_folder() / "clip" / "merges.txt.gz").read_bytes()).decode("utf-8")

@@ -1,17 +1,19 @@
-"""Loads a ControlNet from a folder in diffusers format, or from the hub."""
+"""Loads a ControlNet from a folder in diffusers format, from a single file, or from the hub."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from ... import weights
+from ... import families, weights
 from ...errors import SettingsError, UnsupportedModel
 from ...text import one_line
-from ..device import is_out_of_memory
+from ..device import convert, is_out_of_memory
 from ..find import find_or_download
+from .states import read_state
 from .validate import whole
 
 _WEIGHTS = "diffusion_pytorch_model"
@@ -20,7 +22,7 @@ _MUST_FIT = ("cross_attention_dim", "block_out_channels", "layers_per_block", "i
 
 
 def load_control(name: str, unet: Any, *, dtype: torch.dtype) -> Any:
-    """The ControlNet of that name, in that folder, or of that hub id. Safetensors first, else pickles, weights-only.
+    """The ControlNet of that name, in that file or folder, or of that hub id. Safetensors first, else pickles, weights-only.
 
     Args:
         unet: what it has to fit.
@@ -33,6 +35,8 @@ def load_control(name: str, unet: Any, *, dtype: torch.dtype) -> Any:
     from diffusers import ControlNetModel
 
     folder = _folder(name)
+    if folder.is_file():
+        return _from_file(folder, unet, dtype)
     try:
         config: Any = ControlNetModel.load_config(folder, local_files_only=True)
         _check(name, config, unet.config)
@@ -45,10 +49,47 @@ def load_control(name: str, unet: Any, *, dtype: torch.dtype) -> Any:
 
 
 def _folder(name: str) -> Path:
-    path = find_or_download(name, "control", _download, what="a ControlNet's folder in diffusers format")
-    if weights.class_of(path):
+    path = find_or_download(name, "control", _download, what="a ControlNet's file, or its folder in diffusers format")
+    if path.is_file() or weights.class_of(path):
         return path
     raise UnsupportedModel(f"{path}: is not a ControlNet's folder in diffusers format (no config.json of one in it)")
+
+
+def _from_file(file: Path, unet: Any, dtype: torch.dtype) -> Any:
+    """A ControlNet in one file, under the names of the original code or of diffusers. Its shapes are those of its UNet."""
+    from accelerate import init_empty_weights
+    from diffusers import ControlNetModel
+
+    contents = families.contents_of(file)
+    if contents.kind != "control":
+        raise UnsupportedModel(
+            f"{file}: is not a ControlNet; it {contents.problem or f'is a {contents.family} checkpoint'}"
+        )
+    state = read_state(file, allow_pickle=True)
+    wide = next((value for name, value in state.items() if name.endswith("attn2.to_k.weight")), None)
+    width = unet.config["cross_attention_dim"]
+    if wide is not None and wide.shape[1] != width:
+        family = f" ({_FAMILIES[wide.shape[1]]})" if wide.shape[1] in _FAMILIES else ""
+        raise SettingsError(
+            f"diffusion.control: {file} was made for models with cross_attention_dim {wide.shape[1]}{family}, the diffusion "
+            f"model has {width}; name one that fits, or none"
+        )
+    with init_empty_weights():
+        shapes = ControlNetModel.from_unet(unet, load_weights_from_unet=False)
+    try:
+        with TemporaryDirectory() as config:
+            shapes.save_config(config)
+            network = ControlNetModel.from_single_file(state, config=config, local_files_only=True)
+    except AttributeError:  # diffusers puts nothing in the place of what it does not find
+        raise UnsupportedModel(f"{file}: is not a plain ControlNet for this model: weights are missing") from None
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UnsupportedModel(f"{file}: cannot be loaded as a ControlNet for this model: {one_line(error)}") from error
+    if any(weight.is_meta for weight in network.parameters()):
+        raise UnsupportedModel(f"{file}: is not a plain ControlNet for this model: weights are missing")
+    convert(network, dtype)
+    return network
 
 
 def _download(hub_id: str) -> Path:

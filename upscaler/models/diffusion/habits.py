@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...options.settings import Sampling
 from ...weights import OneStep
-from ..base import Habits
+from ..base import Habits, Recipe
 
 _DEFAULTS = {
     "gan": "none",
@@ -62,7 +62,10 @@ _SD3 = Family(
     module="sd3",
     multiple=16,
     native=1024,
-    habits=Habits(defaults={"steps": 8, "seam_steps": 8, "guidance": 4.5, "scheduler": "euler"}),
+    habits=Habits(
+        defaults={"steps": 8, "seam_steps": 8, "guidance": 4.5, "scheduler": "euler"},
+        recipe=Recipe(steps=30, least=8, scheduler="euler", guidance=4.5),
+    ),
 )
 _FLUX = Family(
     module="flux",
@@ -72,6 +75,7 @@ _FLUX = Family(
         defaults={"steps": 8, "seam_steps": 8, "guidance": 3.5, "scheduler": "euler"},
         ignores=("negative",),
         evaluations=_steps,
+        recipe=Recipe(steps=30, least=8, scheduler="euler", guidance=3.5),
     ),
 )
 

@@ -6,6 +6,7 @@ Source: Wu et al. 2024, "One-Step Effective Diffusion Network for Real-World Ima
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
@@ -42,7 +43,9 @@ class OseDiff(OneStepRefiner):
                 raise ValueError("the base has another shape at conv_in")
             ours.copy_(trained)
         merge(parts.unet, changes(published.unet))
-        merge(parts.codec.network, changes(published.vae))
+        codec: Any = parts.codec
+        if published.vae:
+            merge(codec.network, changes(published.vae))
 
     def _clean(self, base: torch.Tensor, sampling: Sampling, evaluate: Callable[[int], torch.Tensor]) -> torch.Tensor:
         noise = evaluate(_TIMESTEP)

@@ -104,7 +104,10 @@ SCHEDULE = (
     "trained_betas",
     "prediction_type",
     "timestep_scaling",
+    "rescale_betas_zero_snr",
 )
+_LEAST_ALPHA = 2.0**-24
+"""Of a schedule that ends in pure noise, where the noise level would be infinite; as in diffusers."""
 
 
 class Sampler:
@@ -121,6 +124,7 @@ class Sampler:
             steps: evaluations; fewer if the schedule has fewer timesteps in this part.
         """
         self._scheduler = _FACTORIES[name]({key: config[key] for key in SCHEDULE if key in config})
+        self._scheduler.alphas_cumprod.clamp_(min=_LEAST_ALPHA)
         last = int(self._scheduler.config["num_train_timesteps"])
         start = max(round(last * strength), 1)
         steps = min(steps, start)

@@ -56,6 +56,8 @@ class FileParts:
         told = prediction_told(file, self._header)
         if told is not None:
             self.scheduler["prediction_type"] = told
+        if "ztsnr" in self._header.shapes:  # the schedule ends in pure noise (Lin et al. 2024)
+            self.scheduler["rescale_betas_zero_snr"] = True
         self.measure = told is None and contents.recipe == "sd2"
         self.about = _about(contents, self._header)
 

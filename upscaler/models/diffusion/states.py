@@ -60,7 +60,7 @@ def read_pickle(file: Path, *, allow_pickle: bool) -> State:
     Raises: as `read_state`.
     """
     content = load_pickle(file, allow_pickle=allow_pickle)
-    for key in ("state_dict", "model", "params_ema", "params"):
+    for key in ("state_dict", "string_to_param", "model", "params_ema", "params"):
         if isinstance(content.get(key), dict):
             content = cast("dict[str, Any]", content[key])
             break

@@ -1,16 +1,19 @@
-// What is chosen, and the window's own dialogs: value = {window, names, folder, place, number}; 'look' asks for what was chosen.
+// What is chosen, and the window's own dialogs: value = {window, names, folder, place, watched, skipped, number}; 'look' asks for what was chosen.
 const show = (name, on) => { element.querySelector(name).style.display = on ? "" : "none"; };
 const draw = () => {
   const value = props.value || {};
   const names = value.names || [];
   element.querySelector(".names").textContent = names.join(", ");
   element.querySelector(".folder").textContent = value.folder || "";
-  element.querySelector(".place span").textContent =
+  element.querySelector(".place:not(.more) span").textContent =
     value.place ? "Results go to " + value.place + "." : "Results are saved beside each picture.";
+  const counted = (count) => count === 1 ? "1 picture was finished before and is left out." : count + " pictures were finished before and are left out.";
+  element.querySelector(".more").textContent = [value.skipped ? counted(value.skipped) : "", value.watched ? "What lands in " + value.watched + " is enlarged." : ""].filter(Boolean).join(" ");
+  show(".more", value.skipped || value.watched);
   show(".chosen", names.length > 0);
   show(".empty", names.length === 0 && value.window);
   show(".row", value.window);
-  show(".place button", value.window);
+  show(".place:not(.more) button", value.window);
   element.closest("#bar").style.display = value.window || names.length ? "" : "none";
 };
 element.addEventListener("click", (event) => {

@@ -1,0 +1,220 @@
+"""The parts of the desktop window that need no window."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image as Pillow
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+from upscaler_ui.desktop import deliver, folders, preflight
+from upscaler_ui.desktop.gate import Gate
+from upscaler_ui.desktop.queue import Queue, Waiting
+
+from upscaler.errors import ImageError
+from upscaler.geometry import Size
+from upscaler.options.settings import Settings
+from upscaler.pictures.files import load, save
+
+
+@pytest.fixture
+def site() -> tuple[Gate, Any]:
+    gate = Gate()
+    routes = [Route(path, lambda request: PlainTextResponse("in"), methods=["GET", "POST"]) for path in ("/", "/api")]
+    return gate, Starlette(routes=routes, middleware=[gate.middleware])
+
+
+def test_a_ticket_is_good_for_one_visitor_and_becomes_a_cookie(site: tuple[Gate, Any]) -> None:
+    gate, app = site
+    address = gate.address("http://127.0.0.1:7860/")
+    ours, other = (TestClient(app, base_url="http://127.0.0.1:7860") for _ in range(2))
+    assert ours.get("/api").status_code == 403
+    cookie = ours.get(address, follow_redirects=False).headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert ours.get("/api").text == ours.post("/api").text == "in"
+    assert other.get(address).status_code == 403
+    assert other.post("/api").status_code == 403
+    assert ours.get(address).text == "in"  # opened again: no new cookie, and no ticket in what the page sees
+
+
+@pytest.mark.parametrize("header", ["", "x=y", "upscaler=", ";;;=", "upscaler-00000000=" + "a" * 43, "\x80"])
+def test_no_other_cookie_opens_the_gate(header: str) -> None:
+    assert not Gate().admits(header)
+
+
+def test_cookies_of_one_start_do_not_open_another(site: tuple[Gate, Any]) -> None:
+    gate, app = site
+    ours = TestClient(app, base_url="http://127.0.0.1:7860")
+    ours.get(gate.address("http://127.0.0.1:7860"))
+    header = "; ".join(f"{name}={value}" for name, value in ours.cookies.items())
+    assert gate.admits(header)
+    assert not Gate().admits(header)
+
+
+def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
+    result = tmp_path / "result.png"
+    result.write_bytes(b"new")
+    (tmp_path / "photo-x4.png").write_bytes(b"old")
+    assert deliver.put(result, tmp_path, "photo-x4") == tmp_path / "photo-x4-2.png"
+    assert deliver.put(result, tmp_path / "a" / "b", "photo-x4") == tmp_path / "a" / "b" / "photo-x4.png"
+    assert (tmp_path / "photo-x4.png").read_bytes() == b"old"
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_disk_without_links_overwrites_nothing_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", no_links)
+    result = tmp_path / "result.png"
+    result.write_bytes(b"new")
+    (tmp_path / "photo-x4.png").write_bytes(b"old")
+    assert deliver.put(result, tmp_path, "photo-x4").read_bytes() == b"new"
+    assert (tmp_path / "photo-x4.png").read_bytes() == b"old"
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
+    result = tmp_path / "result.png"
+    result.write_bytes(b"new")
+    with pytest.raises(ImageError, match=r"^photo-x4.png: cannot be written to .*; it is in the history"):
+        deliver.put(result, result, "photo-x4")
+
+
+def test_results_keep_the_folders_below_the_one_that_was_chosen(tmp_path: Path) -> None:
+    source = tmp_path / "in" / "a" / "photo.png"
+    assert deliver.home_of(source, None, None) == source.parent
+    assert deliver.home_of(source, tmp_path / "in", None) == source.parent
+    assert deliver.home_of(source, None, tmp_path / "out") == tmp_path / "out"
+    assert deliver.home_of(source, tmp_path / "in", tmp_path / "out") == tmp_path / "out" / "a"
+
+
+@pytest.mark.parametrize(
+    ("target", "tag"), [((400, 200), "x4"), ((250, 125), "x2.5"), ((333, 166), "x3.33"), ((333, 90), "333x90")]
+)
+def test_a_name_says_how_large(target: tuple[int, int], tag: str) -> None:
+    assert deliver.factor_tag(Size(100, 50), Size(*target)) == tag
+
+
+def waiting(name: str) -> Waiting:
+    return Waiting(Path("/pictures", name), Path("/pictures"), name, Settings.of(scale=2))
+
+
+def test_the_queue_outlives_its_process(tmp_path: Path) -> None:
+    file = tmp_path / "queue.json"
+    queue = Queue(file)
+    queue.add({"1": waiting("a"), "2": waiting("b"), "3": waiting("c")})
+    queue.over("1", finished=True)
+    queue.over("2", finished=False)  # its user has stopped it
+    assert Queue(file).left == [waiting("c")]
+    again = Queue(file)
+    again.add({"4": waiting("d")})
+    again.close()
+    again.over("4", finished=False)  # stopped, since the program ends
+    assert Queue(file).left == [waiting("c"), waiting("d")]
+    again.forget_left()
+    again.over("4", finished=True)  # finished all the same
+    assert Queue(file).left == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"settings": [{}], "items": {"1": [1]}}', '{"items": 3, "settings": 4}']
+)
+def test_a_queue_that_is_not_ours_is_empty(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "queue.json"
+    file.write_text(text)
+    assert Queue(file).left == []
+    assert json.dumps(text)
+
+
+def test_root_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda name: SimpleNamespace())
+    monkeypatch.setattr(preflight.sys, "platform", "linux")
+    monkeypatch.setattr(preflight.os, "geteuid", lambda: 0)
+    assert "does not run as root" in str(preflight.missing({"DISPLAY": ":0"}))
+    assert preflight.missing({"DISPLAY": ":0", "QTWEBENGINE_DISABLE_SANDBOX": "1"}) is None
+    assert "no screen" in str(preflight.missing({}))
+
+
+def test_an_engine_that_is_not_installed_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda name: None)
+    assert str(preflight.missing({})).endswith("run: pip install 'tiled-diffusion-upscaler[desktop]'")
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (
+            "ImportError: libEGL.so.1: cannot open shared object file: No such file",
+            "the library libEGL.so.1 is missing; run: sudo ",
+        ),
+        (
+            "qt.qpa.plugin: From 6.5.0, xcb-cursor0 or libxcb-cursor0 is needed",
+            "the library libxcb-cursor0 is missing; run: sudo ",
+        ),
+        ("qt.qpa.xcb: could not connect to display :9", "the screen that DISPLAY"),
+        ("a\nb\n", "the window's process ended with -6: b"),
+    ],
+)
+def test_an_end_of_the_window_is_explained(output: str, said: str) -> None:
+    assert preflight.reason_of(-6, output).startswith(said)
+
+
+def png(path: Path, side: int = 8) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Pillow.new("RGB", (side, side)).save(path)
+    return path
+
+
+def test_results_in_a_folder_are_no_sources(tmp_path: Path) -> None:
+    names = ("a.png", "a-x4.png", "a-x4-2.png", "b-x2.png", "sub/c.jpg", "sub/c-100x50.webp", ".hidden/d.png", "e.txt")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in folders.sources_below(tmp_path)]
+    assert found == ["a.png", "b-x2.png", "sub/c.jpg"]  # b-x2.png has no source here, so it is a picture of its own
+
+
+def test_twins_of_another_format_get_names_of_their_own(tmp_path: Path) -> None:
+    one, other = png(tmp_path / "a.png"), png(tmp_path / "a.bmp")
+    stems = {folders.result_stem(path, "a", Size(8, 8), Size(32, 32)) for path in (one, other)}
+    assert stems == {"a-png-x4", "a-bmp-x4"}
+    for stem in stems:
+        png(tmp_path / f"{stem}.png")
+    assert set(folders.sources_below(tmp_path)) == {one, other}
+
+
+def test_only_a_result_of_these_settings_counts_as_finished(tmp_path: Path) -> None:
+    source, settings = png(tmp_path / "a.png"), Settings.of(scale=4)
+    result = tmp_path / "a-x4.png"
+    save(load(source), result, settings_json=settings.to_json())
+    assert folders.is_finished(source, result, settings)
+    assert not folders.is_finished(source, result, settings.but(strength=0.9))
+    os.utime(source, (result.stat().st_mtime + 10,) * 2)  # it was changed after that
+    assert not folders.is_finished(source, result, settings)
+
+
+def test_a_watched_folder_hands_over_what_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "_POLL", 3600.0)
+    watch = folders.Watch(tmp_path, lambda paths: None, tmp_path / "out")
+    try:
+        whole = png(tmp_path / "whole.png", 64)
+        half = tmp_path / "half.png"
+        half.write_bytes(whole.read_bytes()[:-40])
+        apart = png(tmp_path / "out" / "result.png")
+        now = [whole, half, apart]
+        assert watch.arrivals(now) == []  # it may still grow
+        assert watch.arrivals(now) == [whole]
+        assert watch.arrivals(now) == []
+        half.write_bytes(whole.read_bytes())
+        assert watch.arrivals(now) == []
+        assert watch.arrivals(now) == [half]
+    finally:
+        watch.stop()

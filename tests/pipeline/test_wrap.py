@@ -1,0 +1,101 @@
+"""A picture whose sides meet: nothing tells where it was cut open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import upscaler
+from upscaler.arrays.resample import resample
+from upscaler.arrays.types import Image
+from upscaler.geometry import Size, Wrap
+from upscaler.models.base import Refiner
+from upscaler.options.settings import Settings
+from upscaler.plan import plan_run
+from upscaler.stages.seam_score import seam_score
+from upscaler.testing import IdentityRefiner, InvertRefiner, NearestUpscaler, NoiseRefiner, ToneShiftRefiner
+
+OPTIONS: dict[str, Any] = {
+    "scale": 4,
+    "tile": 128,
+    "overlap": 32,
+    "feather": 16,
+    "gan_tile": 48,
+    "steps": 1,
+    "seam_width": 32,
+}
+ROLLS = {"x": (0, 40), "y": (24, 0), "both": (64, 8)}
+
+
+@pytest.fixture
+def texture(rng: np.random.Generator) -> Image:
+    y, x = np.mgrid[:80, :96].astype(np.float32)
+    waves = 0.5 + 0.2 * np.sin(2 * np.pi * (x / 96 * 3 + y / 80)) + 0.1 * np.cos(2 * np.pi * y / 80 * 2)
+    return np.clip(waves[..., None] + rng.normal(0, 0.1, (80, 96, 3)), 0, 1).astype(np.float32)
+
+
+def enlarged(image: Image, refiner: Refiner | None, **options: Any) -> Image:
+    model = "pocket" if refiner is not None else "none"
+    settings = Settings.of(**{**OPTIONS, "model": model, **options})
+    return upscaler.upscale(image, settings=settings, upscaler=NearestUpscaler(), refiner=refiner).pixels
+
+
+@pytest.mark.parametrize("wrap", ["x", "y", "both"])
+@pytest.mark.parametrize("refiner", [None, IdentityRefiner(), InvertRefiner()], ids=["none", "identity", "negative"])
+@pytest.mark.parametrize("seams", ["none", "band", "half-tile+intersections"])
+def test_a_rolled_picture_gives_the_rolled_result(texture: Image, wrap: str, refiner: Any, seams: str) -> None:
+    options = {"wrap": wrap, "seams": seams}
+    if isinstance(refiner, InvertRefiner):  # what is kept of a tile, and joints, depend on where it was cut
+        options |= {"wavelet_color": 0, "wavelet_denoise": 0, "seams": "none"}
+    down, right = ROLLS[wrap]
+    rolled = enlarged(np.roll(texture, (down, right), (0, 1)), refiner, **options)
+    expected = np.roll(enlarged(texture, refiner, **options), (4 * down, 4 * right), (0, 1))
+    np.testing.assert_allclose(rolled, expected, atol=4e-6)  # tiles lie elsewhere, and each rounds to the grid of 2^-22
+
+
+@pytest.mark.parametrize("gan", [NearestUpscaler(), None], ids=["nearest", "resampled"])
+def test_the_sides_of_a_panorama_meet(texture: Image, gan: Any) -> None:
+    """The step across the cut is no larger than that between any two columns, though the tiles' tones drift."""
+    settings = Settings.of(**OPTIONS, wrap="x", seams="none", gan="none" if gan is None else "realesrgan-x4plus")
+    around = upscaler.upscale(texture, settings=settings, upscaler=gan, refiner=ToneShiftRefiner()).pixels
+    steps = np.abs(np.diff(around, axis=1, append=around[:, :1])).mean(axis=(0, 2))
+    assert steps[-1] <= 1.05 * steps[3:-1:4].max()  # at the borders of the input's pixels, where nearest steps too
+
+
+def test_the_joint_around_the_side_is_scored_and_redrawn(texture: Image) -> None:
+    size = Size(384, 320)
+    plan = plan_run(
+        Size(96, 80),
+        Settings.of(**OPTIONS, wrap="both", seams="band"),
+        upscaler=NearestUpscaler(),
+        refiner=NoiseRefiner(),
+    )
+    assert plan.tiles is not None
+    columns, rows = len(plan.tiles.columns), len(plan.tiles.rows)
+    image = resample(texture, size)
+    score = seam_score(image, image, plan.tiles)
+    assert len(score.joints) == 2 * columns * rows
+    assert sum(len(part) for part in plan.seams) == 2 * columns * rows
+    stepped = image.copy()
+    joint = round(plan.tiles.columns[0].rise or 0)
+    stepped[:, joint : joint + 60] += 0.1
+    seen = {item.column for item in seam_score(stepped, image, plan.tiles).joints if item.vertical and item.score > 10}
+    assert 0 in seen
+
+
+@pytest.mark.parametrize("size", [(96, 80), (97, 83), (40, 300), (500, 131)])
+@pytest.mark.parametrize("tile", ["auto", "128", "2x3", "1x1"])
+def test_windows_around_a_circle_sum_to_one(size: tuple[int, int], tile: str) -> None:
+    from upscaler.tiling.window import window
+
+    settings = Settings.of(**{**OPTIONS, "tile": tile}, wrap="both")
+    plan = plan_run(Size(*size), settings, upscaler=NearestUpscaler(), refiner=IdentityRefiner()).tiles
+    assert plan is not None
+    total = np.zeros((4 * size[1], 4 * size[0]), np.float32)
+    for each in plan:
+        weights = np.outer(window(each.y), window(each.x))
+        for part in each.box.parts(Size(4 * size[0], 4 * size[1]), Wrap(True, True)):
+            total[part.inside.slices] += weights[part.slices]
+    np.testing.assert_array_equal(total, 1)
