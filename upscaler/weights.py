@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -246,10 +247,11 @@ def one_step_kind(path: Path) -> OneStep | None:
         elif path.suffix.lower() == ".pkl":
             with ZipFile(path) as archive:
                 (member,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-                names = archive.open(member).read(1 << 26)
+                with archive.open(member) as content:  # a zip can hold a thousand times its size
+                    names = content.read(1 << 26)
         else:
             return None
-    except (OSError, ValueError, BadZipFile, RuntimeError, NotImplementedError):
+    except (OSError, ValueError, BadZipFile, RuntimeError, NotImplementedError, zlib.error):
         return None
     if b"lora_A.default_encoder_pix" in names and b"lora_A.default_encoder_sem" in names:
         return "pisa-sr"

@@ -193,7 +193,7 @@ def run_cases(cases: list[Case], place: Path, count: int, seed: int) -> list[str
         except BaseException:
             wrong.append(f"{number}: {what}: {traceback.format_exc()[-700:]}")
         if time.monotonic() - start > 2:
-            print(number, what, time.monotonic() - start)
+            print(number, what, time.monotonic() - start)  # noqa: T201
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return wrong
 
