@@ -19,6 +19,9 @@ def add_ui(commands: Any) -> None:
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     parser.add_argument("--port", type=int, metavar="N", help="default is the first free port from 7860")
     parser.add_argument("--listen", action="store_true", help="also accept other machines; needs --auth or --no-auth")
+    parser.add_argument(
+        "--allow-host", action="append", metavar="NAME", help="a name of this machine under which it may be reached"
+    )
     login = parser.add_mutually_exclusive_group()
     login.add_argument("--auth", metavar="USER:PASSWORD", help="require this login")
     login.add_argument("--no-auth", action="store_true", help="with --listen: require no login")
