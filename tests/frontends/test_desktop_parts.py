@@ -40,6 +40,10 @@ def test_a_ticket_is_good_for_one_visitor_and_becomes_a_cookie(site: tuple[Gate,
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
     assert ours.get("/api").text == ours.post("/api").text == "in"
+    themed = gate.address("http://127.0.0.1:7860") + "&__theme=dark"
+    assert 'url=/?__theme=dark"' in ours.get(themed).text
+    injected = gate.address("http://127.0.0.1:7860") + "&__theme=%22%3E"
+    assert 'url=/"' in ours.get(injected).text
     assert other.get(address).status_code == 403
     assert other.post("/api").status_code == 403
     assert ours.get(address).text == "in"  # opened again: no new cookie, and no ticket in what the page sees
