@@ -89,7 +89,11 @@ def plain(host: types.SimpleNamespace, **options: Any) -> np.ndarray:
 
 def test_every_option_has_a_place(host: types.SimpleNamespace) -> None:
     """In the form, or in the tab, or it is about files, devices and models that are the host's business."""
-    assert {o.name for o in options() if o.group in host.form.GROUPS} == {*host.names, *host.form.FROM_TAB}
+    assert {o.name for o in options() if o.group in host.form.GROUPS} == {
+        *host.names,
+        *host.form.FROM_TAB,
+        *host.form.LEFT_OUT,
+    }
     assert not {"diffusion", "output", "hardware"} & set(host.form.GROUPS)
     assert [widget.elem_id.rsplit("upscale_")[-1] for widget in host.widgets] == host.names
     assert set(host.form.EXTRAS) <= {o.name for o in options()}

@@ -16,6 +16,7 @@ from ..errors import ImageError
 from .picture import Picture, strips_of
 
 _TILE, _OVERLAP = 254, 1  # pixels, as viewers of deep zoom expect them
+_START, _EXIF_MARK = b"\xff\xd8", b"\xff\xe1"  # of a JPEG, and of its segment with EXIF
 _FULL_COLOUR = 90  # from this quality on colour is not reduced
 
 
@@ -27,13 +28,20 @@ def write_jpeg(
     Raises:
         ImageError: pyvips is not installed.
     """
-    with _rows_on_disk(picture, Path(stream.name).parent, channels=channels, dither=dither) as image:
-        for name, data in (("icc-profile-data", icc), ("exif-data", exif)):
-            if data:
-                image.set_type(_vips().GValue.blob_type, name, data)
-        target = _vips().Target.new_to_descriptor(stream.fileno())
-        image.jpegsave_target(target, Q=quality, subsample_mode="off" if quality >= _FULL_COLOUR else "on")
-    stream.seek(0, os.SEEK_END)
+    folder = Path(stream.name).parent
+    with (
+        _rows_on_disk(picture, folder, channels=channels, dither=dither) as image,
+        tempfile.NamedTemporaryFile(dir=folder, prefix=".upscaler-") as plain,
+    ):
+        if icc:
+            image.set_type(_vips().GValue.blob_type, "icc-profile-data", icc)
+        target = _vips().Target.new_to_descriptor(plain.fileno())
+        image.jpegsave_target(target, Q=quality, subsample_mode="off" if quality >= _FULL_COLOUR else "on", keep="icc")
+        plain.seek(len(_START))
+        stream.write(_START)
+        if exif:  # libvips would write its own choice of it
+            stream.write(_EXIF_MARK + (len(exif) + 2).to_bytes(2, "big") + exif)
+        shutil.copyfileobj(plain, stream, 1 << 20)
 
 
 def write_deep_zoom(picture: Picture, path: Path, *, quality: int, dither: bool, icc: bytes | None) -> None:

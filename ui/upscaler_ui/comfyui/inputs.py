@@ -28,6 +28,7 @@ HOST = {
     "base": "model",
     "control": "the ControlNet nodes",
     "control_scale": "the ControlNet nodes",
+    "wrap": "none: hints, areas and masks of the host do not go around a picture",
     "device": "the host's own choice",
     "precision": "the host's own choice",
     "backend": "the fastest, found by trying",

@@ -16,13 +16,16 @@ GROUPS = {"target": "Size", "gan": "Enlarging", "tiles": "Tiles", "seams": "Seam
 FROM_TAB = ("batch", "seam_steps")
 """Options of these groups that the img2img tab has a widget for: its batch size, and its sampling steps."""
 
+LEFT_OUT = ("wrap",)
+"""Options that the host cannot follow: its own conditioning does not go around a picture."""
+
 EXTRAS = ("scale", "width", "height", "megapixels", "gan", "gan_tile", "consistency")
 """Options that matter without a diffusion pass."""
 
 
 def script_options() -> list[Option]:
     """Options of the img2img script, in the order of its arguments."""
-    return [option for option in options() if option.group in GROUPS and option.name not in FROM_TAB]
+    return [option for option in options() if option.group in GROUPS and option.name not in (*FROM_TAB, *LEFT_OUT)]
 
 
 def extras_options() -> list[Option]:

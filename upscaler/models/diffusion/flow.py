@@ -168,7 +168,7 @@ class FlowRefiner(DiffusionRefiner):
         views = [(sampling.prompt, False)]
         if self.guided and sampling.guidance > 1:
             views.append((sampling.negative_prompt, True))
-        prompts = [self._encoded(*view) for view in views]
+        prompts = [self._encoded(prompt, negative=negative) for prompt, negative in views]
         states, pooled = (
             torch.cat([part.expand(len(base), *part.shape[1:]) for part in parts if part is not None]).to(self._dtype)
             for parts in zip(*prompts)
