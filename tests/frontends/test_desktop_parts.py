@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -222,3 +224,37 @@ def test_a_watched_folder_hands_over_what_is_complete(tmp_path: Path, monkeypatc
         assert watch.arrivals(now) == [half]
     finally:
         watch.stop()
+
+
+MESSAGES = """
+import jeepney.io.blocking as bus
+from PySide6.QtGui import QIcon
+from PySide6.QtWidgets import QApplication
+from upscaler_ui.desktop.notify import Notifier
+
+class Bus:
+    def send(self, message):
+        found = jeepney.Parser().feed(message.serialise(1))[0]
+        print(found.header.fields[jeepney.HeaderFields.member], found.body)
+
+import jeepney
+bus.open_dbus_connection = lambda name: Bus()
+application = QApplication(["upscaler"])
+notifier = Notifier(application, QIcon())
+notifier.tell("hills finished", "Saved as hills-x4.png")
+notifier.progress(0.5)
+notifier.progress(None)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the tray shows messages")
+def test_messages_and_progress_are_what_the_desktop_expects() -> None:
+    pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", MESSAGES]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    message, half, none = done.stdout.splitlines()
+    assert message == "Notify ('upscaler', 0, 'upscaler', 'hills finished', 'Saved as hills-x4.png', [], {}, 8000)"
+    assert "('d', 0.5)" in half
+    assert "('b', True)" in half
+    assert "('b', False)" in none
