@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,6 +42,10 @@ def test_a_ticket_is_good_for_one_visitor_and_becomes_a_cookie(site: tuple[Gate,
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
     assert ours.get("/api").text == ours.post("/api").text == "in"
+    themed = gate.address("http://127.0.0.1:7860") + "&__theme=dark"
+    assert 'url=/?__theme=dark"' in ours.get(themed).text
+    injected = gate.address("http://127.0.0.1:7860") + "&__theme=%22%3E"
+    assert 'url=/"' in ours.get(injected).text
     assert other.get(address).status_code == 403
     assert other.post("/api").status_code == 403
     assert ours.get(address).text == "in"  # opened again: no new cookie, and no ticket in what the page sees
@@ -218,3 +224,37 @@ def test_a_watched_folder_hands_over_what_is_complete(tmp_path: Path, monkeypatc
         assert watch.arrivals(now) == [half]
     finally:
         watch.stop()
+
+
+MESSAGES = """
+import jeepney.io.blocking as bus
+from PySide6.QtGui import QIcon
+from PySide6.QtWidgets import QApplication
+from upscaler_ui.desktop.notify import Notifier
+
+class Bus:
+    def send(self, message):
+        found = jeepney.Parser().feed(message.serialise(1))[0]
+        print(found.header.fields[jeepney.HeaderFields.member], found.body)
+
+import jeepney
+bus.open_dbus_connection = lambda name: Bus()
+application = QApplication(["upscaler"])
+notifier = Notifier(application, QIcon())
+notifier.tell("hills finished", "Saved as hills-x4.png")
+notifier.progress(0.5)
+notifier.progress(None)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the tray shows messages")
+def test_messages_and_progress_are_what_the_desktop_expects() -> None:
+    pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", MESSAGES]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    message, half, none = done.stdout.splitlines()
+    assert message == "Notify ('upscaler', 0, 'upscaler', 'hills finished', 'Saved as hills-x4.png', [], {}, 8000)"
+    assert "('d', 0.5)" in half
+    assert "('b', True)" in half
+    assert "('b', False)" in none

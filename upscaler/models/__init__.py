@@ -9,7 +9,7 @@ from .. import weights
 from ..errors import WeightsNotFound
 from .base import Enlarger, Redrawer, tile_sides
 from .diffusion.habits import family_at, habits_at
-from .sharing import GATE, shared
+from .sharing import GATE, model_errors, shared
 
 if TYPE_CHECKING:
     from .base import Refiner, Upscaler
@@ -79,21 +79,27 @@ def describe_upscaler(name: str) -> Enlarger:
     model = weights.get(name, "gan")
     if model.scale is not None and model.halo is not None:
         return Enlarger(model.scale, model.halo)
-    from .gan.load import describe
-
-    return describe(model)
+    with GATE.loading():  # as above
+        from .gan.load import describe
+    with model_errors(name):
+        return describe(model)
 
 
 def describe_refiner(name: str, *, lora: str = "") -> Redrawer:
     """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
         path = weights.find(name, "diffusion")
-        family = family_at(path)
-        if family is not None:
-            return Redrawer(family.multiple, tile_sides(family.native), family.habits)
-        native = 512 if weights.one_step_kind(path) else weights.native_side(path)
+        with model_errors(name):
+            return _redrawer(path, lora)
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise
-        path, native = Path(name), None
+    return Redrawer(tile_sides=tile_sides(None), habits=habits_at(Path(name), lora))
+
+
+def _redrawer(path: Path, lora: str) -> Redrawer:
+    family = family_at(path)
+    if family is not None:
+        return Redrawer(family.multiple, tile_sides(family.native), family.habits)
+    native = 512 if weights.one_step_kind(path) else weights.native_side(path)
     return Redrawer(tile_sides=tile_sides(native), habits=habits_at(path, lora))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QMimeData, QObject, QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication, QImage, QImageReader
+from PySide6.QtWebEngineCore import QWebEngineDownloadRequest
 from PySide6.QtWidgets import QFileDialog, QMessageBox
 
 from upscaler.pictures.files import SUFFIXES
@@ -125,6 +126,18 @@ class Actions(QObject):
             self._window.say("The picture is on the clipboard.")
 
         self._ask("png", found)
+
+    def download(self, item: QWebEngineDownloadRequest) -> None:
+        """The page hands out a file, such as all results or a preset: ask where it goes."""
+        suggestion = str(Path(self._memory.folder, item.downloadFileName()))
+        name, _ = QFileDialog.getSaveFileName(self._window, "Save", suggestion)
+        if not name:
+            item.cancel()
+            return
+        item.setDownloadDirectory(str(Path(name).parent))
+        item.setDownloadFileName(Path(name).name)
+        item.isFinishedChanged.connect(lambda: self._window.say(f"Saved as {name}"))
+        item.accept()
 
     def show_log(self) -> None:
         """Open the log in whatever program shows text."""

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from .actions import Actions
 
 _START = """
+document.addEventListener("DOMContentLoaded", () => {
+  const style = document.createElement("style"); // so that the bars for scrolling are dark too
+  style.textContent = "html:has(body.dark) { color-scheme: dark; }";
+  document.head.append(style);
+});
 if (location.hostname === "127.0.0.1" && window.qt && qt.webChannelTransport)
   new QWebChannel(qt.webChannelTransport, (channel) => { window.upscaler = channel.objects.upscaler; });
 """

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _TICKET = "ticket"
+_THEME = "__theme"  # as Gradio calls it
 _REFUSED = "403: this app belongs to the window that upscaler opened; start it with: upscaler desktop\n"
 _STARTUP = (
     "/gradio_api/startup-events"  # what Gradio asks of itself before it says that it runs; tells and changes nothing
@@ -87,9 +88,9 @@ class _GateKeeper:
     def _answer(self, scope: Scope) -> Response:
         ticket = self._ticket(scope)
         if ticket and self._gate.take(ticket):
-            return self._gate.stamp(_page_that_goes_on())
+            return self._gate.stamp(_page_that_goes_on(_home(scope)))
         if ticket and self._may_enter({**scope, "query_string": b""}):  # the address was opened again
-            return RedirectResponse("/", 303)
+            return RedirectResponse(_home(scope), 303)
         if scope["method"] == "HEAD" and scope["path"] == "/":  # how Gradio makes sure that it can be reached
             return Response(status_code=401)
         return PlainTextResponse(_REFUSED, 403)
@@ -100,10 +101,16 @@ class _GateKeeper:
         return parse_qs(scope["query_string"].decode("latin-1")).get(_TICKET, [""])[0]
 
 
-def _page_that_goes_on() -> Response:
+def _page_that_goes_on(home: str) -> Response:
     """A page of our own site that goes on to the app: a redirect would not carry a strict cookie when the address was
     opened by another site or program."""
-    page = '<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>upscaler</title>'
+    page = f'<!doctype html><meta http-equiv="refresh" content="0; url={home}"><title>upscaler</title>'
     return Response(
         page, headers={"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}, media_type="text/html"
     )
+
+
+def _home(scope: Scope) -> str:
+    """The page without the ticket, in the theme that was asked for."""
+    theme = parse_qs(scope["query_string"].decode("latin-1")).get(_THEME, [""])[0]
+    return f"/?{_THEME}={theme}" if theme in ("light", "dark") else "/"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QAction, QActionGroup, QGuiApplication, QKeySequence
-from PySide6.QtWidgets import QMenu, QMessageBox
+from PySide6.QtGui import QAction, QActionGroup, QColor, QGuiApplication, QKeySequence, QPalette
+from PySide6.QtWidgets import QApplication, QMenu, QMessageBox
 
 from upscaler import __version__
 
@@ -58,8 +58,13 @@ def add_menus(window: Window) -> None:
 
 
 def apply_theme(name: str) -> None:
-    """Draw window and page in that theme: system, light or dark."""
-    QGuiApplication.styleHints().setColorScheme(_SCHEMES[name])
+    """Draw the window in that theme: system, light or dark."""
+    hints = QGuiApplication.styleHints()
+    hints.setColorScheme(_SCHEMES[name])
+    if name == "dark" and hints.colorScheme() is not Qt.ColorScheme.Dark:  # a desktop that Qt does not know
+        QApplication.setPalette(QPalette(QColor("#27272a"), QColor("#18181b")))
+    else:
+        QApplication.setPalette(QPalette())
 
 
 def _add(menu: QMenu, text: str, call: Callable[[], object], shortcut: Shortcut = None) -> QAction:
@@ -101,6 +106,7 @@ def _add_themes(window: Window, menu: QMenu) -> None:
 def _choose_theme(window: Window, name: str) -> None:
     window.memory.theme = name
     apply_theme(name)
+    window.load()
 
 
 def _about() -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from typing import Any
 
 from PySide6.QtCore import QObject
 from PySide6.QtGui import QIcon
@@ -10,55 +12,52 @@ from PySide6.QtWidgets import QSystemTrayIcon
 
 DESKTOP_FILE = "upscaler.desktop"
 _SHOWN_FOR = 8000  # milliseconds
+_NOTIFICATIONS = "org.freedesktop.Notifications"
+_LAUNCHER = "com.canonical.Unity.LauncherEntry"  # Ubuntu's dock, KDE's task bar and others
 
 
 class Notifier(QObject):
-    """Messages through the tray where there is one, else through D-Bus; nothing where the system has neither."""
+    """Messages by D-Bus on Linux and through the tray elsewhere; nothing where the system has neither."""
 
     def __init__(self, parent: QObject, icon: QIcon) -> None:
         super().__init__(parent)
         self.tray = QSystemTrayIcon(icon, self)
         self.tray.setToolTip("upscaler")
+        self._bus: Any = None
+        self._has_bus = sys.platform == "linux"
 
     def tell(self, title: str, text: str) -> None:
         """Show a message for some seconds."""
         if sys.platform == "linux":
-            _dbus_message(title, text)
+            body = ("upscaler", 0, "upscaler", title, text, [], {}, _SHOWN_FOR)
+            self._send("/org/freedesktop/Notifications", _NOTIFICATIONS, "Notify", "susssasa{sv}i", body)
             return
-        shown = self.tray.isVisible()
         self.tray.show()
         self.tray.showMessage(title, text, self.tray.icon(), _SHOWN_FOR)
-        if not shown:
-            self.tray.messageClicked.connect(self.tray.hide)
 
     def progress(self, fraction: float | None) -> None:
-        """Show progress, from 0 to 1, at the program's icon (GNOME's dock of Ubuntu, KDE); `None` takes it away."""
-        if sys.platform != "linux":
+        """Show progress, from 0 to 1, at the program's icon; `None` takes it away."""
+        state = {"progress": ("d", float(fraction or 0)), "progress-visible": ("b", fraction is not None)}
+        self._send("/upscaler", _LAUNCHER, "Update", "sa{sv}", (f"application://{DESKTOP_FILE}", state))
+
+    def _send(self, path: str, interface: str, member: str, signature: str, body: tuple[Any, ...]) -> None:
+        """Send a call that needs no answer, or a signal; the first failure is the last try."""
+        if not self._has_bus:
             return
-        from PySide6.QtDBus import QDBusConnection, QDBusMessage
+        from jeepney import DBusAddress, MessageFlag, new_method_call, new_signal
+        from jeepney.io.blocking import open_dbus_connection
 
-        bus = QDBusConnection.sessionBus()
-        if not bus.isConnected():
-            return
-        signal = QDBusMessage.createSignal("/upscaler", "com.canonical.Unity.LauncherEntry", "Update")
-        state = {"progress": float(fraction or 0), "progress-visible": fraction is not None}
-        signal.setArguments([f"application://{DESKTOP_FILE}", state])
-        bus.send(signal)
-
-
-def _dbus_message(title: str, text: str) -> None:
-    from PySide6.QtCore import QMetaType
-    from PySide6.QtDBus import QDBusArgument, QDBusConnection, QDBusMessage
-
-    bus = QDBusConnection.sessionBus()
-    if not bus.isConnected():
-        return
-    name = "org.freedesktop.Notifications"
-    call = QDBusMessage.createMethodCall(name, "/org/freedesktop/Notifications", name, "Notify")
-    replaces = QDBusArgument()
-    replaces.add(0, QMetaType.Type.UInt.value)
-    actions = QDBusArgument()
-    actions.beginArray(QMetaType(QMetaType.Type.QString.value))
-    actions.endArray()
-    call.setArguments(["upscaler", replaces, "upscaler", title, text, actions, {}, _SHOWN_FOR])
-    bus.send(call)
+        try:
+            if self._bus is None:
+                self._bus = open_dbus_connection("SESSION")
+            if interface == _LAUNCHER:
+                message = new_signal(DBusAddress(path, interface=interface), member, signature, body)
+            else:
+                address = DBusAddress(path, bus_name=interface, interface=interface)
+                message = new_method_call(address, member, signature, body)
+                message.header.flags |= MessageFlag.no_reply_expected
+            self._bus.send(message)
+        except Exception:  # no bus, or one that does not answer: the title tells as much
+            self._has_bus = False
+            with suppress(Exception):
+                self._bus.close()

@@ -14,6 +14,7 @@ from upscaler.folders import read_object, replace_text, state_folder
 from upscaler.options.settings import Settings
 from upscaler.text import count
 
+from ..app import looks
 from ..app.components import component
 from ..app.handlers import Handlers
 from ..app.render import AS_TYPED, Update
@@ -64,6 +65,8 @@ class DesktopPage(Handlers):
         update = super().on_load(request)
         settings = last_settings()
         if settings is not None:
+            _, page = self._session(request)
+            page.look, page.settings = looks.look_of(settings), settings
             update |= self.form.updates(settings)
         session, _ = self._session(request)
         if session.choice[1]:
@@ -92,6 +95,12 @@ class DesktopPage(Handlers):
         if self._window and not paths:  # the list of uploads, which nobody sees, was emptied
             return self.nothing()
         return super().on_files(request, paths, *values)
+
+    def on_run(self, request: gr.Request, *values: Any) -> Update:
+        session, _ = self._session(request)
+        session.skipped = 0
+        with session.queue.together():
+            return super().on_run(request, *values)
 
     def changes(self, session: Session, page: Page) -> Update:
         update = super().changes(session, page)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Queue:
         self._left = _read(read_object(path))
         self._now: dict[str, Waiting] = {}
         self._closed = False
+        self._together = 0
 
     @property
     def left(self) -> list[Waiting]:
@@ -62,12 +64,25 @@ class Queue:
             if (finished or not self._closed) and self._now.pop(id, None) is not None:
                 self._write()
 
+    @contextmanager
+    def together(self) -> Generator[None, None, None]:
+        """What the block changes is written once, at its end."""
+        self._together += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._together -= 1
+                self._write()
+
     def close(self) -> None:
         """The program ends: what is stopped from now on is left for the next start."""
         with self._lock:
             self._closed = True
 
     def _write(self) -> None:
+        if self._together:
+            return
         items = {**self._left, **self._now}
         used = list(dict.fromkeys(item.settings for item in items.values()))
         places = {settings: place for place, settings in enumerate(used)}

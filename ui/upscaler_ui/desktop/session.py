@@ -80,6 +80,7 @@ class DesktopSession(Session):
 
         def taken(paths: list[Path]) -> None:
             self._granted.update(dict.fromkeys(paths, folder))
+            self.skipped = 0
             self.start([Input.of(path, whole=False) for path in paths], settings())
 
         self._watch = Watch(folder, taken, self.place)
@@ -87,7 +88,7 @@ class DesktopSession(Session):
     def start(self, inputs: Sequence[Input], settings: Settings) -> list[Job]:
         """As `Session.start`, without those pictures of a folder whose results are there already."""
         wanted = [item for item in inputs if item.error is None and not self._is_finished(item, settings)]
-        self.skipped = len(inputs) - len(wanted)
+        self.skipped += len(inputs) - len(wanted)
         return super().start(wanted, settings)
 
     def _is_finished(self, item: Input, settings: Settings) -> bool:
@@ -108,9 +109,10 @@ class DesktopSession(Session):
         """Begin again with what an earlier start did not finish; returns how many pictures that are."""
         left = self.queue.left
         self._granted.update({item.source: item.root for item in left})
-        for item in left:
-            self.start([Input(item.source, item.name)], item.settings)
-        self.queue.forget_left()
+        with self.queue.together():
+            for item in left:
+                self.start([Input(item.source, item.name)], item.settings)
+            self.queue.forget_left()
         return len(left)
 
     def take(self, job: Job) -> None:

@@ -66,6 +66,7 @@ class Window(QMainWindow):
     def _make_view(self) -> None:
         self.view = _View(self)
         self._profile = QWebEngineProfile(self)  # without a name: keeps nothing on the disk
+        self._profile.downloadRequested.connect(self.actions_.download)
         self._page = OwnPage(self._profile, self.view)
         self._page.bind(Bridge(self.actions_))
         self._page.renderProcessTerminated.connect(self._renderer_ended)
@@ -82,6 +83,7 @@ class Window(QMainWindow):
     def splash(self, text: str, *, working: bool = False) -> None:
         """Show a line instead of the app."""
         page = asset("splash.html", _ASSETS).replace("%TEXT%", html.escape(text))
+        page = page.replace("%THEME%", self.memory.theme)
         self._page.setHtml(page.replace("%WORKING%", "" if working else "hidden"))
 
     def load(self) -> None:
@@ -167,7 +169,8 @@ class Window(QMainWindow):
     def _go_to(self, address: str) -> None:
         self._address = address
         self._page.home = QUrl(address)
-        self._page.load(QUrl(address))
+        theme = self.memory.theme
+        self._page.load(QUrl(address if theme == "system" else f"{address}&__theme={theme}"))
 
     def _loaded(self, ok: bool) -> None:
         self.view.setZoomFactor(self.memory.zoom if self._first else self.view.zoomFactor())

@@ -25,6 +25,7 @@ from .prediction import measured_prediction
 from .refiner import Components, DiffusionRefiner
 from .single import FileParts
 from .text import TextEncoder
+from .validate import check_parts, whole
 
 
 class Parts(Protocol):
@@ -106,6 +107,7 @@ def load_refiner(
         if control != "none":
             network = load_control(control, parts.unet, dtype=dtype)
             parts = replace(parts, control=ready(network.to(where), where))
+    check_parts(name, parts)
     parts = replace(parts, habits=habits_at(path, lora))
     return DiffusionRefiner(parts, device=where, dtype=dtype, name=path.stem if path.is_file() else path.name)
 
@@ -249,9 +251,7 @@ def _download(hub_id: str) -> Path:
 def _pocket(folder: Path, device: torch.device, dtype: torch.dtype) -> Components:
     from .pocket import HaarCodec, PocketUNet
 
-    unet: Any = PocketUNet.from_pretrained(
-        folder / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True
-    )
+    unet = whole(PocketUNet, folder / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True)
     return Components(
         unet=ready(unet.to(device), device),
         codec=HaarCodec.from_pretrained(folder / "vae").to(device=device),

@@ -5,12 +5,11 @@ Known without torch, for plans.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ... import weights
+from ... import folders, weights
 from ...options.loras import entries
 from ...options.settings import Sampling
 from ..base import USUAL, Habits
@@ -141,8 +140,5 @@ def _by_name(name: str) -> Habits | None:
 
 def _class_in(file: Path, key: str = "_class_name") -> str:
     """The class that a JSON file of a diffusers folder names; empty if it names none."""
-    try:
-        value = json.loads(file.read_text("utf-8")).get(key, "")
-    except (OSError, ValueError, RecursionError, AttributeError):
-        return ""
+    value = folders.read_object(file).get(key, "")
     return str(value[-1] if isinstance(value, list) and value else value)

@@ -17,7 +17,7 @@ from ...options.settings import Sampling
 from ...tiling.noise import field as noise_field
 from ..base import USUAL, Habits, OnStep, tile_sides
 from ..device import convert, free_memory, memory_errors
-from ..sharing import Turns
+from ..sharing import WHEN_RUN, Turns, model_errors
 from .codec import Codec
 from .sampling import Sampler
 from .text import Prompt, padded
@@ -106,7 +106,8 @@ class DiffusionRefiner:
         sampling = self.habits.settle(sampling)
         height, width = tiles[0].shape[:2]
         what = f"a batch of {len(tiles)} tiles of {width}x{height} px"
-        with self._turns.turn(), memory_errors(self._device, what, "use smaller tiles"):
+        clear = memory_errors(self._device, what, "use smaller tiles")
+        with model_errors(self.name, "does not run", WHEN_RUN), self._turns.turn(), clear:
             refined = self._refine(tiles, boxes, sampling, seed, on_step)
             broken = [index for index, tile in enumerate(refined) if not np.isfinite(tile).all()]
             if broken and self._dtype != torch.float32:
