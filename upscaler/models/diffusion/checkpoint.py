@@ -19,7 +19,7 @@ from ..find import find_or_download, read_json
 from ..recipes import recipe_of
 from .adapters import adapt
 from .codec import VaeCodec, load_vae
-from .control import load_control
+from .control import load_controls
 from .folder import FolderParts
 from .habits import FAMILIES, Family
 from .prediction import measured_prediction
@@ -107,7 +107,7 @@ def load_refiner(
                 raise
             raise UnsupportedModel(f"{name}: cannot be loaded as a diffusion model: {one_line(error)}") from error
         if control != "none":
-            network = load_control(control, parts.unet, dtype=dtype)
+            network = load_controls(control, parts.unet, dtype=dtype)
             parts = replace(parts, control=ready(network.to(where), where))
     parts = replace(parts, recipe=recipe_of(path, lora))
     return DiffusionRefiner(parts, device=where, dtype=dtype, name=path.stem if path.is_file() else path.name)
