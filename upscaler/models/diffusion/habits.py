@@ -11,8 +11,6 @@ from ..base import Habits, Recipe
 _DEFAULTS = {
     "gan": "none",
     "strength": 1.0,
-    "steps": 1,
-    "guidance": 1.0,
     "overlap": 128,  # a tile's own view of what it shows is all that there is: no later step lets neighbours agree
     "feather": 64,
     "seams": "none",  # a joint redrawn would be restored twice
@@ -63,7 +61,6 @@ _SD3 = Family(
     multiple=16,
     native=1024,
     habits=Habits(
-        defaults={"steps": 8, "seam_steps": 8, "guidance": 4.5, "scheduler": "euler"},
         recipe=Recipe(steps=30, least=8, scheduler="euler", guidance=4.5),
     ),
 )
@@ -72,7 +69,6 @@ _FLUX = Family(
     multiple=16,
     native=1024,
     habits=Habits(
-        defaults={"steps": 8, "seam_steps": 8, "guidance": 3.5, "scheduler": "euler"},
         ignores=("negative",),
         evaluations=_steps,
         recipe=Recipe(steps=30, least=8, scheduler="euler", guidance=3.5),
