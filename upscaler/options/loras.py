@@ -1,4 +1,4 @@
-"""How a list of LoRAs is written: "style.safetensors:0.8; faces" is two of them, with their weights."""
+"""How a list of models is written: "style.safetensors:0.8; faces" is two LoRAs, or ControlNets, with their weights."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from ..errors import SettingsError
 _RANGE = 10.0
 
 
-def entries(text: str) -> list[tuple[str, float]]:
+def entries(text: str, *, option: str = "diffusion.lora") -> list[tuple[str, float]]:
     """Names or paths with their weights; 1 where there is none.
+
+    Args:
+        option: whose value it is, for errors.
 
     Raises:
         SettingsError: a weight is out of range.
@@ -21,7 +24,7 @@ def entries(text: str) -> list[tuple[str, float]]:
         except ValueError:  # the colon of a drive, C:\\style.safetensors
             weight = None
         if weight is not None and not -_RANGE <= weight <= _RANGE:
-            raise SettingsError(f"diffusion.lora: {entry!r} has a weight outside -10 to 10; give NAME:0.8, for example")
+            raise SettingsError(f"{option}: {entry!r} has a weight outside -10 to 10; give NAME:0.8, for example")
         found.append((entry, 1.0) if weight is None else (name.strip(), weight))
     return found
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 from .. import folders
 from ..errors import SettingsError
 from ..text import did_you_mean
+from .loras import entries
 from .settings import Settings, options
 from .spec import Option
 
@@ -178,7 +179,8 @@ def from_json(text: str) -> Preset:
     """
     preset = _parse(text)
     for name in _MODELS:
-        if not _MODEL_NAME.fullmatch(str(preset.values.get(name, ""))):
+        named = [each for each, _ in entries(str(preset.values.get(name, "")))]
+        if not all(map(_MODEL_NAME.fullmatch, named)):
             raise SettingsError(
                 f"preset {preset.name}: {name} {str(preset.values[name])[:80]!r} is a path on another machine; "
                 "name a model instead"

@@ -145,6 +145,14 @@ class Sampling(Group):
             step=0.05,
         ),
     ] = 1.0
+    control_start: Annotated[
+        float,
+        _spec("the ControlNet acts from this part of a tile's steps on", "--control-start", low=0, high=1, step=0.05),
+    ] = 0.0
+    control_end: Annotated[
+        float,
+        _spec("the ControlNet acts up to this part of a tile's steps", "--control-end", low=0, high=1, step=0.05),
+    ] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +214,10 @@ class Diffusion(Sampling):
     control: Annotated[
         str,
         _spec(
-            "ControlNet that sees the tile itself: a name, a folder in diffusers format, a hub id, or none", "--control"
+            "ControlNet that sees the tile itself: a name, a file, a folder in diffusers format, a hub id, or none; its "
+            "weight after a colon, several by semicolons",
+            "--control",
+            repeated=True,
         ),
     ] = "none"
     seed: Annotated[int, _spec("same seed, same picture", "--seed", low=0, high=2**63 - 1, step=1)] = 0
@@ -214,6 +225,12 @@ class Diffusion(Sampling):
     def __post_init__(self) -> None:
         super().__post_init__()
         entries(self.lora)  # raises where a weight is out of range
+        entries(self.control, option="diffusion.control")
+        if self.control_start > self.control_end:
+            raise SettingsError(
+                f"diffusion.control_start: {self.control_start:g} is above diffusion.control_end {self.control_end:g}; lower it "
+                "or raise diffusion.control_end"
+            )
 
     @property
     def sampling(self) -> Sampling:

@@ -33,7 +33,7 @@ _MODELS: dict[str, weights.Kind] = {"gan": "gan", "model": "diffusion", "control
 _LISTS: dict[str, weights.Kind] = {"lora": "lora", "embedding": "embedding"}
 _PATHS = {option.name: option.path for option in options()}
 _GROUPS = (
-    ("ControlNet", ("control", "control_scale")),
+    ("ControlNet", ("control", "control_scale", "control_start", "control_end")),
     ("LoRA and VAE", ("lora", "embedding", "vae")),
     ("Sampling", ("steps", "guidance", "scheduler", "clip_skip", "seed")),
     ("Tiles", ("tile", "overlap", "feather", "order", "wrap", "batch", "gan_tile")),

@@ -28,6 +28,8 @@ HOST = {
     "base": "model",
     "control": "the ControlNet nodes",
     "control_scale": "the ControlNet nodes",
+    "control_start": "the ControlNet nodes",
+    "control_end": "the ControlNet nodes",
     "wrap": "none: hints, areas and masks of the host do not go around a picture",
     "device": "the host's own choice",
     "precision": "the host's own choice",

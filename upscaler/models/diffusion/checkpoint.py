@@ -18,7 +18,7 @@ from ..device import is_out_of_memory, loading, pick_device
 from ..find import find_or_download, read_json
 from .adapters import adapt
 from .codec import VaeCodec, load_vae
-from .control import load_control
+from .control import load_controls
 from .folder import FolderParts
 from .habits import Family, family_at, habits_at
 from .prediction import measured_prediction
@@ -105,7 +105,7 @@ def load_refiner(
                 raise
             raise UnsupportedModel(f"{name}: cannot be loaded as a diffusion model: {one_line(error)}") from error
         if control != "none":
-            network = load_control(control, parts.unet, dtype=dtype)
+            network = load_controls(control, parts.unet, dtype=dtype)
             parts = replace(parts, control=ready(network.to(where), where))
     check_parts(name, parts)
     parts = replace(parts, habits=habits_at(path, lora))

@@ -1,4 +1,4 @@
-"""Loads a ControlNet from a folder in diffusers format, from a single file, or from the hub."""
+"""Loads ControlNets, each from a folder in diffusers format, from a single file, or from the hub."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import nn
 
 from ... import families, weights
 from ...errors import SettingsError, UnsupportedModel
+from ...options.loras import entries
 from ...text import one_line
 from ..device import convert, is_out_of_memory
 from ..find import find_or_download
@@ -19,6 +21,39 @@ from .validate import whole
 _WEIGHTS = "diffusion_pytorch_model"
 _FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
 _MUST_FIT = ("cross_attention_dim", "block_out_channels", "layers_per_block", "in_channels", "addition_embed_type")
+
+
+class Controls(nn.Module):
+    """ControlNets for one UNet, called as one: what they add to it is summed, each by its weight."""
+
+    def __init__(self, networks: list[tuple[Any, float]]) -> None:
+        super().__init__()
+        self._networks = nn.ModuleList(network for network, _ in networks)
+        self._weights = [weight for _, weight in networks]
+
+    def forward(self, *inputs: Any, conditioning_scale: float, **more: Any) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """As of a ControlNet with `return_dict=False`: for each skip connection of the UNet, and for its middle."""
+        results = [
+            network(*inputs, conditioning_scale=conditioning_scale * weight, **more)
+            for network, weight in zip(self._networks, self._weights)
+        ]
+        down = [torch.stack(parts).sum(dim=0) for parts in zip(*(each for each, _ in results))]
+        return down, torch.stack([middle for _, middle in results]).sum(dim=0)
+
+
+def load_controls(text: str, unet: Any, *, dtype: torch.dtype) -> Any:
+    """The ControlNets that a list names, with their weights; one of weight 1 is given as it is.
+
+    Raises: as `load_control`, and
+        SettingsError: "none" is one of several.
+    """
+    named = entries(text, option="diffusion.control")
+    if not named:
+        raise SettingsError("diffusion.control: is empty; name a ControlNet, or none")
+    if len(named) > 1 and any(name == "none" for name, _ in named):
+        raise SettingsError(f"diffusion.control: {text!r} names none beside others; leave it out")
+    networks = [(load_control(name, unet, dtype=dtype), weight) for name, weight in named]
+    return networks[0][0] if [weight for _, weight in networks] == [1.0] else Controls(networks)
 
 
 def load_control(name: str, unet: Any, *, dtype: torch.dtype) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -164,7 +164,7 @@ class DiffusionRefiner:
             noise: of the canvas, standard normal, by the number of a stream; shaped as `base`.
         """
         sampler = self._sampler(sampling, Size(pixels.shape[-1], pixels.shape[-2]))
-        predict = self._predictor(sampling, base, pixels)
+        predict = self._predictor(replace(sampling, steps=len(sampler.timesteps)), base, pixels)
         sample = sampler.start(base, noise(0))
         for index, timestep in enumerate(sampler.timesteps):
             output = predict(sampler.scale(sample, timestep), timestep)
@@ -187,7 +187,10 @@ class DiffusionRefiner:
     def _predictor(
         self, sampling: Sampling, base: torch.Tensor, pixels: torch.Tensor
     ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """(sample, timestep) -> the network's output in float32, guided by the prompts where there are any."""
+        """(sample, timestep) -> the network's output in float32, guided by the prompts where there are any.
+
+        To be called once for each of `sampling.steps`, in their order.
+        """
         unet, encoded, control = self._parts.unet, self._encoded, self._parts.control
         if self._parts.conditioned:
             return lambda sample, timestep: unet(sample, timestep, base)
@@ -206,9 +209,15 @@ class DiffusionRefiner:
         prompted = {"encoder_hidden_states": states, "added_cond_kwargs": added}
         hint = ((pixels + 1) / 2).to(self._dtype).repeat(len(prompts), 1, 1, 1)
 
+        step = 0
+
         def residuals(inputs: torch.Tensor, timestep: torch.Tensor) -> dict[str, Any]:
-            """What the ControlNet adds to the UNet's skip connections and to its middle."""
-            if control is None or sampling.control_scale == 0:
+            """What the ControlNet adds to the UNet's skip connections and to its middle, in the steps in which it acts."""
+            nonlocal step
+            start, end = step / sampling.steps, (step + 1) / sampling.steps
+            step += 1
+            acts = start >= sampling.control_start and end <= sampling.control_end
+            if control is None or sampling.control_scale == 0 or not acts:
                 return {}
             scale = sampling.control_scale
             down, middle = control(
