@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from .. import weights
 from ..errors import WeightsNotFound
-from .base import Enlarger, Habits, Redrawer, tile_sides
-from .diffusion.habits import FAMILIES, ONE_STEP
-from .recipes import recipe_of
+from .base import Enlarger, Redrawer, tile_sides
+from .diffusion.habits import family_at, habits_at
 from .sharing import GATE, model_errors, shared
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def load_refiner(
     device: str = "auto",
     precision: str = "auto",
 ) -> Refiner:
-    """The diffusion model of that name, file, folder or hub id, with a ControlNet, another autoencoder or a base for it.
+    """The diffusion model of that name, file, folder or hub id, and what is laid over it.
 
     It is one object for all who hold it.
 
@@ -95,15 +94,12 @@ def describe_refiner(name: str, *, lora: str = "") -> Redrawer:
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise
-    return Redrawer(tile_sides=tile_sides(None), habits=Habits(recipe=recipe_of(Path(name), lora)))
+    return Redrawer(tile_sides=tile_sides(None), habits=habits_at(Path(name), lora))
 
 
 def _redrawer(path: Path, lora: str) -> Redrawer:
-    one_step = weights.one_step_kind(path)
-    if one_step is not None:
-        return Redrawer(tile_sides=tile_sides(512), habits=ONE_STEP[one_step])
-    family = FAMILIES.get(weights.pipeline_of(path))
+    family = family_at(path)
     if family is not None:
         return Redrawer(family.multiple, tile_sides(family.native), family.habits)
-    native = weights.native_side(path)
-    return Redrawer(tile_sides=tile_sides(native), habits=Habits(recipe=recipe_of(path, lora)))
+    native = 512 if weights.one_step_kind(path) else weights.native_side(path)
+    return Redrawer(tile_sides=tile_sides(native), habits=habits_at(path, lora))
