@@ -9,7 +9,6 @@ import random
 import shutil
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,10 +38,14 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 
+class TookTooLong(BaseException):
+    """No error that anybody takes for one of the model."""
+
+
 @contextmanager
 def in_time() -> Iterator[None]:
     def late(*_: object) -> None:
-        raise TimeoutError("it took too long")
+        raise TookTooLong
 
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(SECONDS)
@@ -182,7 +185,7 @@ def run_cases(cases: list[Case], place: Path, count: int, seed: int) -> list[str
         run, damage, make = cases[rng.choices(range(len(cases)), weights=(10, 5, 2, 3))[0]]
         path = place / f"model{number}{'.pth' if damage is pickled else '.safetensors' if run is enlarge else ''}"
         make(path)
-        what, start = damage(path, rng), time.monotonic()
+        what = damage(path, rng)
         try:
             with in_time():
                 if not np.isfinite(run(path)).all():
@@ -192,8 +195,6 @@ def run_cases(cases: list[Case], place: Path, count: int, seed: int) -> list[str
                 wrong.append(f"{number}: {what}: not one line: {error!r:.300}")
         except BaseException:
             wrong.append(f"{number}: {what}: {traceback.format_exc()[-700:]}")
-        if time.monotonic() - start > 2:
-            print(number, what, time.monotonic() - start)  # noqa: T201
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return wrong
 
@@ -221,6 +222,7 @@ def edit(file: Path, **values: Any) -> None:
         ("scheduler/scheduler_config.json", {"beta_schedule": "none"}, "scheduler cannot be used"),
         ("scheduler/scheduler_config.json", {"prediction_type": "guess"}, "prediction type 'guess'"),
         ("unet/config.json", {"full_strength": -3}, "full_strength"),
+        ("unet/config.json", {"layers_per_block": 2**31}, "layers_per_block 2147483648 is more than 500"),
     ],
 )
 def test_what_is_wrong_is_named(part: str, values: dict[str, Any], words: str, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import json
 import os
 import secrets
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -201,14 +203,18 @@ def test_an_id_that_was_used_is_refused_at_once(server: App, small_photo: Path, 
 def test_the_job_of_a_caller_that_has_gone_is_stopped(server: App, tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     upscaler.save(upscaler.Picture(np.random.default_rng(0).random((512, 512, 3), np.float32)), path)
-    client = gradio_client.Client(server.url, download_files=str(tmp_path), verbose=False)
-    client.submit(
-        gradio_client.handle_file(str(path)), gan="none", scale=8, steps=60, strength=0.9, api_name="/upscale"
-    )
-    wait_until(lambda: health(server)["running"] == 1)
-    client.close()
-    client.stream_open = False
-    del client
+    code = f"""
+import gradio_client
+client = gradio_client.Client({server.url!r}, verbose=False)
+picture = gradio_client.handle_file({str(path)!r})
+client.submit(picture, gan="none", scale=8, steps=60, strength=0.9, api_name="/upscale").result()
+"""
+    caller = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        wait_until(lambda: health(server)["running"] == 1)
+    finally:
+        caller.kill()
+        caller.wait()
     wait_until(lambda: health(server)["running"] == 0)
 
 

@@ -159,8 +159,8 @@ def _is_gone() -> bool:
     blocks, id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
     if blocks is None or id is None:
         return False
-    events = (event for events in blocks._queue.active_jobs for event in events or ())
-    return any(event._id == id and not event.alive for event in events)
+    events = (event for events in blocks._queue.active_jobs for event in events or ())  # pyright: ignore[reportPrivateUsage]
+    return any(event._id == id and not event.alive for event in events)  # pyright: ignore[reportPrivateUsage]
 
 
 @contextmanager

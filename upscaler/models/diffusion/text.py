@@ -41,6 +41,11 @@ class TextEncoder:
         self._zeros_for_empty = zeros_for_empty
         self._layer = max(clip_skip, 2) if self._sdxl else clip_skip
 
+    @property
+    def networks(self) -> list[Any]:
+        """The text models themselves."""
+        return [model for _, model in self._encoders]
+
     @torch.inference_mode()
     def __call__(self, prompt: str, *, negative: bool = False) -> Prompt:
         """The encoded prompt, with weights as in `prompts.pieces`; 77 states for each 75 tokens or part of them."""

@@ -10,10 +10,13 @@ from typing import Any
 import torch
 
 from ...errors import UnsupportedModel
+from ...folders import read_object
+from ...text import shown
 from .sampling import Sampler
 
 _FACTORS = (1, 2, 4, 8, 16, 32)
 _MOST_TIMESTEPS = 100_000
+_MOST_LAYERS = 500
 
 
 def whole(kind: Any, folder: Path, **options: Any) -> Any:
@@ -25,12 +28,23 @@ def whole(kind: Any, folder: Path, **options: Any) -> Any:
         UnsupportedModel: the file lacks weights.
         OSError, ValueError, and more: what the libraries raise.
     """
+    _check_depth(folder)
     network, told = kind.from_pretrained(folder, output_loading_info=True, **options)
     missing = sorted(told["missing_keys"])
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UnsupportedModel(f"{folder}: {missing[0]}{more} missing among its weights; the model is not complete")
     return network
+
+
+def _check_depth(folder: Path) -> None:
+    """A network is built layer by layer before its file is looked at, so a wrong number of them would never end."""
+    for key, value in read_object(folder / "config.json").items():
+        for number in value if isinstance(value, list) else [value]:
+            if "layers" in key and isinstance(number, (int, float)) and not -_MOST_LAYERS <= number <= _MOST_LAYERS:
+                raise UnsupportedModel(
+                    f"{folder}: {key} {shown(value)} is more than {_MOST_LAYERS}; the model is damaged"
+                )
 
 
 def check_parts(name: str, parts: Any) -> None:
@@ -53,11 +67,9 @@ def check_parts(name: str, parts: Any) -> None:
     if not (math.isfinite(parts.full_strength) and 0 <= parts.full_strength <= 1):
         _refuse(name, f"its full_strength is {parts.full_strength}, which is not within 0 to 1")
     _check_schedule(name, parts.scheduler)
-    for what, network in (
-        ("UNet", unet),
-        ("autoencoder", getattr(codec, "network", None)),
-        ("ControlNet", parts.control),
-    ):
+    networks = [("UNet", unet), ("autoencoder", getattr(codec, "network", None)), ("ControlNet", parts.control)]
+    networks += [("text encoder", network) for network in getattr(parts.text, "networks", ())]
+    for what, network in networks:
         for key in _broken(network):
             _refuse(name, f"the weights {key} of its {what} are not finite")
 
