@@ -131,13 +131,13 @@ class Closing(QObject):
         box.addButton("&Later", Role.RejectRole)
         box.setDefaultButton(go_on)
 
-        def answered() -> None:
+        def answered(*_: object) -> None:
             if box.clickedButton() is go_on:
                 window.server.call("resume", lambda _: window.look())
             elif box.clickedButton() is forget:
                 window.server.call("forget")
 
-        box.finished.connect(lambda _: answered())
+        box.finished.connect(answered)
         box.open()
 
     def end_now(self) -> None:
