@@ -32,7 +32,8 @@ class Closing(QObject):
             event.accept()
             return
         event.ignore()
-        if self._stopping:
+        if self._stopping:  # closed once more: nobody wants to wait for the step
+            self.end_now()
             return
         if not self._window.state["busy"]:
             self.end_now()
