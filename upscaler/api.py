@@ -15,7 +15,7 @@ from .errors import WeightsError
 from .events import Event, Finished, Notice
 from .geometry import Box, Size
 from .models import describe_refiner, describe_upscaler, load_refiner, load_upscaler
-from .models.base import Habits, Refiner, Upscaler, habits_of
+from .models.base import Habits, Redrawer, Refiner, Upscaler, habits_of
 from .options.settings import Settings
 from .options.settings import options as all_options
 from .pictures.files import Source, load, size_in_header
@@ -156,9 +156,7 @@ def fitted(settings: Settings, *, given: Collection[str]) -> Settings:
     if settings.diffusion.model == "none":
         return settings
     with suppress(WeightsError):  # the run says what is wrong with it
-        return _with_defaults(
-            settings, describe_refiner(settings.diffusion.model, lora=settings.diffusion.lora).habits, given
-        )
+        return _with_defaults(settings, _describe_refiner(settings).habits, given)
     return settings
 
 
@@ -178,6 +176,10 @@ def _without_effect(settings: Settings, habits: Habits) -> list[str]:
     """The options that were given another value than the model's default, and that it ignores."""
     changed = {option.name for option in all_options() if settings.value(option) != option.default}
     return [name for name in habits.ignores if name in changed]
+
+
+def _describe_refiner(settings: Settings) -> Redrawer:
+    return describe_refiner(settings.diffusion.model, lora=settings.diffusion.lora)
 
 
 def upscaler_for(settings: Settings) -> Upscaler | None:
@@ -237,6 +239,5 @@ def plan(
         size, alpha = picture.size, picture.alpha is not None
     settings.target.of(size)  # an impossible size is refused before models are looked for
     enlarger = None if settings.gan.model == "none" else describe_upscaler(settings.gan.model)
-    diffusion = settings.diffusion
-    redrawer = None if diffusion.model == "none" else describe_refiner(diffusion.model, lora=diffusion.lora)
+    redrawer = None if settings.diffusion.model == "none" else _describe_refiner(settings)
     return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)

@@ -12,6 +12,7 @@ import pickletools
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -121,10 +122,14 @@ def _header_of_pickle(path: Path) -> Header:
     try:
         with zipfile.ZipFile(path) as archive:
             (name,) = (name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
-            words = [
-                str(argument) for code, argument, _ in pickletools.genops(archive.read(name)) if "UNICODE" in code.name
-            ]
-    except (ValueError, OSError, zipfile.BadZipFile, KeyError):
+            with archive.open(name) as member:  # a zip can hold a thousand times its size
+                content = member.read(_LARGEST_HEADER + 1)
+            if len(content) > _LARGEST_HEADER:
+                raise UnsupportedModel(
+                    f"{path}: its table of weights is above {_LARGEST_HEADER >> 20} MiB; it is damaged"
+                )
+            words = [str(argument) for code, argument, _ in pickletools.genops(content) if "UNICODE" in code.name]
+    except (ValueError, OSError, zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError, zlib.error):
         raise UnsupportedModel(f"{path}: is a zip file, but not one that torch wrote") from None
     return Header(dict.fromkeys(words, ()))
 

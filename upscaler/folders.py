@@ -21,6 +21,7 @@ if os.name == "posix":
 _DRAFT = re.compile(r"\.upscaler-[0-9a-f]{16}\.part")
 _MOST_TRIES = 20  # one is enough, but for another process that cleans up in the same instant
 _LONGEST_NAME = 240  # bytes of a name that we choose; 255 is the most nearly everywhere, and others are made from it
+_LONGEST_JSON = 64 << 20  # bytes
 _drafts: set[Path] = set()  # of this process, at work
 
 
@@ -173,10 +174,26 @@ def fitting(stem: str, mark: str) -> str:
     return stem + mark
 
 
+def read_json(path: Path) -> Any:
+    """What is in a JSON file from anywhere.
+
+    Raises:
+        OSError: there is no such file, or it is a pipe or a device, which could keep its reader waiting for good.
+        ValueError, RecursionError: it is not JSON, too long, or too deep.
+    """
+    if replaceable(path) is None:
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+    with path.open("rb") as stream:
+        content = stream.read(_LONGEST_JSON + 1)
+    if len(content) > _LONGEST_JSON:
+        raise ValueError(f"longer than {_LONGEST_JSON >> 20} MiB")
+    return json.loads(content.decode("utf-8"))
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is no such file, or something else in it."""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = read_json(path)
     except (OSError, ValueError, RecursionError):
         return {}
     return cast("dict[str, Any]", content) if isinstance(content, dict) else {}

@@ -10,6 +10,8 @@ Order = Literal["independent", "chess", "linear"]
 SeamMode = Literal["none", "band", "half-tile", "half-tile+intersections", "auto"]
 WrapMode = Literal["none", "x", "y", "both"]
 
+MOST_PIXELS = 65_536_000_000
+"""What a limit to the pixels of an input can be raised to: 256000 x 256000."""
 MAX_PIXELS = 256_000_000
 """Largest input by default, 16000 x 16000: above any camera, and decoded it takes 3 GB (4 GB with alpha)."""
 

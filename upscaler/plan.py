@@ -135,13 +135,11 @@ def plan_run(
     """
     target, wrap = settings.target.of(source), Wrap.of(settings.tiles.wrap)
     factor = max(new / old for new, old in zip(target, source))
-    recipe, asked = habits_of(refiner).recipe, settings.diffusion.sampling
-    sampling = recipe.settle(asked)
-    seam_sampling = recipe.settle(replace(asked, strength=settings.seams.strength, steps=settings.seams.steps))
-    tiles, seams, needed = None, (), region
-    habits, plain = USUAL, False
+    habits, asked = habits_of(refiner), settings.diffusion.sampling
+    sampling = habits.settle(asked)
+    seam_sampling = habits.settle(replace(asked, strength=settings.seams.strength, steps=settings.seams.steps))
+    tiles, seams, needed, plain = None, (), region, False
     if refiner is not None and sampling.strength > 0:
-        habits = habits_of(refiner)
         plain = upscaler is None and habits.first_stage == "bicubic"
         tiles = plan_tiles(target, settings.tiles, refiner)
         joints = plan_seams(tiles, settings, multiple=refiner.multiple)

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_SHOWN = 80  # characters
 
 
 def one_line(error: BaseException) -> str:
     """The message of an error on one line of at most 200 characters, or its kind if it has none."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def shown(value: object) -> str:
+    """A value from anywhere as a message quotes it: on one line, and no longer than anyone would read.
+
+    >>> shown("wide"), shown(10**6000)
+    ("'wide'", 'a number of more than 4,300 digits')
+    """
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python writes out no longer ones, since that takes the square of their length
+        return f"a number of more than {sys.get_int_max_str_digits():,} digits"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -8,19 +8,21 @@ directly inside `user_folders()`. Nothing is loaded here, and torch is not neede
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
+import stat
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 from zipfile import BadZipFile, ZipFile
 
 from . import families, folders, places
-from .errors import ChecksumMismatch, WeightsNotFound
+from .errors import ChecksumMismatch, UnsupportedModel, WeightsNotFound
 from .text import did_you_mean
 
 if sys.version_info >= (3, 11):
@@ -33,6 +35,7 @@ Kind = families.Kind
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 OneStep = Literal["pisa-sr", "osediff"]
 """Models of super-resolution in one evaluation that are published as changes to Stable Diffusion 2.1-base."""
+_MOST_FILES = 1000
 FOLDER_MARK = "model_index.json"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 """What models on the hub are called: author/model."""
@@ -209,7 +212,7 @@ def family_of(folder: Path) -> str:
         return known
     for config in (folder / "unet" / "config.json", folder / "config.json"):
         try:
-            width = json.loads(config.read_text("utf-8"))["cross_attention_dim"]
+            width = folders.read_json(config)["cross_attention_dim"]
             return {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "SDXL refiner"}.get(width, "")
         except (OSError, ValueError, RecursionError, KeyError, TypeError):
             continue
@@ -222,8 +225,7 @@ _BY_PIPELINE = {"StableDiffusion3": "SD 3", "Flux": "Flux"}
 def class_of(folder: Path) -> str:
     """The class of the single network that a folder in diffusers format holds; empty if it holds none."""
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        return str(config["_class_name"])
+        return str(folders.read_json(folder / "config.json")["_class_name"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return ""
 
@@ -231,7 +233,7 @@ def class_of(folder: Path) -> str:
 def pipeline_of(folder: Path) -> str:
     """The pipeline that a model folder in diffusers format names; empty if it is none."""
     try:
-        return str(json.loads((folder / FOLDER_MARK).read_text("utf-8"))["_class_name"])
+        return str(folders.read_json(folder / FOLDER_MARK)["_class_name"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return ""
 
@@ -245,10 +247,11 @@ def one_step_kind(path: Path) -> OneStep | None:
         elif path.suffix.lower() == ".pkl":
             with ZipFile(path) as archive:
                 (member,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-                names = archive.read(member)
+                with archive.open(member) as content:  # a zip can hold a thousand times its size
+                    names = content.read(1 << 26)
         else:
             return None
-    except (OSError, ValueError, BadZipFile, RuntimeError, NotImplementedError):
+    except (OSError, ValueError, BadZipFile, RuntimeError, NotImplementedError, zlib.error):
         return None
     if b"lora_A.default_encoder_pix" in names and b"lora_A.default_encoder_sem" in names:
         return "pisa-sr"
@@ -260,8 +263,8 @@ def native_side(path: Path) -> int | None:
     recipe = families.contents_of(path).recipe if path.is_file() else ""
     folder = family_folder(recipe) if recipe else path
     try:
-        cells = int(json.loads((folder / "unet" / "config.json").read_text("utf-8"))["sample_size"])
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        cells = int(folders.read_json(folder / "unet" / "config.json")["sample_size"])
+    except (OSError, ValueError, OverflowError, RecursionError, KeyError, TypeError):
         return None
     return cells * 8 if 32 <= cells <= 256 else None
 
@@ -271,17 +274,37 @@ def get(name_or_path: str | os.PathLike[str], kind: Kind) -> Model:
 
     Raises:
         WeightsNotFound: there is neither; names what comes close, where it looked, and what to do.
+        UnsupportedModel: there is a pipe or a device, by itself or in its folder, which would keep its reader waiting.
     """
     wanted = os.fspath(name_or_path)
     known = models(kind)
     for candidate in known:
         if wanted in (candidate.name, candidate.path.name):
-            return candidate
+            return candidate if candidate.bundled else _regular(candidate)
     path = Path(wanted).expanduser().absolute()
     if wanted and os.path.exists(path):  # unlike Path.exists, False for names that no file can have
         declared = (candidate for candidate in bundled() if candidate.path == path.resolve())
-        return next(declared, Model(name=path.stem if path.is_file() else path.name, kind=kind, path=path))
+        found = next(declared, Model(name=path.stem if path.is_file() else path.name, kind=kind, path=path))
+        return _regular(found)
     raise WeightsNotFound(_not_found(wanted, kind, known))
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file, or the files and folders of a model's folder, some thousand at most; a model has a few dozen."""
+    if not path.is_dir():
+        return [path]
+    return sorted(islice(chain(path.glob("*"), path.glob("*/*")), _MOST_FILES))
+
+
+def _regular(model: Model) -> Model:
+    for file in files_of(model.path):
+        try:
+            mode = os.stat(file).st_mode
+        except OSError:  # a link to nothing; whoever needs the file says so
+            continue
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise UnsupportedModel(f"{file}: is a pipe or a device; a model consists of files")
+    return model
 
 
 def find(name_or_path: str | os.PathLike[str], kind: Kind) -> Path:

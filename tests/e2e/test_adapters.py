@@ -16,7 +16,7 @@ from upscaler.arrays.types import Image
 from upscaler.errors import SettingsError, UnsupportedModel, WeightsNotFound
 from upscaler.geometry import Box
 from upscaler.models import load_refiner
-from upscaler.models.diffusion.text import Prompt, TextEncoder
+from upscaler.models.diffusion.text import Prompt, TextEncoder, padded
 from upscaler.options.settings import Sampling
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -244,7 +244,7 @@ def test_prompts_of_any_length_go_together(family: str, request: pytest.FixtureR
     assert all(np.isfinite(tile).all() for tile in different)
     assert all(np.abs(a - b).max() > 1e-5 for i, a in enumerate(different) for b in different[:i])
     encoder = text_of(refiner)
-    short, other = encoder.padded([encoder("a cat"), encoder(long)])
+    short, other = padded([encoder("a cat"), encoder(long)], encoder)
     assert short.states.shape == other.states.shape
     assert torch.equal(short.states[:, 77:], encoder("").states)
     assert isinstance(short, Prompt)

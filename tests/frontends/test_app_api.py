@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
 import threading
 import time
@@ -15,6 +17,7 @@ import pytest
 from PIL import Image
 from upscaler_ui.app import form
 
+import upscaler
 from upscaler.options.settings import options
 from upscaler.pictures.files import read_settings
 
@@ -139,3 +142,16 @@ def test_many_callers_get_their_own_pictures(app: App, small_photo: Path, tmp_pa
     for caller in callers:
         caller.join(120)
     assert got == {width: (2 * width, 128) for width in (64, 80, 96)}
+
+
+def test_the_description_of_the_endpoints_is_what_the_app_serves(app: App) -> None:
+    """`UPDATE_DOCS=1` writes it."""
+    with urllib.request.urlopen(f"{app.url}/gradio_api/openapi.json", timeout=20) as answer:
+        served = json.load(answer)
+    served["info"]["version"] = upscaler.__version__  # Gradio's own otherwise
+    page = Path(upscaler.__file__).parents[1] / "docs" / "openapi.json"
+    if os.environ.get("UPDATE_DOCS"):
+        page.write_text(json.dumps(served, indent=1, sort_keys=True) + "\n", "utf-8")
+    assert json.loads(page.read_text("utf-8")) == served, (
+        "run UPDATE_DOCS=1 python -m pytest tests/frontends/test_app_api.py"
+    )

@@ -617,7 +617,7 @@ def test_a_result_is_shown_again_after_a_preview(sessions: Sessions, photo: Path
 def test_the_results_of_a_page_without_a_login_go_with_it(
     worker: Worker, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "_KEPT_PAGES", 1)
+    monkeypatch.setattr(session_module, "KEPT_PAGES", 1)
     public = Sessions(None, worker)
     public.page("one")
     session = public.session(None, "one")

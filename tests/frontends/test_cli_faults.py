@@ -178,3 +178,42 @@ def test_who_is_told_to_ignore_a_signal_ignores_it(place: Path) -> None:
     done = shell(f"nohup upscaler run a.png -o out.png -q {FAST} & sleep 0.4; kill -HUP $!; wait $!", place)
     assert done.returncode == 0, done.stderr
     assert (place / "out.png").is_file()
+
+
+def test_warnings_of_libraries_stay_out_of_the_terminal(place: Path) -> None:
+    """A TIFF with a tag that is cut off makes Pillow warn and tifffile log."""
+    upscaler.save(upscaler.Picture(np.full((16, 20, 3), 0.5, np.float32)), place / "odd.tif", bit_depth=16)
+    code = "import warnings, logging; warnings.warn('from a library'); logging.getLogger('tifffile').error('a log')"
+    (place / "sitecustomize.py").write_text(
+        f"import upscaler.api\nload = upscaler.api.load\ndef noisy(*a, **k):\n    {code}\n    return load(*a, **k)\n"
+        "upscaler.api.load = noisy\nimport upscaler.cli.one\nupscaler.cli.one.load = noisy\n"
+    )
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{place}:{ROOT}"}
+    command = [sys.executable, "-m", "upscaler", "run", "odd.tif", "-o", "out.png", "-q", *FAST.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("option", ["--width", "--seed", "--size", "--strength", "--max-pixels", "--tile"])
+def test_a_number_of_five_thousand_digits_is_one_short_line(option: str, place: Path) -> None:
+    done = shell(f"upscaler plan a.png {option} {'9' * 5000}", place)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()[-1]) < 250
+
+
+def test_ctrl_c_while_the_package_is_imported_is_no_traceback(place: Path) -> None:
+    code = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == "upscaler.api":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["upscaler", "models", "list"]
+from upscaler_command import main
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=place, env=ENVIRONMENT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "upscaler: stopped\n")

@@ -831,6 +831,13 @@ def test_many_threads_leave_pillows_limit_as_it_was(monkeypatch: pytest.MonkeyPa
     assert Pillow.MAX_IMAGE_PIXELS == 100
 
 
+def test_no_limit_is_advised_that_cannot_be_set(tmp_path: Path) -> None:
+    path = tmp_path / "vast.png"
+    path.write_bytes(png_header(2**31 - 1, 2**31 - 1))
+    with pytest.raises(ImageError, match="no more than 65536 can be read"):
+        load(path)
+
+
 @pytest.mark.parametrize(
     ("suffix", "depth"),
     [("png", 8), ("png", 16), ("jpg", 8), ("webp", 8), ("tif", 8), ("tif", 16), pytest.param("avif", 8, marks=AVIF)],

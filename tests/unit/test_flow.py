@@ -121,8 +121,10 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
     folder = make_sd3(tmp_path / "sd3", t5=False)
     with pytest.raises(SettingsError, match=r"diffusion\.scheduler: euler_a"):
         draw(folder, scheduler="euler_a")
-    with pytest.raises(SettingsError, match=r"diffusion\.control: sd3 takes none"):
-        load_refiner(str(folder), control="tile")
+    for extra in ({"control": "tile"}, {"vae": "x"}, {"lora": "x"}, {"embedding": "x"}, {"clip_skip": 2}):
+        (name,) = extra
+        with pytest.raises(SettingsError, match=rf"diffusion\.{name}: sd3 takes no"):
+            load_refiner(str(folder), **extra)
     (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
     with pytest.raises(UnsupportedModel) as error:
         draw(folder)

@@ -124,3 +124,14 @@ def test_targets_out_of_range_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"this is 50 times"):
         Target(width=5000).of(Size(100, 50))
     assert Target(scale=0.5).of(Size(1, 1)) == Size(1, 1)
+
+
+@pytest.mark.parametrize("value", [10**6000, -(10**6000), "9" * 5000, [0] * 5000, "a\nb"], ids=range(5))
+def test_a_value_of_any_length_is_refused_in_a_short_line(value: object) -> None:
+    for name in ("width", "seed", "strength", "tile", "order"):
+        with pytest.raises(SettingsError) as caught:
+            Settings().but(**{name: value})
+        assert len(str(caught.value)) < 400
+        assert "\n" not in str(caught.value)
+    with pytest.raises(SettingsError):
+        Settings.from_dict({"target": value})

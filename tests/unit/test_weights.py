@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from upscaler import weights
-from upscaler.errors import ChecksumMismatch, WeightsNotFound
+from upscaler import families, weights
+from upscaler.errors import ChecksumMismatch, UnsupportedModel, WeightsNotFound
 from upscaler.weights import File, Model
 
 
@@ -149,3 +150,13 @@ def test_a_changed_file_is_found_out(tmp_path: Path) -> None:
 def test_a_user_model_has_nothing_to_verify(folders: Path) -> None:
     (folders / "mine.pth").touch()
     weights.verify(weights.get("mine", "gan"))
+
+
+def test_a_zip_that_unpacks_to_a_thousand_times_its_size_is_not_unpacked(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.ckpt"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("archive/data.pkl", "w") as member:
+        for _ in range(220):
+            member.write(bytes(1 << 20))
+    assert bomb.stat().st_size < 1 << 20
+    with pytest.raises(UnsupportedModel, match="table of weights is above"):
+        families.header_of(bomb)

@@ -19,6 +19,9 @@ def add_ui(commands: Any) -> None:
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     parser.add_argument("--port", type=int, metavar="N", help="default is the first free port from 7860")
     parser.add_argument("--listen", action="store_true", help="also accept other machines; needs --auth or --no-auth")
+    parser.add_argument(
+        "--allow-host", action="append", metavar="NAME", help="a name of this machine under which it may be reached"
+    )
     login = parser.add_mutually_exclusive_group()
     login.add_argument("--auth", metavar="USER:PASSWORD", help="require this login")
     login.add_argument("--no-auth", action="store_true", help="with --listen: require no login")
@@ -60,6 +63,40 @@ def _desktop(parsed: argparse.Namespace) -> int:
     from .desktop.command import start
 
     return start(parsed)
+
+
+def add_mcp(commands: Any) -> None:
+    """`upscaler mcp`: tools for language models."""
+    parser = commands.add_parser(
+        "mcp",
+        help="serve tools to a language model (MCP)",
+        description="Answer a program that speaks the Model Context Protocol on standard input and output, with the tools "
+        "plan, upscale and models.",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="pictures are read and written in here alone; may be given several times",
+    )
+    parser.set_defaults(call=_mcp)
+
+
+def _mcp(parsed: argparse.Namespace) -> int:
+    import importlib.util
+
+    from upscaler.errors import UpscalerError
+
+    if importlib.util.find_spec("mcp") is None:
+        raise UpscalerError(
+            "the MCP server needs the package mcp, which is not installed; run: pip install 'tiled-diffusion-upscaler[mcp]'"
+        )
+    from .mcp_server import serve
+
+    serve(parsed.folder)
+    return 0
 
 
 def add_install_plugin(commands: Any) -> None:

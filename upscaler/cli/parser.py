@@ -10,6 +10,7 @@ from .. import __version__
 from ..errors import SettingsError
 from ..options.settings import options
 from ..options.spec import Option
+from ..text import shown
 from .help import Parser
 from .models import add_models
 
@@ -177,7 +178,7 @@ def _parse(option: Option) -> Any:
         except SettingsError as error:
             raise argparse.ArgumentTypeError(str(error).removeprefix(f"{option.path}: ")) from None
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give {option.allowed}") from None
+            raise argparse.ArgumentTypeError(f"{shown(text)} is not allowed; give {option.allowed}") from None
 
     return parse
 
@@ -186,7 +187,7 @@ def _size(text: str) -> tuple[int, int]:
     try:
         width, height = (int(part) for part in text.lower().split("x"))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; give WIDTHxHEIGHT, such as 3840x2160") from None
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not a size; give WIDTHxHEIGHT, such as 3840x2160") from None
     return width, height
 
 

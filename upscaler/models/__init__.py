@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from .. import weights
 from ..errors import WeightsNotFound
-from .base import Enlarger, Habits, Redrawer, tile_sides
-from .diffusion.habits import FAMILIES, ONE_STEP
-from .recipes import recipe_of
-from .sharing import GATE, shared
+from .base import Enlarger, Redrawer, tile_sides
+from .diffusion.habits import family_at, habits_at
+from .sharing import GATE, model_errors, shared
 
 if TYPE_CHECKING:
     from .base import Refiner, Upscaler
@@ -47,7 +46,7 @@ def load_refiner(
     device: str = "auto",
     precision: str = "auto",
 ) -> Refiner:
-    """The diffusion model of that name, file, folder or hub id, with a ControlNet, another autoencoder or a base for it.
+    """The diffusion model of that name, file, folder or hub id, and what is laid over it.
 
     It is one object for all who hold it.
 
@@ -80,24 +79,27 @@ def describe_upscaler(name: str) -> Enlarger:
     model = weights.get(name, "gan")
     if model.scale is not None and model.halo is not None:
         return Enlarger(model.scale, model.halo)
-    from .gan.load import describe
-
-    return describe(model)
+    with GATE.loading():  # as above
+        from .gan.load import describe
+    with model_errors(name):
+        return describe(model)
 
 
 def describe_refiner(name: str, *, lora: str = "") -> Redrawer:
     """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
     try:
         path = weights.find(name, "diffusion")
-        one_step = weights.one_step_kind(path)
-        if one_step is not None:
-            return Redrawer(tile_sides=tile_sides(512), habits=ONE_STEP[one_step])
-        family = FAMILIES.get(weights.pipeline_of(path))
-        if family is not None:
-            return Redrawer(family.multiple, tile_sides(family.native), family.habits)
-        native = weights.native_side(path)
+        with model_errors(name):
+            return _redrawer(path, lora)
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise
-        path, native = Path(name), None
-    return Redrawer(tile_sides=tile_sides(native), habits=Habits(recipe=recipe_of(path, lora)))
+    return Redrawer(tile_sides=tile_sides(None), habits=habits_at(Path(name), lora))
+
+
+def _redrawer(path: Path, lora: str) -> Redrawer:
+    family = family_at(path)
+    if family is not None:
+        return Redrawer(family.multiple, tile_sides(family.native), family.habits)
+    native = 512 if weights.one_step_kind(path) else weights.native_side(path)
+    return Redrawer(tile_sides=tile_sides(native), habits=habits_at(path, lora))

@@ -19,32 +19,6 @@ from ..tiling.worker import OnStep as OnStep
 _ATTENTION = 0.17  # of SD 1.5 at 512 px: products of queries, keys and values, counted, over all other operations
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a diffusion model wants to be sampled where the settings leave it open.
-
-    Attributes:
-        steps: evaluations of a whole schedule, at strength 1; in proportion below.
-        least: but not fewer than these.
-        scheduler: one of `settings.Scheduler`.
-        guidance: 1 is off.
-    """
-
-    steps: int = 1
-    least: int = 1
-    scheduler: Scheduler = "ddim"
-    guidance: float = 1.0
-
-    def settle(self, sampling: Sampling) -> Sampling:
-        """The sampling with everything said that was left open."""
-        return replace(
-            sampling,
-            steps=sampling.steps or max(round(self.steps * sampling.strength), self.least),
-            scheduler=self.scheduler if sampling.scheduler == "auto" else sampling.scheduler,
-            guidance=sampling.guidance or self.guidance,
-        )
-
-
 @runtime_checkable
 class Upscaler(Protocol):
     """A network that enlarges a picture by an integer factor.
@@ -120,25 +94,41 @@ def _evaluations(sampling: Sampling) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Habits:
-    """How a refiner is used, where that is not how img2img is; what it has as its attribute `habits`, if it has one.
+    """How a refiner wants to be used where the settings leave it open; its attribute `habits`, if it has one.
 
     Attributes:
+        steps: evaluations of a whole schedule, at strength 1; in proportion below.
+        least: but not fewer than these.
+        scheduler: one of `settings.Scheduler`, not "auto".
+        guidance: 1 is off.
         first_stage: what its tiles are cut from. "any" is the result of the first stage, true to the input; "bicubic" is
             the plain bicubic enlargement, as long as no super-resolution network is named.
-        defaults: values of options, by name, that are the default with this model.
+        defaults: values of other options, by name, that are the default with this model.
         ignores: names of options that make no difference.
-        evaluations: how often it evaluates its network for one tile.
-        recipe: how it is sampled where the settings leave that open.
+        evaluations: how often it evaluates its network for one tile, with nothing left open.
     """
 
+    steps: int = 1
+    least: int = 1
+    scheduler: Scheduler = "ddim"
+    guidance: float = 1.0
     first_stage: Literal["any", "bicubic"] = "any"
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     ignores: tuple[str, ...] = ()
     evaluations: Callable[[Sampling], int] = _evaluations
-    recipe: Recipe = Recipe()
+
+    def settle(self, sampling: Sampling) -> Sampling:
+        """The sampling with everything said that was left open."""
+        return replace(
+            sampling,
+            steps=sampling.steps or max(round(self.steps * sampling.strength), self.least),
+            scheduler=self.scheduler if sampling.scheduler == "auto" else sampling.scheduler,
+            guidance=sampling.guidance or self.guidance,
+        )
 
 
 USUAL = Habits()
+"""Of a refiner that says nothing of its habits: one evaluation."""
 
 
 def habits_of(refiner: object) -> Habits:

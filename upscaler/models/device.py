@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import sys
 import traceback
 from collections.abc import Generator
@@ -108,6 +109,19 @@ def one_thread() -> Generator[None]:
 
 
 @contextmanager
+def _quiet() -> Generator[None]:
+    """Keep libraries from printing while the block runs; what is wrong with a model is said by its error."""
+    levels = {name: logging.getLogger(name).level for name in ("diffusers", "transformers")}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
 def loading(device: torch.device, name: str) -> Generator[None]:
     """Load the model of that name in the block: one at a time in this process, and memory that runs out said in one line.
 
@@ -117,7 +131,7 @@ def loading(device: torch.device, name: str) -> Generator[None]:
         OutOfMemory: the model does not fit.
     """
     remedy = "close what else needs memory, choose a smaller model, or another device"
-    with one_thread(), memory_errors(device, f"the model {name}", remedy):
+    with one_thread(), _quiet(), memory_errors(device, f"the model {name}", remedy):
         yield
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from .. import weights
+from .. import folders, weights
 from ..errors import WeightsError, WeightsNotFound
 from ..text import one_line
 
@@ -63,9 +62,9 @@ def read_json(path: Path) -> dict[str, Any]:
         WeightsError: there is no such file, or something else in it.
     """
     try:
-        value = json.loads(path.read_text("utf-8"))
+        value = folders.read_json(path)
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error}); the model folder is not complete") from None
+        raise WeightsError(f"{path}: cannot be read ({one_line(error)}); the model folder is not complete") from None
     if not isinstance(value, dict):
         raise WeightsError(f"{path}: is not a model description; the model folder is damaged")
     return cast("dict[str, Any]", value)

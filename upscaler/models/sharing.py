@@ -11,18 +11,16 @@ import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from .. import weights
-from ..errors import WeightsNotFound
+from ..errors import UnsupportedModel, UpscalerError, WeightsError
 from ..options.loras import entries
+from ..text import one_line
 
 T = TypeVar("T")
-
-_MOST_FILES = 1000  # of a folder that are looked at; a model has a few dozen
 
 
 class Gate:
@@ -90,6 +88,31 @@ class Turns:
             yield
 
 
+WHEN_RUN = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What networks raise that do not fit what they are given; a host's own word to stop is none of them."""
+
+
+@contextmanager
+def model_errors(
+    name: str, what: str = "cannot be loaded", kinds: tuple[type[Exception], ...] = (Exception,)
+) -> Generator[None, None, None]:
+    """Read, load or run the model of that name in the block: whatever libraries raise about it is said in one line.
+
+    Files from anywhere can be wrong in more ways than anyone lists, and so can what libraries make of them.
+
+    Raises:
+        UnsupportedModel: the files are damaged, or of no kind that is supported.
+    """
+    try:
+        yield
+    except (UpscalerError, MemoryError):
+        raise
+    except kinds as error:
+        raise UnsupportedModel(
+            f"{name}: {what} ({one_line(error)}); the model is damaged, or of a kind that is not supported"
+        ) from error
+
+
 _MODELS: WeakValueDictionary[Any, Any] = WeakValueDictionary()
 _LOCKS: dict[Any, threading.Lock] = {}
 
@@ -111,7 +134,8 @@ def shared(load: Callable[..., T], kind: weights.Kind, name: str, **options: Any
         found = _MODELS.get(key)
         if found is None:
             try:
-                found = _MODELS[key] = load(name, **options)
+                with model_errors(name):
+                    found = _MODELS[key] = load(name, **options)
             finally:
                 _LOCKS.pop(key, None)
         return found
@@ -130,11 +154,9 @@ _NAMES: dict[str, weights.Kind] = {
 def _stamp(name: str, kind: weights.Kind) -> tuple[tuple[str, int, int], ...]:
     """What changes whenever the files of a model do; empty for what is not on this machine."""
     try:
-        path = weights.find(name, kind)
-    except WeightsNotFound:
+        return tuple(_state(file) for file in weights.files_of(weights.find(name, kind)))
+    except WeightsError:
         return ()
-    files = sorted(islice(chain(path.glob("*"), path.glob("*/*")), _MOST_FILES)) if path.is_dir() else [path]
-    return tuple(_state(file) for file in files)
 
 
 def _state(file: Path) -> tuple[str, int, int]:

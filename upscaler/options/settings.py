@@ -14,8 +14,8 @@ from functools import cache
 from typing import Annotated, Any, Literal, cast
 
 from ..errors import SettingsError
-from ..geometry import MAX_PIXELS, Order, SeamMode, Size, WrapMode
-from ..text import did_you_mean
+from ..geometry import MAX_PIXELS, MOST_PIXELS, Order, SeamMode, Size, WrapMode
+from ..text import did_you_mean, shown
 from .loras import entries
 from .spec import Group, Option, Spec, options_of
 
@@ -230,7 +230,7 @@ class Tiles(Group):
             "largest side of a tile in px, COLUMNSxROWS, or auto for what suits the model",
             "--tile",
             "-t",
-            pattern=r"auto|[1-9]\d*|[1-9]\d*x[1-9]\d*",
+            pattern=r"auto|[1-9]\d{0,6}|[1-9]\d{0,6}x[1-9]\d{0,6}",
         ),
     ] = "auto"
     overlap: Annotated[
@@ -343,7 +343,14 @@ class Output(Group):
     gps: Annotated[bool, _spec("keep the place where a photograph was taken", "--gps")] = True
     overwrite: Annotated[bool, _spec("replace an existing file", "--overwrite")] = False
     max_pixels: Annotated[
-        int, _spec("refuse pictures with more megapixels than this", "--max-pixels", low=1, high=65536, unit="MP")
+        int,
+        _spec(
+            "refuse pictures with more megapixels than this",
+            "--max-pixels",
+            low=1,
+            high=MOST_PIXELS // 1_000_000,
+            unit="MP",
+        ),
     ] = MAX_PIXELS // 1_000_000
 
     @property
@@ -420,7 +427,7 @@ class Settings:
         flat: dict[str, Any] = {}
         for group, content in values.items():
             if not isinstance(content, Mapping):
-                raise SettingsError(f"{group}: {content!r} is not a group of settings")
+                raise SettingsError(f"{group}: {shown(content)} is not a group of settings")
             for key, value in cast("Mapping[str, Any]", content).items():
                 path = f"{group}.{key}"
                 if path not in table:

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from ..errors import SettingsError
+from ..text import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,9 @@ class Option:
         if fits and self.spec.pattern is not None:
             fits = re.fullmatch(self.spec.pattern, str(given)) is not None
         if not fits:
-            raise SettingsError(f"{self.path}: {value!r} is not allowed; give {self.allowed}, such as {self.default!r}")
+            raise SettingsError(
+                f"{self.path}: {shown(value)} is not allowed; give {self.allowed}, such as {self.default!r}"
+            )
         return given
 
 
@@ -104,7 +107,7 @@ def _as_kind(value: Any, kind: type) -> Any:
     if isinstance(value, bool):
         return value
     if isinstance(value, numbers.Integral) and kind in (int, float, str):
-        with suppress(OverflowError):
+        with suppress(OverflowError, ValueError):  # or of more digits than Python writes
             return kind(int(value))
     elif isinstance(value, numbers.Real) and kind is float:
         return float(value)

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from ..errors import ImageError
 from ..folders import replaceable, whole_or_absent
-from ..geometry import MAX_PIXELS, Size
+from ..geometry import MAX_PIXELS, MOST_PIXELS, Size
 from ..text import one_line
 from .decode import decode, decode_tiff, needs_tifffile
 from .encode import Options, fitting_profile, pil_image, write
@@ -261,7 +261,10 @@ def _check_input(name: str, width: int, height: int, max_pixels: int | None) -> 
     if width < 1 or height < 1:
         raise ImageError(f"{name}: the picture has no pixels ({width}x{height})")
     if max_pixels is not None and width * height > max_pixels:
+        remedy = f"raise output.max_pixels to {math.ceil(width * height / 1e6)}"
+        if width * height > MOST_PIXELS:
+            remedy = f"no more than {MOST_PIXELS // 1_000_000} can be read, so make it smaller, or cut it into parts"
         raise ImageError(
             f"{name}: {width}x{height} is {width * height / 1e6:.0f} megapixels, above the limit of"
-            f" {max_pixels / 1e6:g}; raise output.max_pixels to {math.ceil(width * height / 1e6)}"
+            f" {max_pixels / 1e6:g}; {remedy}"
         )

@@ -6,11 +6,13 @@ import asyncio
 import re
 import secrets
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from upscaler import api, timing, weights
 from upscaler.describe import model_values, plan_values
@@ -80,6 +82,9 @@ class _Endpoints:
     def __init__(self, form: Form, sessions: Sessions) -> None:
         self._form = form
         self._sessions = sessions
+        self._planner = ThreadPoolExecutor(
+            1, thread_name_prefix="plan"
+        )  # one at a time, and none of the page's threads
 
     async def upscale(  # many may wait at the same time, and the page needs the threads
         self,
@@ -96,10 +101,15 @@ class _Endpoints:
                 raise SettingsError("image: missing; send a picture")
             if job and not _JOB.fullmatch(job):
                 raise SettingsError(f"job: {job[:40]!r} is not an id; give 32 hexadecimal digits, or leave it out")
+            if job and not self._sessions.exchange.take_id(job):
+                raise SettingsError(f"job: {job} was the id of another call; give a new one, or leave it out")
             work = self._session(request).run(Path(image), settings, job or secrets.token_hex(16))
+            self._sessions.exchange.let_go(Path(image))  # the job has its own
             try:
                 while not work.state.over:
                     await asyncio.sleep(_LOOK)
+                    if _is_gone():
+                        raise Cancelled("the caller is gone; the run was stopped")
                     if work.progress is not None and work.forecast is not None:
                         progress(work.forecast.fraction, desc=work.progress.stage.label)
             finally:
@@ -111,14 +121,13 @@ class _Endpoints:
             about = {"seconds": round(work.elapsed, 2), "notices": work.notices, "settings": settings.to_dict()}
             return str(work.files[0]), about
 
-    def plan(self, picture_width: int, picture_height: int, preset: str, **values: Any) -> dict[str, Any]:
+    async def plan(self, picture_width: int, picture_height: int, preset: str, **values: Any) -> dict[str, Any]:
         with _readable_errors():
             settings = self._settings(preset, values)
             size = Size(int(picture_width or 0), int(picture_height or 0))
             if not all(1 <= side <= _LARGEST_SIDE for side in size):
                 raise SettingsError(f"picture of {size}: not a size; give 1 to {_LARGEST_SIDE} pixels a side")
-            plan = api.plan(size, settings)
-            return plan_values(plan, timing.estimate(plan, settings))
+            return await asyncio.get_running_loop().run_in_executor(self._planner, _planned, size, settings)
 
     def list_models(self) -> list[dict[str, Any]]:
         return [model_values(model) for model in weights.models()]
@@ -138,6 +147,20 @@ class _Endpoints:
 
     def _session(self, request: gr.Request) -> Session:
         return self._sessions.session(request.username, str(request.session_hash))
+
+
+def _planned(size: Size, settings: Settings) -> dict[str, Any]:
+    plan = api.plan(size, settings)
+    return plan_values(plan, timing.estimate(plan, settings))
+
+
+def _is_gone() -> bool:
+    """Whether the connection of the call at work has ended, which Gradio notes and does not tell."""
+    blocks, id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    if blocks is None or id is None:
+        return False
+    events = (event for events in blocks._queue.active_jobs for event in events or ())
+    return any(event._id == id and not event.alive for event in events)
 
 
 @contextmanager

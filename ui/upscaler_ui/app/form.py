@@ -36,7 +36,7 @@ _GROUPS = (
     ("ControlNet", ("control", "control_scale")),
     ("LoRA and VAE", ("lora", "embedding", "vae")),
     ("Sampling", ("steps", "guidance", "scheduler", "clip_skip", "seed")),
-    ("Tiles", ("tile", "overlap", "feather", "order", "batch", "gan_tile", "wrap")),
+    ("Tiles", ("tile", "overlap", "feather", "order", "wrap", "batch", "gan_tile")),
     ("Seams", ("seams", "seam_strength", "seam_width", "seam_steps")),
     ("Colour and noise", ("wavelet_color", "wavelet_denoise")),
     ("File", ("quality", "bit_depth", "dither", "metadata", "gps", "max_pixels")),

@@ -131,6 +131,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")
         self._models: dict[str, tuple[tuple[Any, ...], Any]] = {}
         self._jobs: list[Job] = []
+        self._closed = False
         self._kept = KeptTiles()
         self._lock = threading.Lock()
 
@@ -153,6 +154,18 @@ class Worker:
         self._thread.submit(load)
         self._thread.submit(self._wait_for_idleness)
 
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many jobs run, and how many wait."""
+        states = [job.state for job in self._jobs]
+        return states.count(State.RUNNING), states.count(State.WAITING)
+
+    @property
+    def works(self) -> bool:
+        """Whether jobs are still taken; False once the worker is closed or has lost its thread."""
+        threads = self._thread._threads  # pyright: ignore[reportPrivateUsage]
+        return not self._closed and all(thread.is_alive() for thread in threads)
+
     def ahead(self, job: Job) -> int:
         """How many jobs come before this one."""
         jobs = self._jobs
@@ -161,6 +174,7 @@ class Worker:
 
     def close(self) -> None:
         """Stop everything and wait for it."""
+        self._closed = True
         for job in self._jobs:
             job.stop()
         self._thread.shutdown(wait=True)

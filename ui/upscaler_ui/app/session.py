@@ -10,12 +10,14 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from upscaler.errors import ImageError, UpscalerError
 from upscaler.geometry import MAX_PIXELS, Box
 from upscaler.options.settings import Settings
 from upscaler.plan import RunPlan
 
+from .exchange import Exchange, new_result
 from .history import History
 from .inputs import Input
 from .jobs import Job, State, Worker
@@ -23,7 +25,7 @@ from .looks import DEFAULT
 from .results import file_name, save_result
 from .views import data_uri, enlarged_part, whole
 
-_KEPT_PAGES = 200
+KEPT_PAGES = 200
 LISTED = 40
 """How many results are listed until more are asked for."""
 
@@ -134,6 +136,10 @@ class Session:
         """A job whose result is a file in the scratch folder, for a program that asks for it."""
         return self.submit([Job(path, path.stem, settings, id=id, done=self._keep_file)])[0]
 
+    @property
+    def busy(self) -> bool:
+        return any(not job.state.over for job in self.jobs)
+
     def job(self, id: str) -> Job | None:
         return next((job for job in self.jobs if job.id == id), None)
 
@@ -199,8 +205,7 @@ class Session:
     def _keep_file(self, job: Job) -> None:
         if job.finished is None:
             return
-        folder = self.scratch / secrets.token_hex(16)  # the id is the caller's, who may give it twice
-        folder.mkdir()
+        folder = new_result(self.scratch)
         path, notices = save_result(job.finished.picture, folder, f"{file_name(job.name)}-large", job.settings)
         job.files = (path,)
         job.notices += notices
@@ -226,6 +231,8 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._pages: dict[str, Page] = {}
         self._lock = threading.Lock()
+        self.exchange = Exchange(self.scratch, self._looked_at)
+        self.exchange.keep_clean(self.forget_callers)
 
     def session(self, user: str | None, page: str) -> Session:
         """The session of a user, or of a page where nobody logs in."""
@@ -240,7 +247,7 @@ class Sessions:
         with self._lock:
             page = self._pages.pop(id, None) or Page()
             self._pages[id] = page  # the newest last
-            for old in list(self._pages)[:-_KEPT_PAGES]:
+            for old in list(self._pages)[:-KEPT_PAGES]:
                 if not self._pages[old].busy:
                     del self._pages[old]
                     if self.public:
@@ -248,7 +255,26 @@ class Sessions:
                         shutil.rmtree(self.folder / file_name(old), ignore_errors=True)
             return page
 
+    def health(self) -> dict[str, Any]:
+        """Whether the app can do its work, and how many jobs there are."""
+        running, waiting = self.worker.load
+        return {"status": "ok" if self.worker.works else "broken", "running": running, "waiting": waiting}
+
+    def forget_callers(self) -> None:
+        """Drop the sessions of programs that have no job any more, where each caller has one of its own."""
+        with self._lock:
+            pages = {file_name(page) for page in self._pages}
+            for owner, session in list(self._sessions.items()):
+                if self.public and owner not in pages and not session.busy:
+                    del self._sessions[owner]
+                    shutil.rmtree(self.folder / owner, ignore_errors=True)
+
+    def _looked_at(self) -> set[Path]:
+        with self._lock:
+            return {item.path for page in self._pages.values() for item in page.inputs}
+
     def close(self) -> None:
         """Stop all jobs, keep what they finished, and drop what was only scratch."""
+        self.exchange.close()
         self.worker.close()
         self._temporary.cleanup()

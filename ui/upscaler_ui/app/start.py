@@ -35,7 +35,7 @@ def start(parsed: argparse.Namespace) -> int:
         raise UpscalerError(
             "the app needs Gradio, which is not installed; run: pip install 'tiled-diffusion-upscaler[ui]'"
         )
-    with serving(parsed.listen, parsed.port, auth) as url:
+    with serving(parsed.listen, parsed.port, auth, hosts=parsed.allow_host or ()) as url:
         print(f"upscaler is running at {url}", file=sys.stderr, flush=True)
         if not parsed.no_browser and not parsed.listen:
             webbrowser.open(url)
@@ -64,6 +64,7 @@ def serving(
     port: int | None = None,
     auth: tuple[str, str] | None = None,
     *,
+    hosts: Sequence[str] = (),
     sessions: Sessions | None = None,
     page: Callable[..., Any] | None = None,
     middleware: Sequence[Any] = (),
@@ -72,6 +73,7 @@ def serving(
     """The address of the app, which runs as long as the context lasts.
 
     Args:
+        hosts: names under which the app may be reached, beside addresses and the machine's own name.
         sessions: whose pages these are; by default everybody's own history, in the folder of the user's data.
         page: makes the page of them; default is `handlers.build`.
         middleware: of Starlette, what each request has to pass.
@@ -80,13 +82,15 @@ def serving(
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
     from .components import ASSETS, asset
+    from .guard import guard
     from .handlers import build
     from .jobs import Worker
-    from .session import Sessions
+    from .session import KEPT_PAGES, Sessions
 
     public = listen and auth is None
     if sessions is None:
         sessions = Sessions(None if public else data_folder() / "history", Worker())
+    os.environ["GRADIO_TEMP_DIR"] = str(sessions.exchange.folder)
     blocks = (page or build)(sessions, local=not listen)
     blocks.queue(default_concurrency_limit=16)
     blocks._queue.sleep_when_free = _IDLE_LOOK  # 0.001 by default, which is a tenth of a core all the time
@@ -97,7 +101,8 @@ def serving(
             auth=auth,
             auth_message="upscaler",
             allowed_paths=[str(sessions.folder)],
-            app_kwargs={"middleware": list(middleware)},
+            app_kwargs={"middleware": [guard(hosts, sessions.health), *middleware]},
+            state_session_capacity=KEPT_PAGES,  # what Gradio remembers of a caller is a third of a megabyte
             max_file_size=_LARGEST_UPLOAD,
             ssr_mode=False,
             share=False,

@@ -16,16 +16,16 @@ from ...text import one_line
 from ..backends import pick_dtype
 from ..device import is_out_of_memory, loading, pick_device
 from ..find import find_or_download, read_json
-from ..recipes import recipe_of
 from .adapters import adapt
 from .codec import VaeCodec, load_vae
 from .control import load_control
 from .folder import FolderParts
-from .habits import FAMILIES, Family
+from .habits import Family, family_at, habits_at
 from .prediction import measured_prediction
 from .refiner import Components, DiffusionRefiner
 from .single import FileParts
 from .text import TextEncoder
+from .validate import check_parts, whole
 
 
 class Parts(Protocol):
@@ -74,33 +74,31 @@ def load_refiner(
     Raises:
         WeightsNotFound: nothing of that name, and the hub has it not or is out of reach.
         UnsupportedModel: there is another kind of model.
-        SettingsError: there is no such device, or the ControlNet was not made for this model.
+        SettingsError: there is no such device, the ControlNet was not made for this model, or this model takes no such
+            extra.
         OutOfMemory: it does not fit.
     """
     where = pick_device(device)
     dtype = pick_dtype(where, precision)
     path = find_or_download(name, "diffusion", _download, what="a file, or a folder in diffusers format")
+    extras = Extras(vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
     if (path.is_file() and path.suffix.lower() == ".pkl") or weights.one_step_kind(path):
         from . import one_step_load
 
-        if control != "none":
-            raise SettingsError(f"diffusion.control: {path.name} takes no ControlNet; set it to none")
+        _refuse(path.name, control=control)
         with loading(where, name):
-            extras = Extras(vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
             load_base = partial(_load_base, device=where, dtype=dtype, extras=extras, allow_pickle=allow_pickle)
             return one_step_load.load(path, base=base, load_base=load_base, device=where, dtype=dtype)
-    family = FAMILIES.get(weights.pipeline_of(path))
+    family, pocket = family_at(path), _is_pocket(path)
+    if family is not None or pocket:
+        _refuse(path.name, control=control, vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
     if family is not None:
-        return _load_family(family, path, where, dtype, control=control, vae=vae, lora=lora, embedding=embedding)
-    pocket = _is_pocket(path)
-    if pocket:
-        _refuse_for_pocket(name, control=control, vae=vae, lora=lora, embedding=embedding)
+        return _load_family(family, path, where, dtype)
     with loading(where, name):
         try:
             if pocket:
                 parts = _pocket(path, where, dtype)
             else:
-                extras = Extras(vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
                 parts = load_parts(path, where, dtype, extras=extras, allow_pickle=allow_pickle)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             if is_out_of_memory(error) or isinstance(error, SettingsError):
@@ -109,7 +107,8 @@ def load_refiner(
         if control != "none":
             network = load_control(control, parts.unet, dtype=dtype)
             parts = replace(parts, control=ready(network.to(where), where))
-    parts = replace(parts, recipe=recipe_of(path, lora))
+    check_parts(name, parts)
+    parts = replace(parts, habits=habits_at(path, lora))
     return DiffusionRefiner(parts, device=where, dtype=dtype, name=path.stem if path.is_file() else path.name)
 
 
@@ -123,13 +122,7 @@ class Extras:
     clip_skip: int = 1
 
 
-def _load_family(
-    family: Family, folder: Path, device: torch.device, dtype: torch.dtype, **extras: str
-) -> DiffusionRefiner:
-    for setting, value in extras.items():
-        neutral = _NOT_FOR_POCKET[setting][1]
-        if value != neutral:
-            raise SettingsError(f"diffusion.{setting}: {folder.name} takes none; set it to {neutral or 'nothing'}")
+def _load_family(family: Family, folder: Path, device: torch.device, dtype: torch.dtype) -> DiffusionRefiner:
     module: Any = import_module(f".{family.module}", __package__)
     with loading(device, folder.name):
         try:
@@ -223,22 +216,25 @@ def ready(network: Any, device: torch.device) -> Any:
     return network.eval().requires_grad_(False)
 
 
-def _refuse_for_pocket(name: str, **given: str) -> None:
-    for setting, value in given.items():
-        what, neutral = _NOT_FOR_POCKET[setting]
-        if value != neutral:
-            raise SettingsError(
-                f"diffusion.{setting}: {name} takes no {what}; name a Stable Diffusion model as diffusion.model, or "
-                f"{neutral or 'nothing'} here"
-            )
-
-
-_NOT_FOR_POCKET = {
+_EXTRAS: dict[str, tuple[str, str | int]] = {
     "control": ("ControlNet", "none"),
     "vae": ("other autoencoder", "auto"),
     "lora": ("LoRA", ""),
     "embedding": ("embedding", ""),
+    "clip_skip": ("CLIP skip", 1),
 }
+"""What each is called, and the value that does nothing."""
+
+
+def _refuse(name: str, **given: str | int) -> None:
+    """Raise `SettingsError` for the first extra that is asked for."""
+    for setting, value in given.items():
+        what, neutral = _EXTRAS[setting]
+        if value != neutral:
+            raise SettingsError(
+                f"diffusion.{setting}: {name} takes no {what}; name a Stable Diffusion 1.x, 2.x or SDXL model as "
+                f"diffusion.model, or {neutral or 'nothing'} here"
+            )
 
 
 def _is_pocket(path: Path) -> bool:
@@ -255,9 +251,7 @@ def _download(hub_id: str) -> Path:
 def _pocket(folder: Path, device: torch.device, dtype: torch.dtype) -> Components:
     from .pocket import HaarCodec, PocketUNet
 
-    unet: Any = PocketUNet.from_pretrained(
-        folder / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True
-    )
+    unet = whole(PocketUNet, folder / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True)
     return Components(
         unet=ready(unet.to(device), device),
         codec=HaarCodec.from_pretrained(folder / "vae").to(device=device),

@@ -14,6 +14,7 @@ from ...text import one_line
 from ..device import convert, is_out_of_memory
 from ..find import find_or_download
 from .states import read_state
+from .validate import whole
 
 _WEIGHTS = "diffusion_pytorch_model"
 _FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
@@ -40,7 +41,7 @@ def load_control(name: str, unet: Any, *, dtype: torch.dtype) -> Any:
         config: Any = ControlNetModel.load_config(folder, local_files_only=True)
         _check(name, config, unet.config)
         safe = any(folder.glob("*.safetensors"))
-        return ControlNetModel.from_pretrained(folder, torch_dtype=dtype, use_safetensors=safe, local_files_only=True)
+        return whole(ControlNetModel, folder, torch_dtype=dtype, use_safetensors=safe, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         if isinstance(error, SettingsError) or is_out_of_memory(error):
             raise

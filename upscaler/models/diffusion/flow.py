@@ -165,10 +165,12 @@ class FlowRefiner(DiffusionRefiner):
     def _predictor(
         self, sampling: Sampling, base: torch.Tensor, pixels: torch.Tensor
     ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        encoded = self._encoded
+        assert encoded is not None
         views = [(sampling.prompt, False)]
         if self.guided and sampling.guidance > 1:
             views.append((sampling.negative_prompt, True))
-        prompts = [self._encoded(prompt, negative=negative) for prompt, negative in views]
+        prompts = [encoded(prompt, negative=negative) for prompt, negative in views]
         states, pooled = (
             torch.cat([part.expand(len(base), *part.shape[1:]) for part in parts if part is not None]).to(self._dtype)
             for parts in zip(*prompts)

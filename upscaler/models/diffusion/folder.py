@@ -10,6 +10,7 @@ import torch
 from ... import weights
 from ...errors import UnsupportedModel
 from ..find import read_json
+from .validate import whole
 
 _LOCAL: dict[str, Any] = {"use_safetensors": True, "local_files_only": True}
 
@@ -41,7 +42,7 @@ class FolderParts:
     def unet(self, dtype: torch.dtype) -> Any:
         from diffusers import UNet2DConditionModel
 
-        return UNet2DConditionModel.from_pretrained(self._folder, subfolder="unet", torch_dtype=dtype, **_LOCAL)
+        return whole(UNet2DConditionModel, self._folder / "unet", torch_dtype=dtype, **_LOCAL)
 
     def vae(self, dtype: torch.dtype) -> Any:
         """The autoencoder; in float32 where it does not bear float16."""
@@ -53,10 +54,8 @@ class FolderParts:
 
         projected = self.index[f"text_encoder{suffix}"][1] == "CLIPTextModelWithProjection"
         tokenizer = CLIPTokenizer.from_pretrained(self._folder / f"tokenizer{suffix}", local_files_only=True)
-        model: Any = (CLIPTextModelWithProjection if projected else CLIPTextModel).from_pretrained(
-            self._folder / f"text_encoder{suffix}", dtype=dtype, **_LOCAL
-        )
-        return tokenizer, model
+        kind = CLIPTextModelWithProjection if projected else CLIPTextModel
+        return tokenizer, whole(kind, self._folder / f"text_encoder{suffix}", dtype=dtype, **_LOCAL)
 
 
 def load_vae_folder(folder: Path, dtype: torch.dtype) -> Any:
@@ -65,7 +64,7 @@ def load_vae_folder(folder: Path, dtype: torch.dtype) -> Any:
 
     config = read_json(folder / "config.json")
     kind = AutoencoderTiny if weights.class_of(folder) == "AutoencoderTiny" else AutoencoderKL
-    return kind.from_pretrained(folder, torch_dtype=vae_dtype(config, dtype), **_LOCAL)
+    return whole(kind, folder, torch_dtype=vae_dtype(config, dtype), **_LOCAL)
 
 
 def vae_dtype(config: dict[str, Any], dtype: torch.dtype) -> torch.dtype:

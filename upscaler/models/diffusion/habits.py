@@ -1,23 +1,35 @@
-"""How diffusion models are used that are not Stable Diffusion with a UNet; known without torch, for plans."""
+"""How each diffusion model is used: told from its family, its name, what its folder says, and the LoRAs laid over it.
+
+Known without torch, for plans.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from ... import folders, weights
+from ...options.loras import entries
 from ...options.settings import Sampling
-from ...weights import OneStep
-from ..base import Habits, Recipe
+from ..base import USUAL, Habits
 
-_DEFAULTS = {
-    "gan": "none",
-    "strength": 1.0,
-    "steps": 1,
-    "guidance": 1.0,
-    "overlap": 128,  # a tile's own view of what it shows is all that there is: no later step lets neighbours agree
-    "feather": 64,
-    "seams": "none",  # a joint redrawn would be restored twice
-}
-_IGNORES = ("steps", "guidance", "negative", "scheduler", "seed")
+PLAIN = Habits(steps=30, least=8, scheduler="dpmpp_2m", guidance=5.0)
+"""Stable Diffusion as it was trained."""
+
+_FEW_STEPS: tuple[tuple[str, Habits], ...] = (
+    # Luo et al. 2023: four steps by the LCM sampler, guidance is in the network
+    (r"lcm|latentconsistency", Habits(steps=4, least=2, scheduler="lcm")),
+    # Lin et al. 2024: Euler over the last timestep of each part, no guidance
+    (r"lightning", Habits(steps=4, least=2, scheduler="euler")),
+    # Ren et al. 2024: DDIM over the last timestep of each part, no guidance
+    (r"hypersd|hyper\d+step", Habits(steps=8, least=2, scheduler="ddim")),
+    # Sauer et al. 2023: one to four steps, ancestral, no guidance
+    (r"turbo", Habits(steps=4, least=2, scheduler="euler_a")),
+    # Yin et al. 2024: four steps by the LCM sampler
+    (r"dmd2", Habits(steps=4, least=2, scheduler="lcm")),
+)
+"""By what is found in the name, in lower case without punctuation; the first that is."""
 
 
 def _once(sampling: Sampling) -> int:
@@ -29,10 +41,24 @@ def pisa_evaluations(sampling: Sampling) -> int:
     return 1 if sampling.strength == sampling.control_scale else 2
 
 
-ONE_STEP: dict[OneStep, Habits] = {
-    "pisa-sr": Habits(first_stage="bicubic", defaults=_DEFAULTS, ignores=_IGNORES, evaluations=pisa_evaluations),
-    "osediff": Habits(
-        first_stage="bicubic", defaults=_DEFAULTS, ignores=(*_IGNORES, "control_scale"), evaluations=_once
+_OSEDIFF = Habits(
+    first_stage="bicubic",
+    defaults={
+        "gan": "none",
+        "strength": 1.0,
+        "overlap": 128,  # a tile's own view of what it shows is all that there is: no later step lets neighbours agree
+        "feather": 64,
+        "seams": "none",  # a joint redrawn would be restored twice
+    },
+    ignores=("steps", "guidance", "negative", "scheduler", "seed", "control_scale"),
+    evaluations=_once,
+)
+ONE_STEP: dict[weights.OneStep, Habits] = {
+    "osediff": _OSEDIFF,
+    "pisa-sr": replace(
+        _OSEDIFF,
+        ignores=tuple(name for name in _OSEDIFF.ignores if name != "control_scale"),
+        evaluations=pisa_evaluations,
     ),
 }
 """Their first stage is a plain bicubic enlargement, which they were trained on."""
@@ -58,25 +84,12 @@ def _steps(sampling: Sampling) -> int:
     return sampling.steps
 
 
-_SD3 = Family(
-    module="sd3",
-    multiple=16,
-    native=1024,
-    habits=Habits(
-        defaults={"steps": 8, "seam_steps": 8, "guidance": 4.5, "scheduler": "euler"},
-        recipe=Recipe(steps=30, least=8, scheduler="euler", guidance=4.5),
-    ),
-)
+_SD3 = Family(module="sd3", multiple=16, native=1024, habits=Habits(steps=28, least=8, scheduler="euler", guidance=4.5))
 _FLUX = Family(
     module="flux",
     multiple=16,
     native=1024,
-    habits=Habits(
-        defaults={"steps": 8, "seam_steps": 8, "guidance": 3.5, "scheduler": "euler"},
-        ignores=("negative",),
-        evaluations=_steps,
-        recipe=Recipe(steps=30, least=8, scheduler="euler", guidance=3.5),
-    ),
+    habits=Habits(steps=28, least=8, scheduler="euler", guidance=3.5, ignores=("negative",), evaluations=_steps),
 )
 
 FAMILIES: dict[str, Family] = {
@@ -86,3 +99,46 @@ FAMILIES: dict[str, Family] = {
     "FluxImg2ImgPipeline": _FLUX,
 }
 """By the class that `model_index.json` of a folder in diffusers format names."""
+
+
+def family_at(path: Path) -> Family | None:
+    """The family of the model in a folder; `None` for Stable Diffusion with a UNet, and for files."""
+    return FAMILIES.get(weights.pipeline_of(path))
+
+
+def habits_at(path: Path, lora: str = "") -> Habits:
+    """The habits of the diffusion model in a file or folder, with these LoRAs (as in `settings.Diffusion`).
+
+    At any strength few-step models get two evaluations at least, for with a single one a tile is only blurred.
+
+    Raises:
+        SettingsError: a weight of a LoRA is out of range.
+    """
+    one_step = weights.one_step_kind(path)
+    if one_step is not None:
+        return ONE_STEP[one_step]
+    family = family_at(path)
+    if family is not None:
+        return family.habits
+    if _class_in(path / weights.FOLDER_MARK, "unet") == "PocketUNet":
+        return USUAL
+    kinds = [weights.pipeline_of(path), _class_in(path / "scheduler" / "scheduler_config.json")]
+    if any(kind.startswith(("LatentConsistency", "LCM")) for kind in kinds):
+        return _FEW_STEPS[0][1]
+    names = [path.stem if path.is_file() else path.name, *(Path(name).stem for name, _ in entries(lora))]
+    return next((habits for habits in map(_by_name, names) if habits is not None), PLAIN)
+
+
+def _by_name(name: str) -> Habits | None:
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    for pattern, habits in _FEW_STEPS:
+        if re.search(pattern, plain):
+            told = re.search(r"(?<!\d)(\d{1,2})\s*[-_ ]?steps?", name.lower())
+            return replace(habits, steps=max(int(told[1]), habits.least)) if told else habits
+    return None
+
+
+def _class_in(file: Path, key: str = "_class_name") -> str:
+    """The class that a JSON file of a diffusers folder names; empty if it names none."""
+    value = folders.read_object(file).get(key, "")
+    return str(value[-1] if isinstance(value, list) and value else value)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from ... import weights
 from ...errors import SettingsError, WeightsNotFound
 from ...text import one_line
 from .one_step import OneStepRefiner
@@ -58,9 +57,8 @@ def _base(file: str, name: str, load_base: Callable[[str], Components]) -> Compo
         if name != "auto":
             raise
         raise WeightsNotFound(
-            f"{file} is a change to Stable Diffusion 2.1-base, and there is no {BASE} among your models; put its folder in "
-            f"diffusers format into {weights.user_folders()[-1]} under that name, or give diffusion.base a folder or a hub id, "
-            f"such as {_BASE_ON_HUB}"
+            f"{file} is a change to Stable Diffusion 2.1-base, and there is no {BASE} among your models; get it by "
+            f"`upscaler models fetch {BASE}`, or give diffusion.base a file, a folder or a hub id, such as {_BASE_ON_HUB}"
         ) from error
     if parts.conditioned or parts.scheduler.get("prediction_type", "epsilon") != "epsilon":
         named = BASE if name == "auto" else name

@@ -13,8 +13,12 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 from torch.nn import functional
 
+from ...folders import read_json
+
 _COLOURS = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (1.0, -2.0, 1.0))
 """Brightness, red against blue, green against both: orthogonal, so that white noise stays white."""
+
+_LEVELS = (1, 2, 3, 4)
 
 
 class HaarCodec(nn.Module):
@@ -65,7 +69,10 @@ class HaarCodec(nn.Module):
         Raises:
             OSError, ValueError, KeyError: there is no such description.
         """
-        return cls(int(json.loads((Path(folder) / "config.json").read_text("utf-8"))["levels"]))
+        levels = read_json(Path(folder) / "config.json")["levels"]
+        if levels not in _LEVELS:  # each of them makes the matrix four times as wide and four times as high
+            raise ValueError(f"levels {levels!r:.40} is not one of {', '.join(map(str, _LEVELS))}")
+        return cls(levels)
 
 
 class PocketUNet(ModelMixin, ConfigMixin):

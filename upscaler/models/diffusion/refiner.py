@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,12 +15,12 @@ from ...arrays.types import Image
 from ...geometry import Box, Size
 from ...options.settings import Sampling
 from ...tiling.noise import field as noise_field
-from ..base import Habits, OnStep, Recipe, tile_sides
+from ..base import USUAL, Habits, OnStep, tile_sides
 from ..device import convert, free_memory, memory_errors
-from ..sharing import Turns
+from ..sharing import WHEN_RUN, Turns, model_errors
 from .codec import Codec
 from .sampling import Sampler
-from .text import Prompt
+from .text import Prompt, padded
 
 _LARGEST_BATCH = 16
 _FEATURE_MAPS = 60  # full resolution feature maps of the first level's width that a UNet evaluation holds at its peak
@@ -45,7 +45,7 @@ class Components:
         full_strength: a conditioned model mends the picture however little noise there is, so below this strength what
             it changed is faded in, down to nothing at 0.
         aesthetic: it is told how beautiful the picture is instead of its size (the refiner of SDXL).
-        recipe: how it is sampled where the settings leave that open.
+        habits: how it is used where the settings leave that open.
         about: family and format in a few words, to be told to the user; empty where there is nothing to tell.
     """
 
@@ -58,12 +58,7 @@ class Components:
     full_strength: float = 0.0
     aesthetic: bool = False
     about: str = ""
-    recipe: Recipe = field(default_factory=Recipe)
-
-
-def _padded(text: Any, prompts: list[Prompt]) -> list[Prompt]:
-    """The prompts with as many states each, by an encoder whose prompts differ in length."""
-    return text.padded(prompts) if hasattr(text, "padded") else prompts
+    habits: Habits = USUAL
 
 
 class DiffusionRefiner:
@@ -76,7 +71,7 @@ class DiffusionRefiner:
         self._device = device
         self._dtype = dtype
         native = parts.unet.config.get("sample_size")
-        self.habits = Habits(recipe=parts.recipe)
+        self.habits = parts.habits
         self.tile_sides = tile_sides(native * self.multiple if isinstance(native, int) else None)
         self._turns = Turns()
         # of the encoder, not of a method of ours, which would keep this object and its networks alive
@@ -108,10 +103,11 @@ class DiffusionRefiner:
         """See `Refiner`. Reduced precision that ends in NaN or infinity is tried again in float32, tile by tile."""
         if sampling.strength == 0:
             return [tile.copy() for tile in tiles]
-        sampling = self.habits.recipe.settle(sampling)
+        sampling = self.habits.settle(sampling)
         height, width = tiles[0].shape[:2]
         what = f"a batch of {len(tiles)} tiles of {width}x{height} px"
-        with self._turns.turn(), memory_errors(self._device, what, "use smaller tiles"):
+        clear = memory_errors(self._device, what, "use smaller tiles")
+        with model_errors(self.name, "does not run", WHEN_RUN), self._turns.turn(), clear:
             refined = self._refine(tiles, boxes, sampling, seed, on_step)
             broken = [index for index, tile in enumerate(refined) if not np.isfinite(tile).all()]
             if broken and self._dtype != torch.float32:
@@ -199,7 +195,7 @@ class DiffusionRefiner:
         prompts = [encoded(sampling.prompt, negative=False)]
         if sampling.guidance > 1:
             prompts.append(encoded(sampling.negative_prompt, negative=True))
-        prompts = _padded(self._parts.text, prompts)
+        prompts = padded(prompts, encoded)
         states = torch.cat([prompt.states.expand(len(base), -1, -1) for prompt in prompts]).to(self._dtype)
         added = None
         if prompts[0].pooled is not None:

@@ -142,6 +142,11 @@ class Sampler:
         self._draws = name in STOCHASTIC
 
     @property
+    def alphas(self) -> torch.Tensor:
+        """The share of the picture that is left at each timestep of the training: 1 without noise, (T,)."""
+        return self._scheduler.alphas_cumprod
+
+    @property
     def stochastic(self) -> bool:
         """Whether `step` wants noise."""
         return self._draws

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -51,18 +51,6 @@ class TextEncoder:
             return Prompt(torch.zeros_like(states), None if pooled is None else torch.zeros_like(pooled))
         return Prompt(states, pooled)
 
-    def padded(self, prompts: Sequence[Prompt]) -> list[Prompt]:
-        """The prompts with as many states each, filled up by those of an empty one, so that they make one batch."""
-        longest = max(prompt.states.shape[1] for prompt in prompts)
-        if all(prompt.states.shape[1] == longest for prompt in prompts):
-            return list(prompts)
-        empty = self("").states
-        filled: list[Prompt] = []
-        for prompt in prompts:
-            chunks = (longest - prompt.states.shape[1]) // empty.shape[1]
-            filled.append(Prompt(torch.cat([prompt.states, *[empty] * chunks], dim=1), prompt.pooled))
-        return filled
-
     def _encode(self, prompt: str) -> list[Prompt]:
         """By each encoder. Where their tokenizers differ by a word of one alone, the shorter is filled up."""
         chunks = [_chunks(tokenizer, prompt) for tokenizer, _ in self._encoders]
@@ -86,6 +74,19 @@ class TextEncoder:
             inner = getattr(model, "text_model", model)
             states, pooled = inner.final_layer_norm(result.hidden_states[-self._layer]), None
         return Prompt(_weighted(states, chunk.weights), pooled)
+
+
+def padded(prompts: Sequence[Prompt], encode: Callable[[str], Prompt]) -> list[Prompt]:
+    """The prompts with as many states each, filled up by those of an empty one, so that they make one batch."""
+    longest = max(prompt.states.shape[1] for prompt in prompts)
+    if all(prompt.states.shape[1] == longest for prompt in prompts):
+        return list(prompts)
+    empty = encode("").states
+    filled: list[Prompt] = []
+    for prompt in prompts:
+        chunks = (longest - prompt.states.shape[1]) // empty.shape[1]
+        filled.append(Prompt(torch.cat([prompt.states, *[empty] * chunks], dim=1), prompt.pooled))
+    return filled
 
 
 def _weighted(states: torch.Tensor, weights: list[float]) -> torch.Tensor:

@@ -78,6 +78,10 @@ def read_state_dict(path: Path) -> StateDict:
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         reason = f"it asks for code ({code[1]}), which is never run" if code else "not a file of weights"
         raise UnsupportedModel(f"{path}: {reason}; use a .safetensors file or a plain state dict in .pth") from None
+    if isinstance(loaded, dict) and not all(isinstance(key, str) for key in cast("dict[Any, Any]", loaded)):
+        raise UnsupportedModel(
+            f"{path}: its weights have no names; use a .safetensors file or a plain state dict in .pth"
+        )
     if not isinstance(loaded, dict):
         raise UnsupportedModel(f"{path}: holds a {type(loaded).__name__}, not a state dict")
     return canonicalize_state_dict(cast(StateDict, loaded))
