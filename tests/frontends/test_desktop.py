@@ -66,7 +66,7 @@ def test_pictures_are_opened_and_saved_where_they_lie(desktop: Desktop) -> None:
 
     url = desktop.script("location.origin")
     inner = desktop.script("document.querySelector('script[type=module]').src").removeprefix(url)
-    for path in ("/", "/config", "/gradio_api/info", inner, "/?ticket=wrong", f"/gradio_api/file={second}"):
+    for path in ("/", "/config", "/gradio_api/info", "/health", inner, "/?ticket=wrong", f"/gradio_api/file={second}"):
         assert status(url, path) == 403, path
     assert desktop.script("document.cookie") == ""  # scripts cannot read it
     assert "ticket" not in desktop.script("location.href")

@@ -101,7 +101,7 @@ def serving(
             auth=auth,
             auth_message="upscaler",
             allowed_paths=[str(sessions.folder)],
-            app_kwargs={"middleware": [guard(hosts, sessions.health), *middleware]},
+            app_kwargs={"middleware": [*middleware, guard(hosts, sessions.health)]},
             state_session_capacity=KEPT_PAGES,  # what Gradio remembers of a caller is a third of a megabyte
             max_file_size=_LARGEST_UPLOAD,
             ssr_mode=False,

@@ -32,7 +32,8 @@ class Closing(QObject):
             event.accept()
             return
         event.ignore()
-        if self._stopping:
+        if self._stopping:  # closed once more: nobody wants to wait for the step
+            self.end_now()
             return
         if not self._window.state["busy"]:
             self.end_now()
@@ -131,13 +132,13 @@ class Closing(QObject):
         box.addButton("&Later", Role.RejectRole)
         box.setDefaultButton(go_on)
 
-        def answered() -> None:
+        def answered(*_: object) -> None:
             if box.clickedButton() is go_on:
                 window.server.call("resume", lambda _: window.look())
             elif box.clickedButton() is forget:
                 window.server.call("forget")
 
-        box.finished.connect(lambda _: answered())
+        box.finished.connect(answered)
         box.open()
 
     def end_now(self) -> None:

@@ -84,9 +84,15 @@ def save_as(result: Path, path: Path, settings: Settings) -> None:
             draft.unlink(missing_ok=True)
         return
     out = settings.output
-    picture = load(result, max_pixels=None)
-    more = {"quality": out.quality, "metadata": out.metadata, "gps": out.gps}
-    save(picture, path, settings_json=settings.to_json(), overwrite=True, **more)
+    save(
+        load(result, max_pixels=None),
+        path,
+        quality=out.quality,
+        metadata=out.metadata,
+        gps=out.gps,
+        settings_json=settings.to_json(),
+        overwrite=True,
+    )
 
 
 def _names(folder: Path, stem: str, suffix: str) -> Iterator[Path]:

@@ -60,10 +60,14 @@ def main() -> int:
     _listen_to_signals(application, window)
     window.begin()
     window.show()
-    window.view.loadFinished.connect(lambda _: _say(UP))  # the web engine has drawn something
+    window.view.loadFinished.connect(_up)  # the web engine has drawn something
     code = application.exec()
     single.close()
     return code
+
+
+def _up(*_: object) -> None:
+    _say(UP)
 
 
 def _say(word: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from typing import Any
 
 from PySide6.QtCore import QObject
@@ -59,5 +58,3 @@ class Notifier(QObject):
             self._bus.send(message)
         except Exception:  # no bus, or one that does not answer: the title tells as much
             self._has_bus = False
-            with suppress(Exception):
-                self._bus.close()

@@ -32,8 +32,7 @@ def build_desktop(sessions: Sessions, *, local: bool = True, window: bool = True
         window: there is a window around it that answers `window.upscaler`; without one it is a page in a browser, which
             takes uploads too.
     """
-    title = {"title": "upscaler", "analytics_enabled": False, "fill_width": True}
-    with gr.Blocks(**title, delete_cache=(3600, 86400)) as blocks:
+    with gr.Blocks(title="upscaler", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)) as blocks:
         page = DesktopPage(sessions, local, window)
         blocks.load(page.on_load, page.form.fields, page.everything, **AS_TYPED)
     return blocks

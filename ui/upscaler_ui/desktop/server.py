@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,13 @@ class DesktopWorker(Worker):
 
     def warm_up(self) -> None:
         """Load the usual models when the page has had the time to come up: both want the whole processor."""
-        timer = threading.Timer(_WARM_UP_AFTER, super().warm_up)
+        load = super().warm_up
+
+        def soon() -> None:
+            with suppress(RuntimeError):  # it was closed in the meantime
+                load()
+
+        timer = threading.Timer(_WARM_UP_AFTER, soon)
         timer.daemon = True
         timer.start()
 

@@ -54,7 +54,7 @@ class Window(QMainWindow):
         self.server.died.connect(self._died)
         self.actions_ = Actions(self)
         self.notifier = Notifier(self, self.windowIcon())
-        self.notifier.tray.activated.connect(lambda _: self.bring_to_front())
+        self.notifier.tray.activated.connect(self.bring_to_front)
         self.closing = Closing(self)
         self._address = ""
         self._first = True
@@ -111,7 +111,7 @@ class Window(QMainWindow):
         self.bring_to_front()
         self.actions_.take(paths)
 
-    def bring_to_front(self) -> None:
+    def bring_to_front(self, *_: object) -> None:
         """Show the window before all others."""
         self.closing.stay()
         self.notifier.tray.hide()
