@@ -32,8 +32,8 @@ class Components:
     """The parts of a latent diffusion model.
 
     Attributes:
-        unet: `unet(sample, timestep, encoder_hidden_states=...)`; or `unet(sample, timestep, base)` where the model is
-            conditioned on the latents of the picture it refines, and gives float32.
+        unet: `unet(sample, timestep, encoder_hidden_states=...)`; or `unet(sample, timestep, base, strength)` where the model
+            is conditioned on the latents of the picture it refines, and gives float32.
         codec: pixels to latents and back.
         scheduler: config of the model's own scheduler.
         text: `None` for a model that takes no prompt.
@@ -149,7 +149,7 @@ class DiffusionRefiner:
         """(sample, timestep) -> the network's output in float32, guided by the prompts where there are any."""
         unet, text, control = self._parts.unet, self._parts.text, self._parts.control
         if self._parts.conditioned:
-            return lambda sample, timestep: unet(sample, timestep, base)
+            return lambda sample, timestep: unet(sample, timestep, base, sampling.strength)
         assert text is not None
         prompts = [self._encoded(sampling.prompt, False)]
         if sampling.guidance > 1:
