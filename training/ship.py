@@ -1,6 +1,6 @@
 """Put a trained model into weights/pocket and its checksums into weights/manifest.toml.
 
-python -m training.ship RUN
+python -m training.ship RUN [--keep 0]   # of a run of training.train; --keep 0 after one of training.detail
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ENTRY = """
 name = "pocket"
 kind = "diffusion"
 path = "pocket"
-architecture = "conditional diffusion on Haar wavelet packets (PocketUNet, 6 residual blocks of 256, 9,296,832 parameters)"
+architecture = "conditional diffusion on Haar wavelet packets (PocketUNet, 6 residual blocks of 256, {count:,} parameters)"
 licence = "Apache-2.0"
 author = "the upscaler project"
 source = "training/ of this project; see pocket/README.md"
@@ -50,12 +50,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of the training run")
     parser.add_argument(
-        "--keep", type=float, default=0.8, help="how much of the finest band stays that of the GAN, 0 to 1"
+        "--keep",
+        type=float,
+        default=0.8,
+        help="how much of the finest band stays that of the GAN, 0 to 1 (0: as trained)",
     )
     options = parser.parse_args()
     shutil.copytree(options.run / "pocket", WEIGHTS / "pocket", dirs_exist_ok=True)
-    keep_finest(WEIGHTS / "pocket" / "unet" / "diffusion_pytorch_model.safetensors", options.keep)
-    shutil.copy(options.run / "log.csv", Path(__file__).parent / "log.csv")
+    weights = WEIGHTS / "pocket" / "unet" / "diffusion_pytorch_model.safetensors"
+    keep_finest(weights, options.keep)
+    count = sum(tensor.numel() for name, tensor in load_file(weights).items() if name.endswith(("weight", "bias")))
+    for log in options.run.glob("*.csv"):
+        shutil.copy(log, Path(__file__).parent / log.name)
     lines = []
     for path in sorted((WEIGHTS / "pocket").rglob("*")):
         if path.suffix in (".json", ".safetensors"):
@@ -66,7 +72,7 @@ def main() -> None:
     text = re.sub(
         r'\n\[\[model\]\]\nname = "pocket"\n.*?(?=\n\[\[model\]\]|\Z)', "", manifest.read_text("utf-8"), flags=re.DOTALL
     )
-    manifest.write_text(text.rstrip("\n") + "\n" + ENTRY + "".join(lines), "utf-8")
+    manifest.write_text(text.rstrip("\n") + "\n" + ENTRY.format(count=count) + "".join(lines), "utf-8")
 
 
 if __name__ == "__main__":

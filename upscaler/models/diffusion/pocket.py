@@ -241,7 +241,10 @@ class _Detail(nn.Module):
 
 def high_pass(plane: torch.Tensor) -> torch.Tensor:
     """(B, C, H, W) less its mean over 9x9 pixels."""
-    return plane - functional.avg_pool2d(plane, 9, stride=1, padding=4, count_include_pad=False)
+    low = plane
+    for kernel, padding in (((1, 9), (0, 4)), ((9, 1), (4, 0))):
+        low = functional.avg_pool2d(low, kernel, stride=1, padding=padding, count_include_pad=False)
+    return plane - low
 
 
 def _smooth(planes: torch.Tensor) -> torch.Tensor:
