@@ -51,11 +51,18 @@ def _gradient(luma: torch.Tensor) -> torch.Tensor:
 
 
 def _bands(luma: torch.Tensor) -> list[torch.Tensor]:
-    blurred = [luma, *(_blur(luma, sigma) for sigma in (0.8, 1.5, 3.0))]
+    blurred = [luma, *(blur(luma, sigma) for sigma in (0.8, 1.5, 3.0))]
     return [fine - coarse for fine, coarse in zip(blurred, blurred[1:])]
 
 
-def _blur(luma: torch.Tensor, sigma: float) -> torch.Tensor:
+def local_strengths(picture: torch.Tensor) -> list[torch.Tensor]:
+    """Of three bands of detail of (B, 3, H, W) in [-1, 1]: their mean size over 16 px, in 1/255."""
+    weights = torch.tensor(_LUMA, device=picture.device).view(1, 3, 1, 1)
+    return [_strength(band) for band in _bands((picture * 127.5 * weights).sum(1, keepdim=True))]
+
+
+def blur(luma: torch.Tensor, sigma: float) -> torch.Tensor:
+    """(B, 1, H, W) blurred by a Gaussian; the border is mirrored."""
     radius = round(3 * sigma)
     line = torch.exp(-torch.arange(-radius, radius + 1, device=luma.device).float().square() / (2 * sigma**2))
     line = line / line.sum()

@@ -123,7 +123,6 @@ def describe_run(picture: Picture, settings: Settings, *, region: Box | None, ma
         "control": [_fingerprint_of_model(name, "control") for name, _ in entries(diffusion.control)],
         "base": _fingerprint_of_model(diffusion.base, "diffusion"),
         "vae": _fingerprint_of_model(diffusion.vae, "vae"),
-        "base": _fingerprint_of_model(diffusion.base, "diffusion"),
         "lora": [_fingerprint_of_model(name, "lora") for name, _ in entries(diffusion.lora)],
         "embedding": [_fingerprint_of_model(name, "embedding") for name, _ in entries(diffusion.embedding)],
         "settings": json.loads(json.dumps(kept)),

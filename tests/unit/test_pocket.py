@@ -19,7 +19,7 @@ def pixels(height: int, width: int, seed: int = 0) -> torch.Tensor:
 
 def small_network(**changes: object) -> PocketUNet:
     torch.manual_seed(0)
-    options = {"block_out_channels": (16, 16), **changes}
+    options = {"block_out_channels": (16, 16), "detail_width": 8, **changes}
     return PocketUNet(**options).eval().requires_grad_(False)
 
 
@@ -66,6 +66,31 @@ def test_untrained_network_changes_nothing() -> None:
     assert torch.equal(small_network()(sample, torch.tensor(100), base), base)
 
 
+def test_rich_detail_grows_with_strength_above_the_full_one() -> None:
+    network = trained_network()
+    base, sample = torch.randn(2, 1, 192, 6, 4)
+    results = [network(sample, torch.tensor(100), base, strength) for strength in (0, 0.29, 0.5, 1)]
+    assert torch.equal(results[0], results[1])
+    grown = [(result - results[0])[:, :64].square().mean().sqrt().item() for result in results[2:]]
+    assert math.isclose(grown[1], grown[0] * 0.71 / 0.21, rel_tol=1e-2)
+
+
+def test_detail_is_of_brightness_alone() -> None:
+    network = trained_network()
+    base, sample = torch.randn(2, 1, 192, 6, 4)
+    mean, *_ = network.estimate(sample, torch.tensor(100), base)
+    result = network(sample, torch.tensor(100), base, 1.0)
+    assert torch.equal(result[:, 64:], mean[:, 64:])
+    assert not torch.equal(result[:, :64], mean[:, :64])
+
+
+def test_network_without_detail_gives_its_estimate() -> None:
+    network = small_network(detail_width=0)
+    network.conv_out.weight.normal_(0, 0.05)
+    base, sample = torch.randn(2, 1, 192, 6, 4)
+    assert torch.equal(network(sample, torch.tensor(9), base, 1.0), network.estimate(sample, torch.tensor(9), base)[0])
+
+
 def test_result_is_float32_in_any_precision() -> None:
     network = trained_network()
     base = torch.randn(1, 192, 6, 4)
@@ -81,7 +106,9 @@ def test_a_cell_depends_on_its_neighbourhood_only() -> None:
     sample, base = torch.randn(2, 1, 192, 30, 30, generator=torch.Generator().manual_seed(2))
     whole = network(sample, torch.tensor(250), base)
     part = network(sample[..., 5:27, 4:28], torch.tensor(250), base[..., 5:27, 4:28])
-    inner = 6  # convolutions on the way: two in each of two blocks, one before, one after
+    inner = (
+        8  # six convolutions of the first stack: two in each of two blocks, one before, one after; two cells of detail
+    )
     assert torch.allclose(
         part[..., inner:-inner, inner:-inner], whole[..., 5 + inner : 27 - inner, 4 + inner : 28 - inner], atol=1e-4
     )

@@ -17,6 +17,8 @@ from ...folders import read_json
 
 _COLOURS = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (1.0, -2.0, 1.0))
 """Brightness, red against blue, green against both: orthogonal, so that white noise stays white."""
+_SIDE = 8  # pixels of a cell, where there is detail
+_GUIDES = 16  # feature maps of the first stack at half the picture's resolution
 
 _LEVELS = (1, 2, 3, 4)
 
@@ -38,12 +40,8 @@ class HaarCodec(nn.Module):
         super().__init__()
         self.factor = 2**levels
         self.latent_channels = 3 * self.factor**2
-        line = torch.ones(1, 1)
-        for _ in range(levels):
-            line = torch.cat([torch.kron(line, torch.tensor([1.0, 1.0])), torch.kron(line, torch.tensor([1.0, -1.0]))])
-        line = line[(line.diff(dim=1) != 0).sum(dim=1).argsort()] / self.factor**0.5
         colours = functional.normalize(torch.tensor(_COLOURS))
-        self.register_buffer("matrix", torch.kron(colours, torch.kron(line, line)), persistent=False)
+        self.register_buffer("matrix", torch.kron(colours, _packet(levels)), persistent=False)
 
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) in [-1, 1] to (B, 192, H / 8, W / 8); H and W multiples of 8."""
@@ -75,18 +73,32 @@ class HaarCodec(nn.Module):
         return cls(levels)
 
 
+def _packet(levels: int) -> torch.Tensor:
+    """The Haar wavelet packet of a square of 2^levels pixels on a side: its bands by sequency times its pixels."""
+    line = torch.ones(1, 1)
+    for _ in range(levels):
+        line = torch.cat([torch.kron(line, torch.tensor([1.0, 1.0])), torch.kron(line, torch.tensor([1.0, -1.0]))])
+    line = line[(line.diff(dim=1) != 0).sum(dim=1).argsort()] / line.shape[1] ** 0.5
+    return torch.kron(line, line)
+
+
 class PocketUNet(ModelMixin, ConfigMixin):
     """Latents of a photograph, from noised latents and those of the picture that is to be refined.
 
-    A flat stack of residual blocks. It predicts the correction to the picture. Nothing in it knows the place in the
-    tile or sums over the tile, so tiles agree where they overlap.
+    A flat stack of residual blocks predicts the correction to the picture, which is the photograph's mean, and so too
+    soft. A second, thin stack at half the picture's resolution adds detail of brightness to it: "calm" detail, which is
+    always added, and "rich" detail, which the strength scales. Nothing in it knows the place in the tile or sums over
+    the tile, so tiles agree where they overlap.
 
     Args:
         in_channels: of noised and base latents together.
         out_channels: of latents.
         block_out_channels: width of each block.
         sigma_end: noise of the last timestep in units of the latents, linear in time.
-        full_strength: below this strength its correction, which is whole at any noise, is to be faded in.
+        full_strength: below this strength its correction, which is whole at any noise, is to be faded in; above it, up
+            to 1, the rich detail is.
+        detail_width: of the second stack; 0 is none.
+        detail_layers: its convolutions, beside the first and the last.
     """
 
     to: Any = nn.Module.to  # that of diffusers (0.42) warns whenever the precision changes
@@ -102,6 +114,8 @@ class PocketUNet(ModelMixin, ConfigMixin):
         sigma_end: float = 0.4,
         num_train_timesteps: int = 1000,
         full_strength: float = 0.29,
+        detail_width: int = 0,
+        detail_layers: int = 3,
     ) -> None:
         super().__init__()
         width = block_out_channels[0]
@@ -114,14 +128,40 @@ class PocketUNet(ModelMixin, ConfigMixin):
         nn.init.zeros_(self.conv_out.weight)
         assert self.conv_out.bias is not None
         nn.init.zeros_(self.conv_out.bias)
+        self.detail = _Detail(width, detail_width, detail_layers) if detail_width else None
 
-    def forward(self, sample: torch.Tensor, timestep: torch.Tensor | int, base: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, sample: torch.Tensor, timestep: torch.Tensor | int, base: torch.Tensor, strength: float = 0.0
+    ) -> torch.Tensor:
         """The clean latents (B, C, h, w), float32.
 
         Args:
             sample: (B, C, h, w) noised latents.
             timestep: one, or (B,).
             base: (B, C, h, w) latents of the picture that is refined.
+            strength: of the whole refinement, 0 to 1; see `rich_share`.
+        """
+        mean, hidden, noise = self.estimate(sample, timestep, base)
+        if self.detail is None:
+            return mean
+        calm, rich = self.detail(mean, base, noise, hidden)
+        planes = _SIDE**2
+        mean[:, :planes] += self.detail.latents(calm + self.rich_share(strength) * rich)
+        return mean
+
+    def rich_share(self, strength: float) -> float:
+        """How much of the rich detail belongs to a strength: 0 up to the full strength, 1 at 1, linear between."""
+        full: float = self.config["full_strength"]
+        return min(max((strength - full) / (1 - full), 0.0), 1.0)
+
+    def estimate(
+        self, sample: torch.Tensor, timestep: torch.Tensor | int, base: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the first stack makes of the arguments of `forward`.
+
+        Returns:
+            the latents without the detail, float32; the features they are made of, (B, width, h, w); and what of the
+            sample is not the base's, (B, C, h, w) with a variance of about 1.
         """
         dtype = self.conv_in.weight.dtype
         config: Any = self.config
@@ -134,7 +174,8 @@ class PocketUNet(ModelMixin, ConfigMixin):
         hidden = self.conv_in(inputs.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             hidden = block(hidden, embedding)
-        return base + self.conv_out(_normalised(hidden)).float() * self.correction_scale.float()
+        hidden = _normalised(hidden)
+        return base + self.conv_out(hidden).float() * self.correction_scale.float(), hidden, deviation
 
 
 class _Block(nn.Module):
@@ -152,6 +193,72 @@ class _Block(nn.Module):
         scale, shift = self.modulate(embedding)[:, :, None, None].chunk(2, dim=1)
         inner = self.conv1(_normalised(hidden))
         return hidden + self.conv2(functional.silu(inner * (1 + scale) + shift))
+
+
+class _Detail(nn.Module):
+    """Detail of brightness at full resolution, from what surrounds each pixel and from the features of its cell.
+
+    It works on squares of 2x2 pixels, so cells of 8x8 pixels leave no trace in it. It sees the mean estimate and the base
+    without their low frequencies, and so not how bright a place is; noise, that it may draw from; and features.
+    """
+
+    packet: torch.Tensor
+
+    def __init__(self, features: int, width: int, layers: int) -> None:
+        super().__init__()
+        self.register_buffer("packet", _packet(_SIDE.bit_length() - 1))
+        self.guide = nn.Conv2d(features, _GUIDES * (_SIDE // 2) ** 2, 1)
+        self.conv_in = nn.Conv2d(3 * 4 + _GUIDES, width, 3, padding=1)
+        self.layers = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(layers))
+        self.conv_out = nn.Conv2d(width, 2 * 4, 3, padding=1)
+        nn.init.zeros_(self.conv_out.weight)
+        assert self.conv_out.bias is not None
+        nn.init.zeros_(self.conv_out.bias)
+
+    def forward(
+        self, mean: torch.Tensor, base: torch.Tensor, noise: torch.Tensor, hidden: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The calm and the rich detail, each (B, 1, H, W) of brightness, float32; arguments as `estimate` gives them."""
+        mean, base, noise = (self.plane(part[:, : _SIDE**2].float()) for part in (mean, base, noise))
+        return self.draw(mean, base, noise, hidden)
+
+    def draw(
+        self, mean: torch.Tensor, base: torch.Tensor, noise: torch.Tensor, hidden: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same from brightness (B, 1, H, W)."""
+        seen = torch.cat([high_pass(mean) * 8, (base - mean) * 16, noise], dim=1)
+        inputs = [
+            functional.pixel_unshuffle(seen, 2).to(hidden.dtype),
+            functional.pixel_shuffle(self.guide(hidden), _SIDE // 2),
+        ]
+        maps = self.conv_in(torch.cat(inputs, dim=1).contiguous(memory_format=torch.channels_last))
+        for layer in self.layers:
+            maps = maps + layer(functional.silu(maps))
+        drawn = _smooth(functional.pixel_shuffle(self.conv_out(functional.silu(maps)).float(), 2)) / 16
+        return drawn[:, :1], drawn[:, 1:]
+
+    def plane(self, latents: torch.Tensor) -> torch.Tensor:
+        """(B, 64, h, w) latents of brightness to its pixels (B, 1, H, W)."""
+        return functional.pixel_shuffle(torch.einsum("oc,bohw->bchw", self.packet.float(), latents), _SIDE)
+
+    def latents(self, plane: torch.Tensor) -> torch.Tensor:
+        """The inverse of `plane`."""
+        return torch.einsum("oc,bchw->bohw", self.packet.float(), functional.pixel_unshuffle(plane, _SIDE))
+
+
+def high_pass(plane: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) less its mean over 9x9 pixels."""
+    low = plane
+    for kernel, padding in (((1, 9), (0, 4)), ((9, 1), (4, 0))):
+        low = functional.avg_pool2d(low, kernel, stride=1, padding=padding, count_include_pad=False)
+    return plane - low
+
+
+def _smooth(planes: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) without the highest frequency, by (1, 2, 1) / 4 along both axes: a mesh of 2x2 pixels cannot be drawn."""
+    padded = functional.pad(planes, (1, 1, 1, 1), mode="replicate")
+    rows = padded[..., :-2, :] + 2 * padded[..., 1:-1, :] + padded[..., 2:, :]
+    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
 
 
 def _normalised(hidden: torch.Tensor) -> torch.Tensor:

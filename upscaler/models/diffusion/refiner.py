@@ -34,8 +34,8 @@ class Components:
     """The parts of a latent diffusion model.
 
     Attributes:
-        unet: the network. `unet(sample, timestep, encoder_hidden_states=...)`; or `unet(sample, timestep, base)` where the model is
-            conditioned on the latents of the picture it refines, and gives float32.
+        unet: the network. `unet(sample, timestep, encoder_hidden_states=...)`; or `unet(sample, timestep, base, strength)` where the model
+            is conditioned on the latents of the picture it refines, and gives float32.
         codec: pixels to latents and back.
         scheduler: config of the model's own scheduler.
         text: `text(prompt, negative=...)`; `None` for a model that takes no prompt.
@@ -193,7 +193,7 @@ class DiffusionRefiner:
         """
         unet, encoded, control = self._parts.unet, self._encoded, self._parts.control
         if self._parts.conditioned:
-            return lambda sample, timestep: unet(sample, timestep, base)
+            return lambda sample, timestep: unet(sample, timestep, base, sampling.strength)
         assert encoded is not None
         prompts = [encoded(sampling.prompt, negative=False)]
         if sampling.guidance > 1:
