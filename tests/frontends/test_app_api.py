@@ -152,4 +152,6 @@ def test_the_description_of_the_endpoints_is_what_the_app_serves(app: App) -> No
     page = Path(upscaler.__file__).parents[1] / "docs" / "openapi.json"
     if os.environ.get("UPDATE_DOCS"):
         page.write_text(json.dumps(served, indent=1, sort_keys=True) + "\n", "utf-8")
-    assert json.loads(page.read_text("utf-8")) == served, "run UPDATE_DOCS=1 python -m pytest tests/frontends/test_app_api.py"
+    assert json.loads(page.read_text("utf-8")) == served, (
+        "run UPDATE_DOCS=1 python -m pytest tests/frontends/test_app_api.py"
+    )

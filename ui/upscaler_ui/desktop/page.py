@@ -14,6 +14,7 @@ from upscaler.folders import read_object, replace_text, state_folder
 from upscaler.options.settings import Settings
 from upscaler.text import count
 
+from ..app import looks
 from ..app.components import component
 from ..app.handlers import Handlers
 from ..app.render import AS_TYPED, Update
@@ -64,7 +65,9 @@ class DesktopPage(Handlers):
         update = super().on_load(request)
         settings = last_settings()
         if settings is not None:
-            update |= self.form.updates(settings)
+            page = self.of(request)[1]
+            page.settings, page.look = settings, looks.look_of(settings)
+            update |= {**self.changes(*self.of(request)), **self.form.updates(settings)}
         session, _ = self._session(request)
         if session.choice[1]:
             update |= self._look(request, settings or values)
