@@ -106,7 +106,7 @@ def _simulate(
         costs[0] *= 1.1
         costs *= seconds * (first if stage is Stage.ENLARGE else second) / costs.sum()
         for index, cost in enumerate(costs):
-            steps = 20 if stage is Stage.ENLARGE else plan.sampling.steps
+            steps = 20 if stage is Stage.ENLARGE else max(plan.sampling.steps, 1)
             for step in range(steps):
                 now += cost / steps
                 done = index + 1 if step == steps - 1 else index

@@ -64,9 +64,9 @@ class DesktopPage(Handlers):
         update = super().on_load(request)
         settings = last_settings()
         if settings is not None:
-            _, page = self._session(request)
-            page.look, page.settings = looks.look_of(settings), settings
-            update |= self.form.updates(settings)
+            page = self.of(request)[1]
+            page.settings, page.look = settings, looks.look_of(settings)
+            update |= {**self.changes(*self.of(request)), **self.form.updates(settings)}
         session, _ = self._session(request)
         if session.choice[1]:
             update |= self._look(request, settings or values)

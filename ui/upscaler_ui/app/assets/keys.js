@@ -5,6 +5,10 @@ document.addEventListener("keydown", (event) => {
   const listOpen = event.target.getAttribute && event.target.getAttribute("aria-expanded") === "true";
   if (event.key === "Escape" && !listOpen && !document.fullscreenElement) press("button#stop");
 }, true); // before a list closes at Esc
+document.addEventListener("click", (event) => { // on a phone the picture lies below the form
+  if (innerWidth > 900 || !(event.target.closest && event.target.closest("#run, #preview, #compare"))) return;
+  setTimeout(() => document.querySelector("#viewer").scrollIntoView({ block: "start", behavior: "smooth" }), 300);
+});
 document.addEventListener("focusout", (event) => { // Gradio leaves a list open that Tab has left
   const field = event.target;
   if (field.getAttribute && field.getAttribute("role") === "combobox") setTimeout(() => field.dispatchEvent(new FocusEvent("blur")));
