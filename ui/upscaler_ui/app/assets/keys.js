@@ -23,3 +23,10 @@ document.addEventListener("paste", (event) => {
   while (field && !field.matches("input[type=file]")) field = field.previousElementSibling;
   if (field) { field.files = transfer.files; field.dispatchEvent(new Event("change", { bubbles: true })); }
 });
+// Gradio names this button after a text that it lacks
+new MutationObserver(() => {
+  for (const button of document.querySelectorAll('[aria-label="common.upload"]')) {
+    button.setAttribute("aria-label", "Choose other pictures");
+    button.title = "Choose other pictures";
+  }
+}).observe(document.body, { childList: true, subtree: true });

@@ -153,7 +153,7 @@ const draw = () => {
   for (const name of element.querySelectorAll(".name")) name.style.display = shown === "after" && !holding ? "none" : "block";
   $("right").style.display = shown === "after" || holding ? "none" : "block";
   $("zoom").textContent = Math.round(scale() * 100) + " %";
-  for (const button of element.querySelectorAll("[data-zoom]")) {
+  for (const button of element.querySelectorAll("button[data-zoom]")) {
     const wanted = button.dataset.zoom;
     button.setAttribute("aria-pressed", wanted === "fit" ? zoom === 0 : zoom !== 0 && Math.abs(scale() - Number(wanted)) < 0.005);
   }
@@ -273,7 +273,7 @@ $("overview").addEventListener("pointerdown", (event) => {
 });
 
 element.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-zoom]");
+  const button = event.target.closest("button[data-zoom]");
   if (button) setZoom(button.dataset.zoom === "fit" ? 0 : Number(button.dataset.zoom));
 });
 element.addEventListener("change", (event) => {
