@@ -173,7 +173,13 @@ def make_family(folder: Path, family: str) -> Path:
     torch.manual_seed(7)
     real = json.loads((weights.family_folder(family) / "unet" / "config.json").read_text())
     cross = {"sdxl": 64}.get(family, 32)
-    config = {**real, "sample_size": 16, "cross_attention_dim": cross, "norm_num_groups": 4, "attention_head_dim": 4}
+    config: dict[str, Any] = {
+        **real,
+        "sample_size": 16,
+        "cross_attention_dim": cross,
+        "norm_num_groups": 4,
+        "attention_head_dim": 4,
+    }
     config["block_out_channels"] = [8 * (level + 1) for level in range(len(real["block_out_channels"]))]
     if "addition_embed_type" in real:
         numbers = 5 if family == "refiner" else 6

@@ -105,7 +105,7 @@ def header_of(path: Path) -> Header:
             metadata = {str(key): str(value) for key, value in entries.pop("__metadata__", {}).items()}
             shapes = {name: tuple(cast("list[int]", entry["shape"])) for name, entry in entries.items()}
             end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
-            formats = [entry["dtype"] for name, entry in entries.items() if len(entry["shape"]) > 1]
+            formats = [entry["dtype"] for entry in entries.values() if len(entry["shape"]) > 1]
         except (ValueError, RecursionError, AttributeError, KeyError, TypeError, IndexError):
             raise UnsupportedModel(f"{path}: is damaged, or no safetensors file") from None
     size = os.path.getsize(path)

@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from . import weights
 from .arrays.strips import strips
 from .arrays.types import Array
@@ -152,7 +150,7 @@ def _fingerprint_of_arrays(*arrays: Array | None) -> str:
         digest.update(repr(None if array is None else array.shape).encode())
         if array is not None:
             for rows in strips(*array.shape[:2]):
-                digest.update(np.ascontiguousarray(array[rows]))
+                digest.update(array[rows].tobytes())
     return digest.hexdigest()
 
 

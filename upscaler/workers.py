@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from .geometry import Box, Size
 from .models.base import OnStep
 from .options.settings import Sampling
 from .text import one_line
+from .tiling.grid import TileSides
 
 Load = Callable[[], Any]
 """Loads a model in the worker's own process; it travels there by pickle."""
@@ -57,7 +59,7 @@ def cluster(workers: str, *, kinds: int = 2) -> Generator[Share, None, None]:
         SettingsError: Ray is not installed, or there is no cluster at that address.
     """
     try:
-        import ray
+        ray: Any = import_module("ray")
     except ImportError:
         raise SettingsError(
             f"--workers {workers}: needs Ray; install it with pip install 'tiled-diffusion-upscaler[ray]'"
@@ -141,11 +143,10 @@ class Pool:
         Raises:
             UpscalerError: what loading raises.
         """
-        import ray
-
+        ray: Any = import_module("ray")
         actor = ray.remote(_Worker).options(max_concurrency=2, num_cpus=0, num_gpus=share.gpus)
         self._start = [partial(actor.remote, load, share.threads) for load in loads]
-        self._workers = [start() for start in self._start]
+        self._workers: list[Any] = [start() for start in self._start]
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.facts: dict[str, Any] = _got(self._workers[0].facts.remote())
         for index in range(len(loads)):
@@ -181,9 +182,8 @@ class Pool:
         raise AssertionError
 
     def _call(self, index: int, args: Sequence[Any], kwargs: dict[str, Any], on_step: OnStep | None) -> Any:
-        import ray
-
-        worker = self._workers[index]
+        ray: Any = import_module("ray")
+        worker: Any = self._workers[index]
         for reference in worker.call.options(num_returns="streaming").remote(*args, **kwargs):
             item = ray.get(reference)
             if isinstance(item, list):
@@ -203,6 +203,8 @@ class PooledRefiner:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self.parallel = len(pool)
+        self.multiple: int = pool.facts["multiple"]
+        self.tile_sides: TileSides = pool.facts["tile_sides"]
         vars(self).update(pool.facts)
 
     def batch_size(self, tile: Size) -> int:
@@ -221,14 +223,15 @@ class PooledUpscaler:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self.parallel = len(pool)
-        vars(self).update(pool.facts)
+        self.scale: int = pool.facts["scale"]
+        self.halo: int = pool.facts["halo"]
 
     def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
         return np.array(self._pool.call(image, on_step=on_step))
 
 
 def _got(reference: Any) -> Any:
-    import ray
+    ray: Any = import_module("ray")
     from ray.exceptions import RayActorError, RayTaskError
 
     try:

@@ -37,7 +37,7 @@ LAW = {
     "weights": VALUES | {"folders", "families", "places"},
     "batch": VALUES | {"folders", "pictures"},
     "scratch": VALUES | {"memory", "arrays", "plan"},
-    "workers": VALUES | {"options", "arrays", "models.base"},
+    "workers": VALUES | {"options", "arrays", "tiling", "models.base"},
     "resume": VALUES | {"folders", "options", "arrays", "pictures", "tiling", "weights"},
     "describe": VALUES | {"options", "plan", "weights"},
     "timing": VALUES | {"events", "folders", "options", "plan"},

@@ -19,7 +19,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from upscaler import __version__, api, timing, weights
 from upscaler.describe import model_values, plan_headline, plan_values
 from upscaler.errors import ImageError, SettingsError, UpscalerError
-from upscaler.events import Finished, Notice, Progress
+from upscaler.events import Notice, Progress
 from upscaler.forecast import Forecast
 from upscaler.options import presets
 from upscaler.options.settings import Settings, options, with_names
@@ -115,7 +115,7 @@ class _Tools:
         source = self._inside(path)
         picture = load(source, max_pixels=settings.output.pixel_limit)
         place = self._inside(output) if output else _free(source, suffix_of(settings.output.format))
-        out = {**settings.output.for_save, "overwrite": False}
+        out: dict[str, Any] = {**settings.output.for_save, "overwrite": False}
         plan = api.plan(picture, settings)
         check_output(place, plan.target, format=out["format"], bit_depth=out["bit_depth"])
         forecast, notices = Forecast(timing.expected(plan, settings)), list[str]()
@@ -125,7 +125,7 @@ class _Tools:
                 report(forecast.fraction, forecast.left, event.stage.label)
             elif isinstance(event, Notice):
                 notices.append(event.message)
-            elif isinstance(event, Finished):
+            else:
                 timing.learn(plan, settings, event.seconds)
                 notices += save(event.picture, place, settings_json=settings.to_json(), **out)
                 return {

@@ -159,7 +159,7 @@ def _check(entry: Entry, remote: Remote, what: _Found, part: Path) -> None:
 class _Stay(urllib.request.HTTPRedirectHandler):
     """Leaves redirects to `_open`, which reads the hub's headers on the way, and tells no other host the login."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
         return None
 
 

@@ -48,9 +48,8 @@ class Entry:
 
     def target(self, folder: Path) -> Path:
         """What it becomes in a folder of models: a file under the model's name, or a folder."""
-        if len(self.files) > 1:
-            return folder / self.name
-        return folder / f"{self.name}{PurePosixPath(self.files[0].path).suffix}"
+        first, *others = self.files
+        return folder / (self.name if others else f"{self.name}{PurePosixPath(first.path).suffix}")
 
 
 @cache

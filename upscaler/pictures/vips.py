@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
 from ..errors import ImageError
 from .picture import Picture, strips_of
 
@@ -74,7 +72,7 @@ def _rows_on_disk(picture: Picture, folder: Path, *, channels: int, dither: bool
     vips = _vips()
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".upscaler-") as file:
         for _, samples in strips_of(picture, channels=channels, alpha=False, dither=dither):
-            file.write(np.ascontiguousarray(samples))
+            file.write(samples.tobytes())
         file.flush()
         raw = vips.Image.rawload(file.name, *picture.size, channels)
         yield raw.copy(interpretation="srgb" if channels == 3 else "b-w")

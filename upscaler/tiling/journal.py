@@ -89,15 +89,15 @@ class Journal:
             ProgressError: it cannot be written; the disk is full, as a rule.
         """
         key, shape = self._key(tile), correction.shape
-        samples = np.ascontiguousarray(correction, "<f4")
+        samples = correction.astype("<f4", copy=False).tobytes()
         rest = struct.pack("<6I", *key, *shape)
-        checksum = zlib.crc32(memoryview(samples).cast("B"), zlib.crc32(rest))
+        checksum = zlib.crc32(samples, zlib.crc32(rest))
         with self._told():
             os.lseek(self._file, self._end, os.SEEK_SET)
             _write(self._file, _MAGIC + rest + struct.pack("<I", checksum))
-            _write(self._file, memoryview(samples).cast("B"))
+            _write(self._file, samples)
         self._places[key] = _Place(self._end + _HEAD.size, (shape[0], shape[1], shape[2]))
-        self._end += _HEAD.size + samples.nbytes
+        self._end += _HEAD.size + len(samples)
 
     def sync(self) -> None:
         """Come back when everything that was added would survive a power cut. Raises: as `add`."""

@@ -93,7 +93,8 @@ def serving(
     os.environ["GRADIO_TEMP_DIR"] = str(sessions.exchange.folder)
     blocks = (page or build)(sessions, local=not listen)
     blocks.queue(default_concurrency_limit=16)
-    blocks._queue.sleep_when_free = _IDLE_LOOK  # 0.001 by default, which is a tenth of a core all the time
+    # 0.001 by default, which is a tenth of a core all the time
+    blocks._queue.sleep_when_free = _IDLE_LOOK  # pyright: ignore[reportPrivateUsage]
     try:
         _, local, _ = blocks.launch(
             server_name="0.0.0.0" if listen else "127.0.0.1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -114,7 +114,7 @@ def _from_file(file: Path, unet: Any, dtype: torch.dtype) -> Any:
     try:
         with TemporaryDirectory() as config:
             shapes.save_config(config)
-            network = ControlNetModel.from_single_file(state, config=config, local_files_only=True)
+            network = ControlNetModel.from_single_file(cast("Any", state), config=config, local_files_only=True)
     except AttributeError:  # diffusers puts nothing in the place of what it does not find
         raise UnsupportedModel(f"{file}: is not a plain ControlNet for this model: weights are missing") from None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 
@@ -70,7 +70,7 @@ class FileParts:
 
         with self._building("UNet"):
             unet: Any = UNet2DConditionModel.from_single_file(
-                {f"{_UNET}{name}": value for name, value in self._read(_UNET).items()},
+                cast("Any", {f"{_UNET}{name}": value for name, value in self._read(_UNET).items()}),
                 config=str(self._folder / "unet"),
                 torch_dtype=dtype,
                 local_files_only=True,
@@ -160,11 +160,11 @@ def build_vae(state: State, config: Path, dtype: torch.dtype) -> Any:
     from diffusers import AutoencoderKL, AutoencoderTiny
 
     if any(name.startswith(("taesd_", "encoder.layers.", "decoder.layers.")) for name in state):
-        vae = AutoencoderTiny(scaling_factor=1.0)
+        vae: Any = AutoencoderTiny(scaling_factor=1.0)
         vae.load_state_dict(tiny_names(state))
         return vae.to(vae_dtype({}, dtype)).eval()
     return AutoencoderKL.from_single_file(
-        dict(state),
+        cast("Any", dict(state)),
         config=str(config),
         torch_dtype=vae_dtype(read_json(config / "config.json"), dtype),
         local_files_only=True,
