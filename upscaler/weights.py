@@ -290,9 +290,10 @@ def get(name_or_path: str | os.PathLike[str], kind: Kind) -> Model:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The file, or the files and folders of a model's folder, some thousand at most; a model has a few dozen."""
+    """The file and the .yaml that describes it, or the files and folders of a model's folder: some thousand at most."""
     if not path.is_dir():
-        return [path]
+        described = path.with_suffix(".yaml")
+        return [path, described] if described.is_file() else [path]
     return sorted(islice(chain(path.glob("*"), path.glob("*/*")), _MOST_FILES))
 
 

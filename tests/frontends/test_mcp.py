@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -21,6 +20,8 @@ from upscaler import api  # noqa: E402
 from upscaler.errors import SettingsError  # noqa: E402
 from upscaler.pictures.files import load, read_settings  # noqa: E402
 from upscaler.testing import IdentityRefiner, NearestUpscaler  # noqa: E402
+
+from .conftest import run_apart  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +43,7 @@ def using(server: Any, talk: Callable[[Any], Coroutine[Any, Any, None]]) -> None
         async with mcp.Client(server) as client:
             await talk(client)
 
-    asyncio.run(run())
+    run_apart(run())
 
 
 def test_the_tools(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
@@ -25,7 +24,7 @@ from upscaler_ui.app.session import Sessions
 
 import upscaler
 
-from .conftest import App, running_app
+from .conftest import App, run_apart, running_app
 
 HOME = "127.0.0.1:7860"
 
@@ -38,7 +37,7 @@ def answer(guard: Guard, *, path: str = "/", kind: str = "http", **headers: str)
         sent.append(message)
 
     named = [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
-    asyncio.run(guard({"type": kind, "path": path, "method": "POST", "headers": named}, None, send))
+    run_apart(guard({"type": kind, "path": path, "method": "POST", "headers": named}, None, send))
     if not sent:
         return 200, None
     return sent[0].get("status", sent[0].get("code")), json.loads(sent[1]["body"]) if len(sent) > 1 else None

@@ -128,7 +128,8 @@ class Sampler:
         last = int(self._scheduler.config["num_train_timesteps"])
         start = max(round(last * strength), 1)
         steps = min(steps, start)
-        timesteps = (torch.linspace(start, 0, steps + 1)[:-1].round() - 1).long()
+        # in numbers of its own: the default format of the process is another one while a model loads
+        timesteps = (torch.linspace(start, 0, steps + 1, dtype=torch.float64)[:-1].round() - 1).long()
         scheduler = self._scheduler
         scheduler.set_timesteps(steps, device=device)
         alphas = scheduler.alphas_cumprod[timesteps]
