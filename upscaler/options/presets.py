@@ -73,7 +73,7 @@ _BUILTIN = (
         "texture",
         "Texture",
         "The crispest: fur, leaves, stone and cloth, with more of it invented.",
-        {"strength": 0.6, "wavelet_denoise": 0.0},
+        {"strength": 0.6, "seam_strength": 0.6, "wavelet_denoise": 0.0},
         True,
     ),
     Preset(
