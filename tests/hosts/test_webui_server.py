@@ -142,7 +142,8 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 NAMES = [
     option.name
     for option in options()
-    if option.group in ("target", "gan", "tiles", "seams", "wavelet") and option.name not in ("batch", "seam_steps")
+    if option.group in ("target", "gan", "tiles", "seams", "wavelet")
+    and option.name not in ("batch", "seam_steps", "wrap")
 ]
 SMALL = {"scale": 2, "gan": "Lanczos", "tile": "192", "overlap": 64, "feather": 32, "seams": "none"}
 RAW = {"wavelet_color": 0, "wavelet_denoise": 0, "consistency": 0}
