@@ -13,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,19 @@ _PIECE = 1 << 16
 def folder_for(output: Path) -> Path:
     """Where the progress towards a result is kept."""
     return output.with_name(fitting(output.name, SUFFIX))
+
+
+def name_of(run: Mapping[str, Any]) -> str:
+    """A name for a folder that only runs of the same kind have; `run` is from `describe_run`."""
+    return hashlib.blake2b(json.dumps(run, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def drop_old(folder: Path, *, days: float = 14.0) -> None:
+    """Remove the progress below a folder that nobody has gone on from for so long."""
+    for kept in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError):
+            if is_kept(kept) and time.time() - (kept / _TILES).stat().st_mtime > days * 86400:
+                drop(kept)
 
 
 def is_kept(folder: Path) -> bool:

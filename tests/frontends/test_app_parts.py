@@ -235,6 +235,46 @@ def test_a_stopped_job_keeps_what_was_finished(worker: Worker, photo: Path) -> N
     assert job.picture is None  # not in memory any more
 
 
+def test_what_was_stopped_is_gone_on_with_even_by_another_program(
+    monkeypatch: pytest.MonkeyPatch, photo: Path, tmp_path: Path
+) -> None:
+    calls: list[int] = []
+
+    class Counting(SlowRefiner):
+        def __call__(self, tiles: Any, **rest: Any) -> Any:
+            calls.append(len(tiles))
+            return super().__call__(tiles, **rest)
+
+    monkeypatch.setattr(jobs, "upscaler_for", lambda settings: NearestUpscaler(scale=2))
+    monkeypatch.setattr(jobs, "refiner_for", lambda settings: Counting())
+    monkeypatch.setattr(jobs, "_WORTH_KEEPING", 0.0)
+    results: list[bytes] = []
+
+    def note(job: Job) -> None:
+        assert job.picture is not None
+        results.append(job.picture.pixels.tobytes())
+
+    whole = Worker()
+    wait(whole.submit(Job(photo, "a", SMALL, done=note)))
+    whole.close()
+    alone = sum(calls)
+    first = Worker(progress=tmp_path / "progress")
+    job = first.submit(Job(photo, "a", SMALL))
+    while job.progress is None or job.progress.stage is not Stage.REFINE or job.progress.done < 4:
+        time.sleep(0.005)
+    job.stop()
+    wait(job)
+    first.close()
+    assert len(list((tmp_path / "progress").iterdir())) == 1
+    calls.clear()
+    second = Worker(progress=tmp_path / "progress")
+    wait(second.submit(Job(photo, "a", SMALL, done=note)))
+    second.close()
+    assert sum(calls) <= alone - 4
+    assert results[1] == results[0]
+    assert list((tmp_path / "progress").iterdir()) == []
+
+
 def test_a_failing_job_says_why_and_the_next_one_runs(
     worker: Worker, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

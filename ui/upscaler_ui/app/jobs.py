@@ -10,13 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from upscaler import timing
+from upscaler import resume, timing
 from upscaler.api import plan, refiner_for, run, upscaler_for
 from upscaler.errors import UpscalerError
 from upscaler.events import Event, Finished, Notice, Progress, Stage
@@ -29,6 +29,8 @@ from upscaler.plan import RunPlan
 
 from .kept import KeptTiles
 from .live import LiveView
+
+_WORTH_KEEPING = 60.0  # seconds of a run above which its progress is kept
 
 
 class State(str, Enum):
@@ -61,6 +63,7 @@ class Job:
         shown: of an area, the original and the result as data URIs.
         view: the canvas as it grows.
         forecast: how far it is and how long it still takes; `None` until its models are loaded.
+        kept: where its finished tiles are kept, until the result is written; `None` for a short one.
     """
 
     source: Path
@@ -83,6 +86,7 @@ class Job:
     started: float = 0.0
     ended: float = 0.0
     forecast: Forecast | None = None
+    kept: Path | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
@@ -123,10 +127,15 @@ class Worker:
 
     Args:
         idle: after so many seconds without a job their memory is given back; `None` keeps them.
+        progress: a folder for the finished tiles of runs that take long, so that one that was stopped or killed goes on
+            when the same is asked for again; `None` keeps none.
     """
 
-    def __init__(self, idle: float | None = None) -> None:
+    def __init__(self, idle: float | None = None, *, progress: Path | None = None) -> None:
         self._idle = idle
+        self._progress = progress
+        if progress is not None:
+            resume.drop_old(progress)
         self._timer: threading.Timer | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="jobs")
         self._models: dict[str, tuple[tuple[Any, ...], Any]] = {}
@@ -220,6 +229,8 @@ class Worker:
         except Exception as error:
             job.error = job.error or error
             outcome = State.FAILED
+        if outcome is State.FINISHED and job.kept is not None:  # the result is written
+            resume.drop(job.kept)
         job.original = job.picture = job.finished = None  # large; what is wanted of them has been written
         job.progress = None if job.progress is None else replace(job.progress, picture=None)
         job.state = outcome
@@ -232,15 +243,27 @@ class Worker:
         upscaler = self._kept.of(self._loaded("gan", upscaler_for, settings), settings, keep=job.region is not None)
         refiner = self._loaded("diffusion", refiner_for, settings)
         job.forecast = Forecast(timing.expected(job.plan, settings))
-        events = run(picture, settings, upscaler=upscaler, refiner=refiner, region=job.region)
-        for event in events:
-            job.note(event)
-            if job.stopping and not isinstance(event, Finished):
-                events.close()  # type: ignore[attr-defined]
-                return State.STOPPED
-        if job.finished is not None and job.region is None:
+        job.kept = self._progress_of(job, picture)
+        goes_on = job.kept is not None and resume.is_kept(job.kept)
+        events = run(picture, settings, upscaler=upscaler, refiner=refiner, region=job.region, progress=job.kept)
+        with closing(events):  # type: ignore[type-var]
+            for event in events:
+                job.note(event)
+                if isinstance(event, Finished):  # progress stays until the result is written
+                    break
+                if job.stopping:
+                    return State.STOPPED
+        if job.finished is not None and job.region is None and not goes_on:
             timing.learn(job.plan, settings, job.finished.seconds)
         return State.FINISHED
+
+    def _progress_of(self, job: Job, picture: Picture) -> Path | None:
+        """Where the progress of a job is kept, if it takes long enough."""
+        assert job.plan is not None
+        if self._progress is None or job.region is not None or timing.estimate(job.plan, job.settings) < _WORTH_KEEPING:
+            return None
+        described = resume.describe_run(picture, job.settings, region=None, mask=None)
+        return self._progress / resume.name_of(described)
 
     def _loaded(self, kind: str, load: Callable[[Settings], Any], settings: Settings) -> Any:
         """The model that the settings name, from the job before if it was the same."""

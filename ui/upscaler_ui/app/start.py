@@ -89,7 +89,9 @@ def serving(
 
     public = listen and auth is None
     if sessions is None:
-        sessions = Sessions(None if public else data_folder() / "history", Worker())
+        folder = None if public else data_folder()
+        worker = Worker(progress=folder and folder / "progress")
+        sessions = Sessions(folder and folder / "history", worker)
     os.environ["GRADIO_TEMP_DIR"] = str(sessions.exchange.folder)
     blocks = (page or build)(sessions, local=not listen)
     blocks.queue(default_concurrency_limit=16)

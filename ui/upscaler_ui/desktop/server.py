@@ -77,7 +77,9 @@ def desktop_app(*, window: bool) -> Generator[tuple[DesktopSession, Callable[[],
         window: as in `build_desktop`.
     """
     gate = Gate()
-    sessions = Sessions(data_folder() / "history", DesktopWorker(idle=IDLE), DesktopSession)
+    sessions = Sessions(
+        data_folder() / "history", DesktopWorker(idle=IDLE, progress=data_folder() / "progress"), DesktopSession
+    )
     session = sessions.session(None, "")
     assert isinstance(session, DesktopSession)
     page = partial(build_desktop, window=window)
