@@ -138,6 +138,11 @@ class Manifest:
             return "done" if output.exists() else None
         return "failed" if entry.get("state") == "failed" else None
 
+    def made(self, path: Path) -> bool:
+        """Whether a file is a result of the batch."""
+        entry = self._entries.get(self._key(path))
+        return isinstance(entry, dict) and entry.get("state") == "done"
+
     def error(self, output: Path) -> str:
         """Why the picture failed whose result would be there."""
         return str(self._entries[self._key(output)].get("error", ""))

@@ -83,6 +83,8 @@ def test_the_manifest_tells_what_became_of_a_picture(folder: Path) -> None:
     result.parent.mkdir()
     result.write_bytes(b"large")
     assert Manifest(out).state(job, result) == "done"
+    assert Manifest(out).made(result)
+    assert not Manifest(out).made(job.source)
     os.utime(job.source, ns=(1, 1))
     assert Manifest(out).state(job, result) is None  # the picture is another one
     assert [path.name for path in out.iterdir() if path.is_file()] == [MANIFEST]

@@ -116,7 +116,11 @@ class _Batch:
             for job, result in named.items()
         }
         outputs = {output.absolute() for output in results.values()}
-        return {job: output for job, output in results.items() if job.source.absolute() not in outputs}
+        return {
+            job: output
+            for job, output in results.items()
+            if job.source.absolute() not in outputs and not self.manifest.made(job.source)
+        }
 
     def _is_wanted(self, job: Job, output: Path) -> bool:
         """Whether a picture is to be enlarged; if not, what is said of it."""
