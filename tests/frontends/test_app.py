@@ -345,7 +345,8 @@ def test_the_sliders_and_their_numbers_follow_each_other(open_page: OpenPage) ->
     resemblance.fill("40")
     resemblance.blur()
     page.wait_for_function("document.querySelector('#consistency input').value === '0.4'")
-    assert page.locator("#control_scale input").first.input_value() == "0.4"
+    page.locator("#advanced .label-wrap", has_text="ControlNet").click()
+    page.wait_for_function("document.querySelector('#control_scale input')?.value === '0.4'")
 
 
 def test_keys_and_paste(open_page: OpenPage, small_photo: Path) -> None:
@@ -391,11 +392,11 @@ def test_history_survives_a_restart_and_gives_settings_back(
         page.click("#history .item .face")
         page.wait_for_selector("#viewer .stage[data-shown=split]")
         act(page, "restore")
-        page.wait_for_function("document.querySelector('#scale input').value === '1.5'")
+        page.wait_for_function("document.querySelector('#scale input')?.value === '1.5'")
         scale(page, 3)
         choose(page, "photo")
         drop(page, result)  # an output of ours brings its settings along
-        page.wait_for_function("document.querySelector('#scale input').value === '1.5'")
+        page.wait_for_function("document.querySelector('#scale input')?.value === '1.5'")
         assert "restored" in page.inner_text("#facts")
         act(page, "input")
         page.wait_for_function("document.querySelector('#facts').innerText.includes('240x192')")
@@ -446,9 +447,12 @@ def test_numbers_that_are_out_of_range_or_missing_are_said_in_words(open_page: O
     field.fill("")
     page.wait_for_function("document.querySelector('#plan').innerText.includes('640 × 512')")
     page.locator("#way label", has_text="Print").click()
-    page.get_by_label("dpi").press("Control+a")
-    page.get_by_label("dpi").press_sequentially("100", delay=100)
-    page.wait_for_function("document.querySelector('#plan').innerText.includes('1181 × 945')")
+    width, dpi = page.get_by_label("Width (cm)"), page.get_by_label("dpi")
+    for field, before, typed, planned in ((dpi, "300", "100", "213 × 170"), (width, "5.42", "30", "1181 × 945")):
+        assert field.input_value() == before  # 640 pixels at 300 dpi, the size that was planned last
+        field.press("Control+a")
+        field.press_sequentially(typed, delay=100)
+        page.wait_for_function(f"document.querySelector('#plan').innerText.includes('{planned}')")
 
 
 def test_a_result_is_dragged_onto_the_input(open_page: OpenPage, small_photo: Path) -> None:
