@@ -516,16 +516,23 @@ def test_own_presets(open_page: OpenPage, tmp_path: Path) -> None:
     page.click("#preset-delete")
 
 
-@pytest.mark.parametrize("width", [1440, 1024, 390])
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768), (390, 844)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits(open_page: OpenPage, small_photo: Path, width: int, scheme: str) -> None:
-    page = open_page(width=width, color_scheme=scheme)
+def test_the_page_fits(open_page: OpenPage, small_photo: Path, width: int, height: int, scheme: str) -> None:
+    page = open_page(width=width, height=height, color_scheme=scheme)
     drop(page, small_photo)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate("document.querySelector('#run').getBoundingClientRect().bottom <= 900"), "in sight at once"
+    in_sight = """() => {
+        const run = document.querySelector('#run'), box = run.getBoundingClientRect();
+        const top = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+        return box.top >= 0 && box.bottom <= innerHeight && run.contains(top);
+    }"""
+    assert page.evaluate(in_sight), "in sight at once"
+    gap = "document.querySelector('#go').getBoundingClientRect().bottom - document.querySelector('#run').getBoundingClientRect().bottom"
+    assert page.evaluate(gap) < 20, "no empty strip below it"
     page.mouse.wheel(0, 3000)
     page.wait_for_timeout(300)
-    assert page.locator("#run").bounding_box()["y"] < 1000, "and it stays there"
+    assert page.evaluate(in_sight), "and it stays there"
     for selector in ("#input", "#presets", "#creativity", "#run", "#viewer .view", "#history"):
         box = page.locator(selector).bounding_box()
         assert box is not None
