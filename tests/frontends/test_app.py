@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import struct
+import subprocess
+import sys
 import time
 import urllib.request
 import zlib
@@ -20,11 +23,12 @@ from PIL import Image
 from upscaler.cli import main
 from upscaler.pictures.files import read_settings
 
-from .conftest import running_app
+from .conftest import ROOT, running_app
 
 pytestmark = pytest.mark.slow
 
 OpenPage = Callable[..., Any]
+_SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 
 
 def drop(page: Any, *paths: Path) -> None:
@@ -556,17 +560,29 @@ def test_nobody_gets_in_without_the_password(browser: Any, tmp_path: Path) -> No
         page.close()
 
 
-def test_without_a_screen_the_desktop_window_gives_way_to_the_browser(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    with running_app(tmp_path / "home", "--desktop") as app:
-        for _ in range(300):
-            told = (app.data / "app.log").read_text()
-            if "cannot open a window" in told:
+def test_without_a_screen_the_desktop_window_gives_way_to_the_browser(tmp_path: Path) -> None:
+    opened, browser = tmp_path / "opened.txt", tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    browser.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if name not in _SCREENS} | {
+        "XDG_DATA_HOME": str(tmp_path / "home"),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "BROWSER": str(browser),
+    }
+    log = tmp_path / "app.log"
+    with log.open("wb") as stream:
+        command = [sys.executable, "-m", "upscaler", "ui", "--desktop"]
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=stream, stderr=stream)
+    try:
+        for _ in range(600):
+            if process.poll() is not None or (opened.is_file() and opened.read_text().strip()):
                 break
             time.sleep(0.1)
-        assert "cannot open a window" in told
-        with urllib.request.urlopen(app.url, timeout=20) as answer:  # and it goes on
+        assert process.poll() is None, log.read_text()
+        assert "cannot open a window" in log.read_text()
+        visitor = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with visitor.open(opened.read_text().strip(), timeout=20) as answer:  # and it goes on
             assert answer.status == 200
+    finally:
+        process.terminate()
+        process.wait(30)
