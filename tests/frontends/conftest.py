@@ -124,8 +124,8 @@ def open_page(browser: Any, app: App) -> Iterator[Callable[..., Any]]:
         if answer.status >= 500:
             wrong.append(f"{answer.status} {answer.url}")
 
-    def open_page(url: str = app.url, width: int = 1440, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 1000}, accept_downloads=True, **options)
+    def open_page(url: str = app.url, width: int = 1440, height: int = 1000, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True, **options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)

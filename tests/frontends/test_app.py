@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import struct
+import subprocess
+import sys
 import time
 import urllib.request
 import zlib
@@ -20,11 +23,12 @@ from PIL import Image
 from upscaler.cli import main
 from upscaler.pictures.files import read_settings
 
-from .conftest import running_app
+from .conftest import ROOT, running_app
 
 pytestmark = pytest.mark.slow
 
 OpenPage = Callable[..., Any]
+_SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 
 
 def drop(page: Any, *paths: Path) -> None:
@@ -345,7 +349,8 @@ def test_the_sliders_and_their_numbers_follow_each_other(open_page: OpenPage) ->
     resemblance.fill("40")
     resemblance.blur()
     page.wait_for_function("document.querySelector('#consistency input').value === '0.4'")
-    assert page.locator("#control_scale input").first.input_value() == "0.4"
+    page.locator("#advanced .label-wrap", has_text="ControlNet").click()
+    page.wait_for_function("document.querySelector('#control_scale input')?.value === '0.4'")
 
 
 def test_keys_and_paste(open_page: OpenPage, small_photo: Path) -> None:
@@ -391,11 +396,11 @@ def test_history_survives_a_restart_and_gives_settings_back(
         page.click("#history .item .face")
         page.wait_for_selector("#viewer .stage[data-shown=split]")
         act(page, "restore")
-        page.wait_for_function("document.querySelector('#scale input').value === '1.5'")
+        page.wait_for_function("document.querySelector('#scale input')?.value === '1.5'")
         scale(page, 3)
         choose(page, "photo")
         drop(page, result)  # an output of ours brings its settings along
-        page.wait_for_function("document.querySelector('#scale input').value === '1.5'")
+        page.wait_for_function("document.querySelector('#scale input')?.value === '1.5'")
         assert "restored" in page.inner_text("#facts")
         act(page, "input")
         page.wait_for_function("document.querySelector('#facts').innerText.includes('240x192')")
@@ -446,9 +451,12 @@ def test_numbers_that_are_out_of_range_or_missing_are_said_in_words(open_page: O
     field.fill("")
     page.wait_for_function("document.querySelector('#plan').innerText.includes('640 × 512')")
     page.locator("#way label", has_text="Print").click()
-    page.get_by_label("dpi").press("Control+a")
-    page.get_by_label("dpi").press_sequentially("100", delay=100)
-    page.wait_for_function("document.querySelector('#plan').innerText.includes('1181 × 945')")
+    width, dpi = page.get_by_label("Width (cm)"), page.get_by_label("dpi")
+    for field, before, typed, planned in ((dpi, "300", "100", "213 × 170"), (width, "5.42", "30", "1181 × 945")):
+        assert field.input_value() == before  # 640 pixels at 300 dpi, the size that was planned last
+        field.press("Control+a")
+        field.press_sequentially(typed, delay=100)
+        page.wait_for_function(f"document.querySelector('#plan').innerText.includes('{planned}')")
 
 
 def test_a_result_is_dragged_onto_the_input(open_page: OpenPage, small_photo: Path) -> None:
@@ -512,16 +520,23 @@ def test_own_presets(open_page: OpenPage, tmp_path: Path) -> None:
     page.click("#preset-delete")
 
 
-@pytest.mark.parametrize("width", [1440, 1024, 390])
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768), (390, 844)])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits(open_page: OpenPage, small_photo: Path, width: int, scheme: str) -> None:
-    page = open_page(width=width, color_scheme=scheme)
+def test_the_page_fits(open_page: OpenPage, small_photo: Path, width: int, height: int, scheme: str) -> None:
+    page = open_page(width=width, height=height, color_scheme=scheme)
     drop(page, small_photo)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate("document.querySelector('#run').getBoundingClientRect().bottom <= 900"), "in sight at once"
+    in_sight = """() => {
+        const run = document.querySelector('#run'), box = run.getBoundingClientRect();
+        const top = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+        return box.top >= 0 && box.bottom <= innerHeight && run.contains(top);
+    }"""
+    assert page.evaluate(in_sight), "in sight at once"
+    gap = "document.querySelector('#go').getBoundingClientRect().bottom - document.querySelector('#run').getBoundingClientRect().bottom"
+    assert page.evaluate(gap) < 20, "no empty strip below it"
     page.mouse.wheel(0, 3000)
     page.wait_for_timeout(300)
-    assert page.locator("#run").bounding_box()["y"] < 1000, "and it stays there"
+    assert page.evaluate(in_sight), "and it stays there"
     for selector in ("#input", "#presets", "#creativity", "#run", "#viewer .view", "#history"):
         box = page.locator(selector).bounding_box()
         assert box is not None
@@ -545,17 +560,29 @@ def test_nobody_gets_in_without_the_password(browser: Any, tmp_path: Path) -> No
         page.close()
 
 
-def test_without_a_screen_the_desktop_window_gives_way_to_the_browser(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    with running_app(tmp_path / "home", "--desktop") as app:
-        for _ in range(300):
-            told = (app.data / "app.log").read_text()
-            if "cannot open a window" in told:
+def test_without_a_screen_the_desktop_window_gives_way_to_the_browser(tmp_path: Path) -> None:
+    opened, browser = tmp_path / "opened.txt", tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    browser.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if name not in _SCREENS} | {
+        "XDG_DATA_HOME": str(tmp_path / "home"),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "BROWSER": str(browser),
+    }
+    log = tmp_path / "app.log"
+    with log.open("wb") as stream:
+        command = [sys.executable, "-m", "upscaler", "ui", "--desktop"]
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=stream, stderr=stream)
+    try:
+        for _ in range(600):
+            if process.poll() is not None or (opened.is_file() and opened.read_text().strip()):
                 break
             time.sleep(0.1)
-        assert "cannot open a window" in told
-        with urllib.request.urlopen(app.url, timeout=20) as answer:  # and it goes on
+        assert process.poll() is None, log.read_text()
+        assert "cannot open a window" in log.read_text()
+        visitor = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with visitor.open(opened.read_text().strip(), timeout=20) as answer:  # and it goes on
             assert answer.status == 200
+    finally:
+        process.terminate()
+        process.wait(30)

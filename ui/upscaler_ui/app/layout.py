@@ -42,7 +42,7 @@ class Layout:
         gr.HTML("<h2>Size</h2>")
         self.form.size()
         self.plan = gr.HTML("", elem_id="plan")
-        with gr.Column(elem_id="go"):
+        with gr.Column(scale=0, elem_id="go"):
             self.status = gr.HTML("", elem_id="status")
             with gr.Row():
                 self.run = gr.Button("Upscale", variant="primary", elem_id="run", scale=3, min_width=120)

@@ -222,7 +222,7 @@ const up = (event) => {
 };
 view.addEventListener("pointerup", up);
 view.addEventListener("pointercancel", up);
-view.addEventListener("wheel", (event) => {
+stage.addEventListener("wheel", (event) => { // over the handle too
   if (!value.after) return;
   event.preventDefault();
   setZoom(scale() * Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), place(event));
