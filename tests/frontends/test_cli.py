@@ -90,7 +90,7 @@ def test_presets_are_looks_that_flags_win_over(small: Path, tmp_path: Path) -> N
     listed = [json.loads(line) for line in run("presets", "list", "--json").stdout.splitlines()]
     assert listed[0]["name"] == "photo"
     assert listed[-1] == {"name": "of-cli", "title": "Of cli", "help": "", "builtin": False,
-                          "values": {"strength": 0.3, "wavelet_denoise": 0.0}}  # fmt: skip
+                          "values": {"strength": 0.3, "seam_strength": 0.6, "wavelet_denoise": 0.0}}  # fmt: skip
 
     done = run("run", small, "-o", tmp_path / "b.png", "--like", tmp_path / "a.png", "--preset", "of-cli", "-m", "none",
                "-n", "none", "--steps", "5")  # fmt: skip
