@@ -96,7 +96,7 @@ def test_presets_are_looks_that_flags_win_over(small: Path, tmp_path: Path) -> N
                "-n", "none", "--steps", "5")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert read_settings(tmp_path / "b.png") == Settings.of(
-        scale=2, strength=0.3, steps=5, wavelet_denoise=0, gan="none", model="none"
+        scale=2, strength=0.3, seam_strength=0.6, steps=5, wavelet_denoise=0, gan="none", model="none"
     ).to_dict()  # fmt: skip
 
     assert run("presets", "export", "of-cli", "-o", tmp_path / "look.json").returncode == 0
