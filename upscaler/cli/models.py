@@ -84,7 +84,7 @@ def _source(name: str) -> Path:
 def _fetch(parsed: argparse.Namespace) -> None:
     if parsed.name is None:
         for entry in manifest.entries():
-            print(f"{entry.name:28} {entry.kind:10}{entry.family:13}{entry.licence:44}{entry.purpose}")
+            print(f"{entry.name:28} {entry.kind:10}{entry.family:13}{entry.licence:46}{entry.purpose}")
         return
     entry = manifest.entry(parsed.name)
     if not (entry.free or parsed.yes or entry.target(weights.user_folders()[-1]).exists()):
