@@ -90,8 +90,10 @@ def run(
     picture = load(image, max_pixels=settings.output.pixel_limit)
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
-    store = choose_store(plan(picture, settings), scratch=None if scratch is None else Path(scratch))
     with loaded(settings, workers, upscaler=upscaler, refiner=refiner) as (enlarger, redrawer):
+        alpha = picture.alpha is not None
+        planned = plan_run(picture.size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)
+        store = choose_store(planned, scratch=None if scratch is None else Path(scratch))
         yield from (Notice(message) for message in _about_models(settings, redrawer, given=refiner is not None))
         go = partial(
             pipeline.run, picture, settings, upscaler=enlarger, refiner=redrawer, region=region, mask=mask, store=store

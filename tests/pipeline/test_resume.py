@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import upscaler
+from tests import killed
 from tests.killed import run_and_kill
 from upscaler import resume
 from upscaler.arrays.types import Image
@@ -24,15 +25,7 @@ from upscaler.models.base import OnStep
 from upscaler.options.settings import Sampling
 from upscaler.testing import NearestUpscaler, NoiseRefiner
 
-OPTIONS: dict[str, Any] = {
-    "scale": 4,
-    "tile": 128,
-    "overlap": 32,
-    "feather": 16,
-    "gan_tile": 64,
-    "steps": 2,
-    "seam_width": 32,
-}
+OPTIONS: dict[str, Any] = {**killed.OPTIONS, "steps": 2}
 SEAMS = ("none", "band", "half-tile+intersections", "auto")
 
 

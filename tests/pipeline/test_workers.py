@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import upscaler
+from tests import killed
 from tests.killed import SlowRefiner
 from upscaler.arrays.types import Image
 from upscaler.errors import SettingsError, UpscalerError
@@ -22,15 +23,7 @@ from upscaler.models.base import OnStep, Refiner, Upscaler
 from upscaler.options.settings import Sampling
 from upscaler.testing import NearestUpscaler, NoiseRefiner
 
-OPTIONS: dict[str, Any] = {
-    "scale": 4,
-    "tile": 128,
-    "overlap": 32,
-    "feather": 16,
-    "gan_tile": 64,
-    "steps": 2,
-    "seam_width": 32,
-}
+OPTIONS: dict[str, Any] = {**killed.OPTIONS, "steps": 2}
 
 
 def test_without_ray_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

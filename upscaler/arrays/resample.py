@@ -65,11 +65,11 @@ def resample(
     y = Taps(y.places[:, rows], y.weights[:, rows])
     if not y.places.size:
         return np.empty((0, size.width, *image.shape[2:]), np.float32)
-    first, last = int(y.places.min()), int(y.places.max()) + 1
-    if last - first > 2 * np.ptp(y.places[0]) + 4 * len(y.places):  # both ends of a circle
+    if wrap.y:  # the rows may lie at both ends
         used, places = np.unique(y.places, return_inverse=True)
         image, y = image[used], Taps(places.reshape(y.places.shape), y.weights)
     else:
+        first, last = int(y.places.min()), int(y.places.max()) + 1
         image, y = image[first:last], Taps(y.places - first, y.weights)
     # The order of the axes follows the whole picture's shape, never the strip's: it decides how sums are rounded.
     if size.height < height:

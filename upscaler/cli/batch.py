@@ -17,12 +17,11 @@ from .. import timing
 from ..api import plan
 from ..batch import Job, Manifest, State, find_jobs, name_results
 from ..errors import MACHINE, Cancelled, ImageError, UpscalerError, ours
-from ..folders import whole_or_absent
 from ..options.settings import Settings
 from ..pictures.files import suffix_of
 from ..pictures.picture import Picture
 from ..text import count, duration, one_line
-from .one import Models, checked, finish_off, run_one
+from .one import Models, checked, finish_off, make_folder, run_one
 from .terminal import complain, in_flags
 
 _POLL = 1.0  # seconds between two looks into a watched folder
@@ -71,11 +70,12 @@ class _Batch:
         self.models = models
         self.folder = None if parsed.output is None else Path(parsed.output)
         if self.folder is not None:
-            _make(self.folder)
+            make_folder(self.folder)
         first = Path(parsed.input[0])
         self.manifest = Manifest(self.folder or (first if first.is_dir() else first.parent))
         self.outcomes = _Outcomes()
         self.seen: set[Path] = set()
+        self._seconds: dict[Path, float] = {}
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Enlarge some pictures, and remember which they were."""
@@ -105,7 +105,7 @@ class _Batch:
 
     def _checked(self, job: Job, output: Path) -> Picture:
         if self.folder is not None:
-            _make(output.parent)
+            make_folder(output.parent)
         return checked(job.source, output, self.settings)
 
     def _results(self, jobs: Sequence[Job]) -> dict[Job, Path]:
@@ -153,11 +153,19 @@ class _Batch:
             print(f"[{number}/{of}] {job.name}; about {duration(left)} left for all", file=sys.stderr)
 
     def _seconds_left(self, waiting: Sequence[tuple[Job, Path]]) -> float:
-        total = 0.0
-        for job, _ in waiting:
+        """What is expected of each, in the measure in which those before it took longer or shorter."""
+        done = self.outcomes.of("done")
+        expected = sum(self._expected(Path(picture["input"])) for picture in done)
+        pace = sum(picture["seconds"] for picture in done) / expected if expected else 1.0
+        return pace * sum(self._expected(job.source) for job, _ in waiting)
+
+    def _expected(self, source: Path) -> float:
+        """Seconds that a picture takes; its file is looked at once. 0 for one that cannot be read."""
+        if source not in self._seconds:
+            self._seconds[source] = 0.0
             with suppress(UpscalerError):  # it will be reported when its turn comes
-                total += timing.estimate(plan(job.source, self.settings), self.settings)
-        return total
+                self._seconds[source] = timing.estimate(plan(source, self.settings), self.settings)
+        return self._seconds[source]
 
     def summarise(self) -> None:
         """Say what became of all pictures."""
@@ -187,20 +195,3 @@ def _arrivals(parsed: argparse.Namespace, seen: set[Path]) -> Iterator[list[Job]
         growing = {job.source: job.version for job in fresh}
         if whole:
             yield whole
-
-
-def _make(folder: Path) -> None:
-    """Make a folder for results, if it can hold any.
-
-    Raises:
-        ImageError: it cannot be made or written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with whole_or_absent(folder / ".upscaler-probe"):
-            pass
-        (folder / ".upscaler-probe").unlink(missing_ok=True)
-    except OSError as error:
-        raise ImageError(
-            f"{folder}: results cannot be written there ({one_line(error)}); choose another one"
-        ) from error

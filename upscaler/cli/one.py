@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .. import resume, timing
 from ..api import about, loaded, plan, run
-from ..errors import MACHINE, Cancelled, UpscalerError, ours
+from ..errors import MACHINE, Cancelled, ImageError, UpscalerError, ours
 from ..events import Finished, Notice, Progress
 from ..folders import beside
 from ..forecast import Forecast
@@ -18,6 +18,7 @@ from ..pictures.compare import comparison
 from ..pictures.files import check_output, load, save
 from ..pictures.picture import Picture
 from ..plan import RunPlan
+from ..text import one_line
 from .terminal import Display
 
 _WORTH_KEEPING = 60.0  # seconds of a run above which its progress is kept unless the user says otherwise
@@ -43,6 +44,18 @@ class Models:
             return *self._loaded, []
         self._loaded = self._open.enter_context(loaded(self._settings, self._workers))
         return *self._loaded, about(self._loaded[1], self._settings)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results where there is none; whether it may be written to is checked with each result.
+
+    Raises:
+        ImageError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"{folder}: this folder cannot be made ({one_line(error)}); choose another one") from error
 
 
 def checked(path: Path, output: Path, settings: Settings) -> Picture:

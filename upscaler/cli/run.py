@@ -14,9 +14,8 @@ from ..errors import ImageError, SettingsError
 from ..options import presets
 from ..options.settings import Settings, options
 from ..pictures.files import read_settings, suffix_of
-from ..text import one_line
 from .batch import run_batch
-from .one import Models, checked, finish_off, run_one
+from .one import Models, checked, finish_off, make_folder, run_one
 
 
 def run_command(parsed: argparse.Namespace) -> int:
@@ -60,10 +59,7 @@ def _output(job: Job, parsed: argparse.Namespace, settings: Settings, into_folde
         return job.source.with_name(name.name)
     output = Path(parsed.output)
     folder = output if into_folder else output.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ImageError(f"{folder}: this folder cannot be made ({one_line(error)}); choose another one") from error
+    make_folder(folder)
     return output / name if into_folder else output
 
 

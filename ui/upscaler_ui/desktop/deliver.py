@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from upscaler.errors import ImageError
+from upscaler.folders import whole_or_absent
 from upscaler.geometry import Size
 from upscaler.options.settings import Settings
 from upscaler.pictures.files import SUFFIXES, load, save
@@ -52,12 +53,12 @@ def put(result: Path, folder: Path, stem: str) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{secrets.token_hex(8)}.part"
-        try:
-            shutil.copyfile(result, draft)
-            return next(path for path in _names(folder, stem, result.suffix) if _moved(draft, path))
-        finally:
-            draft.unlink(missing_ok=True)
+        for path in _names(folder, stem, result.suffix):
+            if not os.path.lexists(path):
+                with suppress(FileExistsError):  # it came there in the meantime
+                    _copy(result, path, overwrite=False)
+                    return path
+        raise AssertionError("there is always another number")
     except OSError as error:
         raise ImageError(
             f"{stem}{result.suffix}: cannot be written to {folder} ({error.strerror or one_line(error)}); "
@@ -74,14 +75,10 @@ def save_as(result: Path, path: Path, settings: Settings) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise ImageError(f"{path.name}: no picture format has this ending; use one of {', '.join(SUFFIXES)}")
     if path.suffix.lower() == result.suffix.lower():
-        draft = path.with_name(f".{secrets.token_hex(8)}.part")
         try:
-            shutil.copyfile(result, draft)
-            os.replace(draft, path)
+            _copy(result, path, overwrite=True)
         except OSError as error:
             raise ImageError(f"{path.name}: cannot be written ({error.strerror}); choose another folder") from error
-        finally:
-            draft.unlink(missing_ok=True)
         return
     out = settings.output
     save(
@@ -100,17 +97,6 @@ def _names(folder: Path, stem: str, suffix: str) -> Iterator[Path]:
     yield from (folder / f"{stem}-{number}{suffix}" for number in itertools.count(2))
 
 
-def _moved(draft: Path, path: Path) -> bool:
-    """Give a file its name, unless that is taken."""
-    try:
-        os.link(draft, path)  # fails where the name is taken, in one step
-        return True
-    except FileExistsError:
-        return False
-    except OSError:  # a disk without links
-        try:
-            path.open("xb").close()
-        except FileExistsError:
-            return False
-        os.replace(draft, path)
-        return True
+def _copy(source: Path, path: Path, *, overwrite: bool) -> None:
+    with source.open("rb") as content, whole_or_absent(path, overwrite=overwrite) as stream:
+        shutil.copyfileobj(content, stream, 1 << 20)

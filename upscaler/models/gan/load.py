@@ -247,10 +247,16 @@ def _exact(model: weights.Model, device: torch.device) -> GanUpscaler:
 
 
 def describe(model: weights.Model) -> Enlarger:
-    """What a plan needs to know of a network that is in no manifest. Raises: UnsupportedModel, OutOfMemory."""
-    with loading(torch.device("cpu"), model.name):
-        network = read_network(model.path)
-    return Enlarger(network.scale, _halo_of(model, network))
+    """What a plan needs to know of a network that is in no manifest; its file is read once. Raises: as `load_upscaler`."""
+    identity = _identity(model)
+    if identity not in _DESCRIBED:
+        with loading(torch.device("cpu"), model.name):
+            network = read_network(model.path)
+        _DESCRIBED[identity] = Enlarger(network.scale, _halo_of(model, network))
+    return _DESCRIBED[identity]
+
+
+_DESCRIBED: dict[str, Enlarger] = {}
 
 
 def _halo_of(model: weights.Model, network: Network) -> int:
