@@ -18,6 +18,7 @@ from tests import killed
 from tests.killed import run_and_kill
 from upscaler import resume
 from upscaler.arrays.types import Image
+from upscaler.cli.one import finish_off
 from upscaler.errors import ProgressError
 from upscaler.events import Finished, Notice, Progress
 from upscaler.geometry import Box
@@ -187,6 +188,20 @@ def test_a_run_that_is_killed_at_any_moment_comes_to_the_same_file(photo: Path, 
         assert [path.name for path in folder.iterdir()] == ["large.png"]
         output.unlink()
     assert killed > 0
+
+
+@pytest.mark.parametrize("left", [["run.json", "tiles", "lock"], ["tiles", "lock"], []])
+def test_a_run_that_was_killed_while_it_removed_its_progress_is_finished(tmp_path: Path, left: list[str]) -> None:
+    output = tmp_path / "large.png"
+    folder = resume.folder_for(output)
+    folder.mkdir()
+    for name in left:
+        (folder / name).touch()
+    assert not finish_off(output)  # there is no result yet
+    output.touch()
+    assert finish_off(output)
+    assert [path.name for path in tmp_path.iterdir()] == ["large.png"]
+    assert not finish_off(output)  # nothing says that it came from such a run
 
 
 @pytest.mark.slow

@@ -121,9 +121,11 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
 
 
 def finish_off(output: Path) -> bool:
-    """Whether a run wrote this result and was killed before it could remove its progress, which is removed now."""
+    """Whether a run wrote this result and was killed before it had removed its progress, which is removed now."""
     folder = resume.folder_for(output)
-    if not output.is_file() or not resume.is_kept(folder) or not resume.is_older(folder, output):
+    if not output.is_file() or not folder.is_dir():
+        return False
+    if resume.is_kept(folder) and not resume.is_older(folder, output):  # of a run that was to replace this result
         return False
     resume.drop(folder)
     return True
