@@ -14,7 +14,7 @@ from functools import cache
 from typing import Annotated, Any, Literal, cast
 
 from ..errors import SettingsError
-from ..geometry import MAX_PIXELS, MOST_PIXELS, Order, SeamMode, Size, WrapMode
+from ..geometry import MAX_PIXELS, MOST_PIXELS, Order, SeamMode, Size, TileMode, WrapMode
 from ..text import did_you_mean, shown
 from .loras import entries
 from .spec import Group, Option, Spec, options_of
@@ -272,6 +272,14 @@ class Tiles(Group):
             unit="px",
         ),
     ] = 32
+    mode: Annotated[
+        TileMode,
+        _spec(
+            "tiles: each tile is denoised by itself; joint: all of them together, blended at every step, in memory for the "
+            "whole picture",
+            "--mode",
+        ),
+    ] = "tiles"
     order: Annotated[
         Order, _spec("independent: all tiles from one picture; chess, linear: later tiles see finished ones", "--order")
     ] = "independent"
@@ -297,6 +305,12 @@ class Tiles(Group):
             raise SettingsError(
                 f"tiles.overlap: {self.overlap} px is above half of the tile of {self.tile} px; lower it or raise tiles.tile"
             )
+        for name, neutral in (("order", "independent"), ("wrap", "none")):
+            if self.mode == "joint" and getattr(self, name) != neutral:
+                raise SettingsError(
+                    f"tiles.mode: joint denoises all tiles together, so tiles.{name} {getattr(self, name)} is not for it; use "
+                    f"tiles.{name} {neutral}, or tiles.mode tiles"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
