@@ -64,7 +64,8 @@ def run(
         region: run only the tiles that this part of the result depends on, in pixels of the result; `Finished` then
             holds this part alone.
         mask: where the diffusion passes may change the enlarged picture: (h, w) float32 in [0, 1], of any size, laid
-            over the whole result. Where it is 0 the enlarged picture stays, bit for bit.
+            over the whole result. Where it is 0 the result has the bytes of a run whose refiner changes nothing;
+            from there on it fades in over half of `tiles.feather`, or as slowly as it does itself.
         journal: keeps the finished tiles, and gives back those that a run with the same settings has finished before.
         store: where the canvas is kept; default is memory.
         inline: run the models in the thread that iterates, for a host that allows them no other. The steps of a batch
@@ -138,7 +139,8 @@ class _Run:
         self.settings = settings
         self.plan = plan
         self.factor = plan.factor
-        self.mask = None if mask is None else Mask(mask, plan.target)
+        feather = settings.tiles.feather / 2
+        self.mask = None if mask is None else Mask(mask, plan.target, feather=feather, wrap=plan.wrap)
         self.journal = journal
         self.store = store
         self.inline = inline
@@ -192,7 +194,7 @@ class _Run:
                     step = step._replace(done=step.done + index * each)
                     yield self._progress(Stage.ENLARGE, step, each * len(layers))
             if not self.plan.plain:
-                self._make_true_to_input()
+                self._make_true_to_input(self.canvas)
             _finish_pixels(self.canvas)
 
     def redraw_tiles(self, refiner: Refiner) -> Iterator[Event]:
@@ -258,7 +260,8 @@ class _Run:
         with self._clock(Stage.FINISH):
             yield self._progress(Stage.FINISH, Step(0), 1)
             if self.plan.plain:
-                self._make_true_to_input()
+                for pixels in (self.canvas,) if self.mask is None else (self.canvas, base):
+                    self._make_true_to_input(pixels)
             else:
                 size, strength = self.picture.size, self.settings.wavelet.consistency
                 enforce_consistency(
@@ -266,12 +269,13 @@ class _Run:
                 )
             _finish_pixels(self.canvas)
             if self.mask is not None:
+                _finish_pixels(base)
                 _keep_outside(self.canvas, base, self.mask)
             yield self._progress(Stage.FINISH, Step(1), 1)
 
-    def _make_true_to_input(self) -> None:
+    def _make_true_to_input(self, pixels: Image) -> None:
         enforce_consistency(
-            self.canvas,
+            pixels,
             self.picture.pixels,
             store=self.store,
             strength=self.settings.wavelet.consistency,

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from ..arrays.types import Image
 from ..geometry import Box, Size
+from ..memory import Memory
 from ..options.settings import Sampling, Scheduler
 from ..tiling.grid import DEFAULT_SIDES, TileSides
 from ..tiling.tiles import Plan
@@ -153,6 +154,11 @@ def habits_of(refiner: object) -> Habits:
     return getattr(refiner, "habits", USUAL)
 
 
+def memory_of(model: object) -> Memory | None:
+    """What a model says of the main memory that it takes, by an attribute `memory`; `None` where that is not known."""
+    return getattr(model, "memory", None)
+
+
 class Enlarges(Protocol):
     """What a plan needs to know of an `Upscaler`."""
 
@@ -177,6 +183,7 @@ class Enlarger:
 
     scale: int
     halo: int
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +193,7 @@ class Redrawer:
     multiple: int = 8
     tile_sides: TileSides = DEFAULT_SIDES
     habits: Habits = USUAL
+    memory: Memory | None = None
 
 
 def tile_sides(native: int | None) -> TileSides:
