@@ -19,10 +19,10 @@ import numpy as np
 from .arrays.store import IN_MEMORY, Store
 from .arrays.strips import strips
 from .arrays.types import Array, Image
-from .errors import OutOfMemory
+from .errors import OutOfMemory, SettingsError
 from .events import Event, Finished, Notice, Progress, Stage
 from .geometry import Box, Size
-from .models.base import Refiner, Upscaler
+from .models.base import Joins, Refiner, Upscaler
 from .options.settings import Sampling, Settings
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
@@ -83,7 +83,7 @@ def run(
     report = None
     if refiner is not None and plan.tiles is not None:
         base = job.store.copy(job.canvas)
-        yield from job.redraw(Stage.REFINE, [plan.tiles], plan.sampling, refiner)
+        yield from job.redraw_tiles(refiner)
         report = yield from job.mend_seams(base, refiner)
         yield from job.finish(base)
         del base  # not in memory any more while the result is looked at and written
@@ -197,6 +197,19 @@ class _Run:
                 self._make_true_to_input(self.canvas)
             _finish_pixels(self.canvas)
 
+    def redraw_tiles(self, refiner: Refiner) -> Iterator[Event]:
+        """Redraw the tiles of the plan: each by itself, or all together as one."""
+        tiles = self.plan.tiles
+        assert tiles is not None
+        if self.plan.joint:
+            if not isinstance(refiner, Joins):
+                raise SettingsError("tiles.mode: joint runs in one process; leave out workers, or use tiles")
+            refiner, tiles = refiner.jointly(tiles, self._batch(refiner, tiles.tile)), tiles.whole
+        yield from self.redraw(Stage.REFINE, [tiles], self.plan.sampling, refiner)
+
+    def _batch(self, refiner: Refiner, tile: Size) -> int:
+        return self.settings.tiles.batch or max(refiner.batch_size(tile), 1)
+
     def redraw(
         self, stage: Stage, plans: Sequence[Plan], sampling: Sampling, refiner: Refiner, *, seed: int = 0
     ) -> Iterator[Event]:
@@ -205,7 +218,6 @@ class _Run:
         if not total:
             return
         tile = next(plan.tile for plan in plans if len(plan))
-        batch = self.settings.tiles.batch or max(refiner.batch_size(tile), 1)
         steps = refine(
             self.canvas,
             plans,
@@ -214,7 +226,7 @@ class _Run:
             seed=self.settings.diffusion.seed + seed,
             wavelet=self.settings.wavelet,
             scale=self.factor,
-            batch=batch,
+            batch=self._batch(refiner, tile),
             mask=self.mask,
             alpha=self.result.alpha,
             journal=self.journal,
@@ -225,7 +237,9 @@ class _Run:
                 for item in steps:
                     yield item if isinstance(item, Notice) else self._progress(stage, item, total)
             except OutOfMemory as error:
-                raise OutOfMemory(f"{error}; {_advice(self.settings, refiner, tile)}") from None
+                together = self.plan.joint and stage is Stage.REFINE
+                advice = "mode tiles should fit" if together else _advice(self.settings, refiner, tile)
+                raise OutOfMemory(f"{error}; {advice}") from None
 
     def mend_seams(self, base: Image | None, refiner: Refiner) -> Generator[Event, None, SeamReport | None]:
         """Redraw the joints as the settings say; `base` is the picture before tiles were drawn, `None` if not known."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from .errors import SettingsError
 from .events import Stage
 from .geometry import NO_WRAP, Box, Size, Wrap
 from .memory import Memory
@@ -44,6 +45,7 @@ class RunPlan:
         wrap: on which axes the picture goes on at its other side.
         sampling, seam_sampling: how tiles and joints are redrawn.
         habits: of the refiner.
+        joint: all tiles are denoised together, as one.
         memories: what the models take, the super-resolution network's first; `None` where that is not known.
         plain: the refiner is given the bicubic enlargement as it is; the result alone is made true to the input.
     """
@@ -59,6 +61,7 @@ class RunPlan:
     seam_sampling: Sampling
     wrap: Wrap = NO_WRAP
     habits: Habits = USUAL
+    joint: bool = False
     memories: tuple[Memory | None, Memory | None] = (None, None)
     plain: bool = False
 
@@ -160,7 +163,7 @@ def plan_run(
         region: only this part of the result is wanted, in its pixels.
 
     Raises:
-        SettingsError: the target size is out of range for this picture.
+        SettingsError: the target size is out of range for this picture, or this refiner has no joint mode.
     """
     target, wrap = settings.target.of(source), Wrap.of(settings.tiles.wrap)
     factor = max(new / old for new, old in zip(target, source))
@@ -168,6 +171,9 @@ def plan_run(
     sampling = habits.settle(asked)
     seam_sampling = habits.settle(replace(asked, strength=settings.seams.strength, steps=settings.seams.steps))
     tiles, seams, needed, plain = None, (), region, False
+    joint = refiner is not None and settings.tiles.mode == "joint"
+    if joint and not habits.joint:
+        raise SettingsError("tiles.mode: this diffusion model cannot denoise tiles together; use tiles")
     if refiner is not None and sampling.strength > 0:
         plain = upscaler is None and habits.first_stage == "bicubic"
         tiles = plan_tiles(target, settings.tiles, refiner)
@@ -176,7 +182,7 @@ def plan_run(
         seams, needed = _narrow_all(joints, needed)
         if settings.seams.mode == "auto" and joints:  # a piece is judged by what lies around it
             needed = _around(needed, margin_of_score(tiles), target)
-        tiles, needed = tiles.narrow(needed)
+        tiles, needed = (tiles, None) if joint else tiles.narrow(needed)
     passes: tuple[EnlargePass, ...] = ()
     if upscaler is not None:
         passes = enlarge_passes(
@@ -195,6 +201,7 @@ def plan_run(
         seam_sampling=seam_sampling,
         wrap=wrap,
         habits=habits,
+        joint=joint,
         memories=tuple(_NO_MODEL if model is None else memory_of(model) for model in (upscaler, refiner)),
         plain=plain,
     )
