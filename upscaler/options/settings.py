@@ -356,8 +356,11 @@ class Output(Group):
         _spec("bits for each channel; 16 needs PNG or TIFF, 0 is that of the input where possible", "--bit-depth"),
     ] = 0
     dither: Annotated[bool, _spec("dither when rounding to 8 bits", "--dither")] = True
-    metadata: Annotated[bool, _spec("keep EXIF, text and settings in the file", "--metadata")] = True
+    metadata: Annotated[bool, _spec("keep EXIF, XMP, IPTC, text and settings in the file", "--metadata")] = True
     gps: Annotated[bool, _spec("keep the place where a photograph was taken", "--gps")] = True
+    mark_ai: Annotated[
+        bool, _spec("say in the file's XMP that AI changed the picture (IPTC Digital Source Type)", "--mark-ai")
+    ] = False
     overwrite: Annotated[bool, _spec("replace an existing file", "--overwrite")] = False
     max_pixels: Annotated[
         int,
