@@ -18,6 +18,7 @@ from typing import Any
 
 from upscaler import resume, timing
 from upscaler.api import plan, refiner_for, run, upscaler_for
+from upscaler.arrays.types import Array
 from upscaler.errors import UpscalerError
 from upscaler.events import Event, Finished, Notice, Progress, Stage
 from upscaler.forecast import Forecast
@@ -56,6 +57,7 @@ class Job:
         name: what its user calls the picture, without a folder or suffix.
         settings: what to do with it.
         region: only this part of the result, in its pixels.
+        mask: where the result may be redrawn, (h, w) in [0, 1]; `None` is everywhere.
         done: called in the job's thread when it is over, with the job; it may take the result before it is let go.
         original: the source as it was read, for as long as the job is at work.
         picture: the result, or what was finished of it when the job was stopped; `None` before that.
@@ -70,6 +72,7 @@ class Job:
     name: str
     settings: Settings
     region: Box | None = None
+    mask: Array | None = None
     done: Callable[[Job], None] = lambda job: None
     id: str = field(default_factory=lambda: secrets.token_hex(16))
     state: State = State.WAITING
@@ -245,7 +248,8 @@ class Worker:
         job.forecast = Forecast(timing.expected(job.plan, settings))
         job.kept = self._progress_of(job, picture)
         goes_on = job.kept is not None and resume.is_kept(job.kept)
-        events = run(picture, settings, upscaler=upscaler, refiner=refiner, region=job.region, progress=job.kept)
+        models: dict[str, Any] = {"upscaler": upscaler, "refiner": refiner}
+        events = run(picture, settings, region=job.region, mask=job.mask, progress=job.kept, **models)
         with closing(events):  # type: ignore[type-var]
             for event in events:
                 job.note(event)
@@ -262,7 +266,7 @@ class Worker:
         assert job.plan is not None
         if self._progress is None or job.region is not None or timing.estimate(job.plan, job.settings) < _WORTH_KEEPING:
             return None
-        described = resume.describe_run(picture, job.settings, region=None, mask=None)
+        described = resume.describe_run(picture, job.settings, region=None, mask=job.mask)
         return self._progress / resume.name_of(described)
 
     def _loaded(self, kind: str, load: Callable[[Settings], Any], settings: Settings) -> Any:

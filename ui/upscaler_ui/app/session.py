@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from upscaler.arrays.types import Array
 from upscaler.errors import ImageError, UpscalerError
 from upscaler.geometry import MAX_PIXELS, Box
 from upscaler.options.settings import Settings
@@ -43,6 +44,7 @@ class Page:
         look: the preset that was chosen last, by its name.
         shown: the result on show, by its id.
         region: the marked area, as fractions left, top, right, bottom of the picture.
+        mask: where the first picture may change, (h, w) in [0, 1]; `None` is everywhere. `painted` counts how often it was.
         removed: the result that was taken out of the history last, by its id and name; it can be brought back.
         filter: only results whose name or look contains this are listed.
         listed: how many results are listed at most.
@@ -59,6 +61,8 @@ class Page:
     look: str = DEFAULT
     shown: str | None = None
     region: tuple[float, float, float, float] | None = None
+    mask: Array | None = None
+    painted: int = 0
     removed: tuple[str, str] | None = None
     filter: str = ""
     listed: int = LISTED
@@ -68,7 +72,7 @@ class Page:
 
     def choose(self, paths: Sequence[Path], max_pixels: int | None) -> None:
         """Look at these pictures, none of them larger than `max_pixels`, and no more at what was made of others."""
-        self.region = self.shown = None
+        self.region = self.shown = self.mask = None
         self.jobs = [job for job in self.jobs if not job.state.over]
         self._read(paths, max_pixels)
 
@@ -87,6 +91,15 @@ class Page:
     def readable(self) -> list[Input]:
         """The chosen pictures that can be read."""
         return [item for item in self.inputs if item.error is None]
+
+    def paint(self, mask: Array | None) -> None:
+        """Another mask for the first picture; `None` clears it."""
+        self.mask = mask
+        self.painted += 1
+
+    def mask_of(self, item: Input) -> Array | None:
+        """The mask that was painted for a picture: for the first one alone."""
+        return self.mask if self.readable and item is self.readable[0] else None
 
     @property
     def current(self) -> Job | None:
@@ -124,13 +137,14 @@ class Session:
         self.jobs: list[Job] = []
         self._lock = threading.Lock()
 
-    def start(self, inputs: Sequence[Input], settings: Settings) -> list[Job]:
+    def start(self, inputs: Sequence[Input], settings: Settings, mask: Array | None = None) -> list[Job]:
         """A job for each picture; the results go into the history."""
-        return self.submit([Job(item.path, item.name, settings, done=self.keep) for item in inputs])
+        return self.submit([Job(item.path, item.name, settings, mask=mask, done=self.keep) for item in inputs])
 
-    def preview(self, item: Input, settings: Settings, region: Box) -> Job:
+    def preview(self, item: Input, settings: Settings, region: Box, mask: Array | None = None) -> Job:
         """A job for a part of the result, for looking at only: `Job.shown` will be the original and the result."""
-        return self.submit([Job(item.path, item.name, settings, region=region, done=self._keep_preview)])[0]
+        job = Job(item.path, item.name, settings, region=region, mask=mask, done=self._keep_preview)
+        return self.submit([job])[0]
 
     def run(self, path: Path, settings: Settings, id: str) -> Job:
         """A job whose result is a file in the scratch folder, for a program that asks for it."""
