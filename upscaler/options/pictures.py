@@ -77,7 +77,7 @@ class Output(Group):
     metadata: Annotated[bool, Spec.of("keep EXIF, XMP, IPTC, text and settings in the file", "--metadata")] = True
     gps: Annotated[bool, Spec.of("keep the place where a photograph was taken", "--gps")] = True
     mark_ai: Annotated[
-        bool, _spec("say in the file's XMP that AI changed the picture (IPTC Digital Source Type)", "--mark-ai")
+        bool, Spec.of("say in the file's XMP that AI changed the picture (IPTC Digital Source Type)", "--mark-ai")
     ] = False
     overwrite: Annotated[bool, Spec.of("replace an existing file", "--overwrite")] = False
     max_pixels: Annotated[
