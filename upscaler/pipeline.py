@@ -16,6 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from .arrays.circle import beginning
+from .arrays.jpeg import ALIGN
 from .arrays.store import IN_MEMORY, Store
 from .arrays.strips import strips
 from .arrays.types import Array, Image
@@ -77,6 +79,9 @@ def run(
     """
     alpha = picture.alpha is not None
     plan = plan_run(picture.size, settings, upscaler=upscaler, refiner=refiner, alpha=alpha, region=region)
+    if any(plan.wrap):
+        blocks = 1 if picture.jpeg_quantisation is None else ALIGN
+        plan = plan.starting_at(*beginning(picture.pixels, plan.wrap, step=blocks))
     job = _Run(picture, settings, plan, mask=mask, journal=journal, store=store, inline=inline)
     yield from job.enlarge(upscaler)
     report = None
@@ -216,6 +221,7 @@ class _Run:
             mask=self.mask,
             alpha=self.result.alpha,
             journal=self.journal,
+            start=self.plan.start_in(self.plan.target),
             inline=self.inline,
         )
         with self._clock(stage):
@@ -263,6 +269,7 @@ class _Run:
             strength=self.settings.wavelet.consistency,
             quantisation=self.picture.jpeg_quantisation,
             wrap=self.plan.wrap,
+            start=self.plan.start,
         )
 
     def _progress(self, stage: Stage, at: Step, total: int) -> Progress:
