@@ -165,7 +165,7 @@ class _Run:
         """Enlarge the picture, and its opacity the same way, and make it true to the input."""
         layers = [self.picture.pixels]
         if self.picture.alpha is not None:
-            layers.append(np.repeat(self.picture.alpha[..., None], 3, axis=2))
+            layers.append(self._in_three_channels(self.picture.alpha))
         each = sum(len(step.plan) for step in self.plan.passes)
         alpha: Array | None = None
         with self._clock(Stage.ENLARGE):
@@ -199,6 +199,13 @@ class _Run:
             if not self.plan.plain:
                 self._make_true_to_input()
             _finish_pixels(self.canvas)
+
+    def _in_three_channels(self, plane: Array) -> Image:
+        """A plane (h, w) as a picture, which the super-resolution network takes."""
+        image = self.store.empty((*plane.shape, 3))
+        for rows in strips(*plane.shape):
+            image[rows] = plane[rows, :, None]
+        return image
 
     def redraw(
         self, stage: Stage, plans: Sequence[Plan], sampling: Sampling, refiner: Refiner, *, seed: int = 0

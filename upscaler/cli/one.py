@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from .. import resume, timing
@@ -18,6 +19,7 @@ from ..pictures.compare import comparison
 from ..pictures.files import check_output, load, save
 from ..pictures.picture import Picture
 from ..plan import RunPlan
+from ..scratch import store_for
 from ..text import one_line
 from .terminal import Display
 
@@ -58,9 +60,10 @@ def make_folder(folder: Path) -> None:
         raise ImageError(f"{folder}: this folder cannot be made ({one_line(error)}); choose another one") from error
 
 
-def checked(path: Path, output: Path, settings: Settings) -> Picture:
-    """The picture, loaded, once its result is known to be writable."""
-    picture = load(path, max_pixels=settings.output.pixel_limit)
+def checked(path: Path, output: Path, settings: Settings, scratch: str | None) -> Picture:
+    """The picture, loaded, once its result is known to be writable; `scratch` is the folder where it is kept if it is large."""
+    kept = partial(store_for, settings=settings, scratch=None if scratch is None else Path(scratch))
+    picture = load(path, max_pixels=settings.output.pixel_limit, store=kept)
     out = settings.output
     check_output(
         output, settings.target.of(picture.size), format=out.format, bit_depth=out.bit_depth, overwrite=out.overwrite
