@@ -21,7 +21,7 @@ from .pictures.files import Source, load, size_in_header
 from .pictures.masks import load_mask
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
-from .scratch import choose_store
+from .scratch import choose_store, store_for
 from .text import count
 from .workers import Pool, PooledRefiner, PooledUpscaler, cluster
 
@@ -89,14 +89,16 @@ def run(
         UpscalerError: see `upscaler.errors`.
     """
     settings = _settings(settings, options, habits=None if refiner is None else habits_of(refiner))
-    picture = load(image, max_pixels=settings.output.pixel_limit)
+    folder = None if scratch is None else Path(scratch)
+    kept = partial(store_for, settings=settings, scratch=folder)
+    picture = load(image, max_pixels=settings.output.pixel_limit, store=kept)
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
     where = None if mask is None else load_mask(mask, picture.size)
     with loaded(settings, workers, upscaler=upscaler, refiner=refiner) as (enlarger, redrawer):
         alpha = picture.alpha is not None
         planned = plan_run(picture.size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)
-        store = choose_store(planned, scratch=None if scratch is None else Path(scratch))
+        store = choose_store(planned, scratch=folder)
         yield from (Notice(message) for message in _about_models(settings, redrawer, given=refiner is not None))
         if mask is not None and planned.tiles is None:
             yield Notice("without a diffusion pass the mask makes no difference")

@@ -34,6 +34,7 @@ def refine(
     mask: Mask | None = None,
     alpha: NDArray[np.float32] | None = None,
     journal: Journal | None = None,
+    start: tuple[int, int] = (0, 0),
     inline: bool = False,
 ) -> Iterator[Step | Notice]:
     """Let `refiner` redraw the tiles of some plans in `canvas`, each filtered against what it was cut from.
@@ -48,6 +49,7 @@ def refine(
         mask: where the canvas may change.
         alpha: opacity of the canvas, (H, W); `None` is opaque.
         journal: as in `redraw`.
+        start: column and row from which the refiner counts where tiles lie.
         inline: run the refiner in the calling thread.
 
     Raises:
@@ -57,7 +59,7 @@ def refine(
     wrap = plans[0].wrap if plans else NO_WRAP
 
     def draw(tiles: Sequence[Tile], crops: Sequence[Image], on_step: OnStep) -> Sequence[Image]:
-        boxes = [tile.box for tile in tiles]
+        boxes = [tile.box.move(-start[0], -start[1]) for tile in tiles]
         return refiner(crops, boxes=boxes, sampling=sampling, seed=seed, on_step=on_step)
 
     def skip(tile: Tile, crop: Image) -> bool:
