@@ -58,7 +58,9 @@ def measure(workers: int, seconds: float, rounds: int) -> dict[str, float]:
 
     width, height = (TILE * count - OVERLAP * (count - 1) for count in (workers, rounds))
     picture = Picture(np.random.default_rng(0).random((height, width, 3), np.float32))
-    settings = Settings.of(scale=1, gan="none", tile=f"{workers}x{rounds}", overlap=OVERLAP, seams="none", consistency=0)
+    settings = Settings.of(
+        scale=1, gan="none", tile=f"{workers}x{rounds}", overlap=OVERLAP, seams="none", consistency=0
+    )
     with cluster(str(workers)) as share:
         pool = Pool([partial(Sleeper, seconds)] * workers, share)
         refiner = PooledRefiner(pool)

@@ -69,8 +69,24 @@ def write(path: Path, what: str, rng: np.random.Generator) -> None:
 
 READ_IN_ROWS = [
     *("png L", "png LA", "png RGB", "png RGBA", "png RGB turned 6", "png 16 1", "png 16 3", "png 16 4"),
-    *("jpg L", "jpg RGB", "jpg RGB 420", "jpg RGB progressive", *(f"jpg RGB 420 turned {number}" for number in (3, 5, 8))),
-    *("tif L", "tif RGB", "tif RGB lzw", "tif RGBA", "tif RGB turned 6", "tif RGB turned 2", "tif 16 1", "tif 16 3", "tif 16 4"),
+    *(
+        "jpg L",
+        "jpg RGB",
+        "jpg RGB 420",
+        "jpg RGB progressive",
+        *(f"jpg RGB 420 turned {number}" for number in (3, 5, 8)),
+    ),
+    *(
+        "tif L",
+        "tif RGB",
+        "tif RGB lzw",
+        "tif RGBA",
+        "tif RGB turned 6",
+        "tif RGB turned 2",
+        "tif 16 1",
+        "tif 16 3",
+        "tif 16 4",
+    ),
 ]
 
 

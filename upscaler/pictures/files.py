@@ -128,7 +128,11 @@ def _rows(image: ImageFile, path: str | None) -> Rows | None:
     kind, _, order = raw_mode(image).partition(";")
     channels, deep = _CHANNELS.get(kind), order.startswith("16")
     whole_rows = not image.info.get("interlace") and not getattr(image, "is_animated", False)
-    plain = (image.format == "PNG" and whole_rows) or image.format in ("JPEG", "MPO") or image.info.get("compression") in _TIFF_CODECS
+    plain = (
+        (image.format == "PNG" and whole_rows)
+        or image.format in ("JPEG", "MPO")
+        or image.info.get("compression") in _TIFF_CODECS
+    )
     if path is None or channels is None or not plain or "transparency" in image.info or not (deep or order == ""):
         return None
     return open_rows(path, channels, 16 if deep else 8)

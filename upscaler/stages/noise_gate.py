@@ -54,9 +54,7 @@ class Gate:
             noise = max(noise, _STEP_FACTOR * float(steps.luma[:3, :3].mean()) / 8)
         return cls(noise, steps)
 
-    def __call__(
-        self, difference: Array, source: Array, wrap: Wrap = NO_WRAP, start: tuple[int, int] = (0, 0)
-    ) -> None:
+    def __call__(self, difference: Array, source: Array, wrap: Wrap = NO_WRAP, start: tuple[int, int] = (0, 0)) -> None:
         """Reduce `difference`, the source less an enlargement scaled down, in place to what is more than noise.
 
         Its low band is kept as it is. Of the rest, what quantisation explains is dropped (`jpeg.beyond_steps`), and
@@ -68,7 +66,10 @@ class Gate:
             rows, columns = _around(height, start[1], wrap.y), _around(width, start[0], wrap.x)
             around = difference[np.ix_(rows, columns)]
             self(around, source[np.ix_(rows, columns)])
-            inner = tuple(slice(len(places) - length >> 1, len(places) + length >> 1) for places, length in ((rows, height), (columns, width)))
+            inner = tuple(
+                slice(len(places) - length >> 1, len(places) + length >> 1)
+                for places, length in ((rows, height), (columns, width))
+            )
             difference[np.ix_(rows[inner[0]], columns[inner[1]])] = around[inner]
             return
         apply_in_strips(partial(_beyond_noise, gate=self), difference, source, halo=_HALO, align=jpeg.ALIGN)
