@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 from PIL import Image as Pillow
 from PIL import ImageFile
 
-from ..errors import ImageError
+from ..errors import ImageError, OutOfMemory
 from ..text import one_line
 
 # Formats read: Pillow's own readers of pictures. No EPS, PDF or WMF (they run other programs), no icons, no containers.
@@ -67,7 +67,7 @@ def as_image_errors(name: str) -> Generator[None, None, None]:
     except ImageError as error:
         text = str(error)
         raise (error if text.startswith(f"{name}: ") else ImageError(f"{name}: {text}")) from error.__cause__
-    except MemoryError:
+    except (MemoryError, OutOfMemory):
         raise
     except Pillow.UnidentifiedImageError as error:
         known = str(error).startswith("damaged")
