@@ -17,7 +17,7 @@ from ..backends import pick_dtype
 from ..device import is_out_of_memory, loading, pick_device
 from ..find import find_or_download, read_json
 from .adapters import adapt
-from .codec import VaeCodec, load_vae
+from .codec import VaeCodec, load_vae, ready_codec
 from .control import load_controls
 from .folder import FolderParts
 from .habits import Family, family_at, habits_at
@@ -168,7 +168,7 @@ def load_parts(
         autoencoder = parts.vae(dtype)
     else:
         autoencoder = load_vae(extras.vae, parts.vae_config, dtype, allow_pickle=allow_pickle)
-    codec = VaeCodec(autoencoder.to(device).eval().requires_grad_(False))
+    codec = ready_codec(autoencoder, device, dtype)
     unet: Any = parts.unet(dtype)
     _check_inputs(path, unet, codec)
     unet = unet.to(device)

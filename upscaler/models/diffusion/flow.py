@@ -21,7 +21,7 @@ from ...geometry import Size
 from ...options.settings import Sampling
 from ..base import tile_sides
 from ..device import free_memory
-from .codec import VaeCodec
+from .codec import VaeCodec, ready_codec
 from .folder import load_vae_folder
 from .habits import Family
 from .refiner import Components, DiffusionRefiner
@@ -209,7 +209,7 @@ def load_part(kind: Any, folder: Path, device: torch.device, dtype: torch.dtype)
 
 def load_codec(folder: Path, device: torch.device, dtype: torch.dtype) -> VaeCodec:
     """The autoencoder of a model in diffusers format, ready to run."""
-    return VaeCodec(load_vae_folder(folder / "vae", dtype).to(device).eval().requires_grad_(False))
+    return ready_codec(load_vae_folder(folder / "vae", dtype), device, dtype)
 
 
 class TextModel:
