@@ -49,7 +49,7 @@ LIBRARIES = {
     "stdlib": {"errors", "geometry", "text", "families", "events", "options", "timing", "forecast"},
     "numpy": {"plan", "arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
 }
-IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile", "pyvips"}
+IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile", "pyvips", "defusedxml"}
 
 
 def loaded_by(statement: str) -> set[str]:

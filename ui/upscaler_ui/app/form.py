@@ -39,7 +39,7 @@ _GROUPS = (
     ("Tiles", ("tile", "overlap", "feather", "mode", "order", "wrap", "batch", "gan_tile")),
     ("Seams", ("seams", "seam_strength", "seam_width", "seam_steps")),
     ("Colour and noise", ("wavelet_color", "wavelet_denoise")),
-    ("File", ("quality", "bit_depth", "dither", "metadata", "gps", "max_pixels")),
+    ("File", ("quality", "bit_depth", "dither", "metadata", "gps", "mark_ai", "max_pixels")),
     ("Hardware", ("device", "precision", "backend")),
 )
 
