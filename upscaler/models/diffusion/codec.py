@@ -15,14 +15,14 @@ from ...errors import SettingsError, UnsupportedModel
 from ...text import one_line
 from ..device import convert, free_memory, is_out_of_memory
 from .folder import load_vae_folder
+from .footprint import CODING_MAPS
 from .mixed import mix
 from .single import build_vae
 from .states import read_state
 from .strips import InStrips
 
 _PREFIX = "first_stage_model."
-_WHOLE, _IN_STRIPS = 7.0, 4.5
-"""Maps of the first level's width at full resolution that decoding holds at its peak, at once and in strips."""
+_IN_STRIPS = 4.5  # maps of the first level's width at full resolution that decoding in strips holds at its peak
 _PART = 0.8  # of the free memory that it may take
 _PARTS = ("encoder.", "decoder.", "taesd_")
 
@@ -57,12 +57,17 @@ def ready_codec(vae: Any, device: torch.device, dtype: torch.dtype) -> VaeCodec:
 
 
 class VaeCodec:
-    """diffusers' `AutoencoderKL` (the mean of its posterior, so nothing is random) or `AutoencoderTiny`."""
+    """diffusers' `AutoencoderKL` (the mean of its posterior, so nothing is random) or `AutoencoderTiny`.
+
+    Attributes:
+        limit: bytes of its device that this process may take; `None` is what is free.
+    """
 
     def __init__(self, vae: Any) -> None:
         self._vae = vae
         self.factor = 2 ** (len(vae.config.get("block_out_channels", vae.config.get("encoder_block_out_channels"))) - 1)
         self.latent_channels = int(vae.config["latent_channels"])
+        self.limit: int | None = None
         self._width = int(vae.config.get("block_out_channels", vae.config.get("decoder_block_out_channels"))[0])
         self._scale = float(vae.config.get("scaling_factor") or 1.0)
         self._shift = float(vae.config.get("shift_factor") or 0.0)
@@ -85,7 +90,7 @@ class VaeCodec:
 
     def work_bytes(self, pixels: int) -> int:
         """Bytes that it takes at work on so many pixels, beside itself."""
-        return round(pixels * _WHOLE * self._each)
+        return round(pixels * CODING_MAPS * self._each)
 
     @property
     def _each(self) -> float:
@@ -98,10 +103,10 @@ class VaeCodec:
         That is the device, or main memory, or the disk.
         """
         device, cpu = self._vae.device, torch.device("cpu")
-        if self.work_bytes(pixels) <= free_memory(device) * _PART or not InStrips.can(self._vae):
+        if self.work_bytes(pixels) <= free_memory(device, self.limit) * _PART or not InStrips.can(self._vae):
             return None
         needed = pixels * _IN_STRIPS * self._each
-        if needed <= free_memory(device) * _PART:
+        if needed <= free_memory(device, self.limit) * _PART:
             return InStrips(self._vae)
         in_memory = needed <= free_memory(cpu) * _PART
         return InStrips(self._vae, store=IN_MEMORY if in_memory else Store(Path(tempfile.gettempdir())))

@@ -23,8 +23,8 @@ def mix(vae: Any, dtype: torch.dtype) -> Any:
     """The same autoencoder (an `AutoencoderKL` in float32, changed in place), in another number format where it may be."""
     for module in vae.modules():
         if isinstance(module, ResnetBlock2D):
-            for conv in (module.conv1, module.conv2):
-                _in(conv, dtype)
+            _summed(_in(module.conv1, dtype))
+            _in(module.conv2, dtype)
     for block in vae.decoder.up_blocks:
         for index, layer in enumerate(block.upsamplers or ()):
             if _doubles(layer):
@@ -43,7 +43,7 @@ def _in(layer: Any, dtype: torch.dtype) -> Any:
 
 
 def _summed(layer: Any) -> Any:
-    """The layer with its result in float32, which others are added to."""
+    """The layer with its result in float32, which is added to or normed next."""
     layer.register_forward_hook(_raised)
     return layer
 

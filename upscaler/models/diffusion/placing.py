@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-
-from ..device import free_memory
 
 Part = str
 """What belongs together: "text", "network" or "codec"."""
@@ -16,13 +14,17 @@ Part = str
 class Places:
     """Which part of a model is on its device. A part that is needed comes there, and the one that was there leaves."""
 
-    def __init__(self, parts: Mapping[Part, Sequence[Any]], device: torch.device) -> None:
+    def __init__(
+        self, parts: Mapping[Part, Sequence[Any]], device: torch.device, free: Callable[[torch.device], int]
+    ) -> None:
         """
         Args:
             parts: the modules of each part, all of them waiting in main memory.
+            free: tells how many bytes can be allocated on a device.
         """
-        self._parts = {name: [module for module in modules if module is not None] for name, modules in parts.items()}
+        self._parts = dict(parts)
         self._device = device
+        self._free = free
         self._here: Part | None = None
 
     def bring(self, part: Part) -> None:
@@ -38,7 +40,7 @@ class Places:
     def room_for(self, part: Part) -> int:
         """Bytes that are free on the device once that part is there."""
         others = 0 if self._here is None or self._here == part else self._bytes(self._here)
-        return free_memory(self._device) + others - (0 if self._here == part else self._bytes(part))
+        return self._free(self._device) + others - (0 if self._here == part else self._bytes(part))
 
     def _move(self, part: Part, device: torch.device) -> None:
         for module in self._parts[part]:
