@@ -175,6 +175,27 @@ def fitted(settings: Settings, *, given: Collection[str]) -> Settings:
     return settings
 
 
+def with_model(before: Settings, settings: Settings) -> Settings:
+    """`settings`, in which another diffusion model or LoRA was chosen than `before`, with the defaults of the new one.
+
+    What the old one's defaults have set, and nobody has changed since, is at its general default again.
+    """
+    old, new = _defaults_of(before), _defaults_of(settings)
+    untouched = {
+        option.name: option.default
+        for option in all_options()
+        if option.name in old and settings.value(option) == old[option.name]
+    }
+    return settings.but(**{**untouched, **new})
+
+
+def _defaults_of(settings: Settings) -> dict[str, Any]:
+    if settings.diffusion.model != "none":
+        with suppress(WeightsError):
+            return dict(_describe_refiner(settings).habits.defaults)
+    return {}
+
+
 def _with_defaults(settings: Settings, habits: Habits, given: Collection[str]) -> Settings:
     return settings.but(**{name: value for name, value in habits.defaults.items() if name not in given})
 

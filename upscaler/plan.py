@@ -231,7 +231,7 @@ def plan_run(
         habits=habits,
         batch=max(settings.tiles.batch, 1),
         joint=joint,
-        memories=tuple(_NO_MODEL if model is None else memory_of(model) for model in (upscaler, refiner)),
+        memories=(_memory(upscaler), _memory(refiner)),
         plain=plain,
     )
 
@@ -267,3 +267,7 @@ def _narrow_all(plans: list[Plan], box: Box | None) -> tuple[tuple[Plan, ...], B
 
 def _around(box: Box | None, margin: int, size: Size) -> Box | None:
     return None if box is None else box.grow(margin, size)
+
+
+def _memory(model: object | None) -> Memory | None:
+    return _NO_MODEL if model is None else memory_of(model)
