@@ -12,6 +12,7 @@ from typing import Any, cast
 from . import pipeline, resume
 from .errors import WeightsError
 from .events import Event, Finished, Notice
+from .fitting import changes, fit, spare
 from .geometry import Box, Size
 from .models import describe_refiner, describe_upscaler, load_refiner, load_upscaler
 from .models.base import Habits, Redrawer, Refiner, Upscaler, habits_of
@@ -23,7 +24,10 @@ from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
 from .scratch import choose_store, store_for
 from .text import count
+from .timing import kind_of
 from .workers import Pool, PooledRefiner, PooledUpscaler, cluster
+
+_LARGE = Size(1024, 1024)  # a picture whose tiles are as large as they get
 
 
 def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
@@ -94,6 +98,9 @@ def run(
     picture = load(image, max_pixels=settings.output.pixel_limit, store=kept)
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
+    asked, settings = settings, _within_memory(settings, picture.size, alpha=picture.alpha is not None)
+    if settings != asked:
+        yield Notice(f"to stay within {asked.hardware.memory}: {changes(asked, settings)}")
     where = None if mask is None else load_mask(mask, picture.size)
     with loaded(settings, workers, upscaler=upscaler, refiner=refiner) as (enlarger, redrawer):
         alpha = picture.alpha is not None
@@ -210,7 +217,15 @@ def _without_effect(settings: Settings, habits: Habits) -> list[str]:
 
 
 def _describe_refiner(settings: Settings) -> Redrawer:
-    return describe_refiner(settings.diffusion.model, lora=settings.diffusion.lora)
+    diffusion, hardware = settings.diffusion, settings.hardware
+    return describe_refiner(
+        diffusion.model,
+        lora=diffusion.lora,
+        control=diffusion.control,
+        device=kind_of(hardware.device),
+        precision=hardware.precision,
+        storage=hardware.storage,
+    )
 
 
 def upscaler_for(settings: Settings) -> Upscaler | None:
@@ -227,6 +242,7 @@ def refiner_for(settings: Settings) -> Refiner | None:
     """The diffusion model that the settings name, loaded; `None` for "none" and for a strength of 0."""
     if settings.diffusion.model == "none" or settings.diffusion.strength == 0:
         return None
+    settings = _sparing(settings)
     return load_refiner(
         settings.diffusion.model,
         control=settings.diffusion.control,
@@ -238,6 +254,9 @@ def refiner_for(settings: Settings) -> Refiner | None:
         allow_pickle=settings.diffusion.allow_pickle,
         device=settings.hardware.device,
         precision=settings.hardware.precision,
+        low_vram=settings.hardware.low_vram,
+        storage=settings.hardware.storage,
+        memory=settings.hardware.memory_bytes,
     )
 
 
@@ -269,6 +288,27 @@ def plan(
         picture = load(cast("Source", image), max_pixels=settings.output.pixel_limit)
         size, alpha = picture.size, picture.alpha is not None
     settings.target.of(size)  # an impossible size is refused before models are looked for
+    settings = _within_memory(settings, size, alpha=alpha)
+    return _planned(size, settings, alpha=alpha, region=region)
+
+
+def _planned(size: Size, settings: Settings, *, alpha: bool = False, region: Box | None = None) -> RunPlan:
+    """The plan by what is known of the models that the settings name."""
     enlarger = None if settings.gan.model == "none" else describe_upscaler(settings.gan.model)
     redrawer = None if settings.diffusion.model == "none" else _describe_refiner(settings)
     return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)
+
+
+def _within_memory(settings: Settings, size: Size, *, alpha: bool) -> Settings:
+    """The settings, changed as far as their `hardware.memory` asks for it. Raises: as `fitting.fit`."""
+    kind = kind_of(settings.hardware.device)
+    return fit(_sparing(settings), partial(_planned, size, alpha=alpha), kind=kind)
+
+
+def _sparing(settings: Settings) -> Settings:
+    """The settings with the diffusion model kept as sparingly as `hardware.memory` asks for, whatever the picture."""
+
+    def planned(some: Settings) -> RunPlan:
+        return _planned(_LARGE, some.but(scale=4.0, width=None, height=None, megapixels=None))
+
+    return spare(settings, planned, kind=kind_of(settings.hardware.device))

@@ -40,6 +40,7 @@ LAW = {
     "workers": VALUES | {"options", "arrays", "tiling", "models.base"},
     "resume": VALUES | {"folders", "options", "arrays", "pictures", "tiling", "weights"},
     "describe": VALUES | {"options", "plan", "weights"},
+    "fitting": VALUES | {"options", "plan"},
     "timing": VALUES | {"events", "folders", "options", "plan"},
     "forecast": VALUES | {"events", "timing"},
     "testing": VALUES | {"options", "arrays", "tiling", "models.base"},

@@ -36,7 +36,7 @@ _GROUPS = (
     ("Seams", ("seams", "seam_strength", "seam_width", "seam_steps")),
     ("Colour and noise", ("wavelet_color", "wavelet_denoise")),
     ("File", ("quality", "bit_depth", "dither", "metadata", "gps", "mark_ai", "max_pixels")),
-    ("Hardware", ("device", "precision", "backend")),
+    ("Hardware", ("device", "precision", "backend", "low_vram", "storage", "memory")),
 )
 
 ADAPTERS = ("ControlNet", "LoRA and VAE")
