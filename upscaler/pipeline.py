@@ -26,6 +26,7 @@ from .models.base import Refiner, Upscaler
 from .options.settings import Sampling, Settings
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
+from .stages.by_place import Caption, Places
 from .stages.consistency import enforce_consistency
 from .stages.enlarge import enlarge
 from .stages.refine import refine
@@ -49,6 +50,7 @@ def run(
     mask: Array | None = None,
     journal: Journal | None = None,
     store: Store = IN_MEMORY,
+    caption: Caption | None = None,
     inline: bool = False,
 ) -> Iterator[Event]:
     """The events of enlarging `picture`; the last one is `Finished`.
@@ -68,6 +70,7 @@ def run(
             from there on it fades in over half of `tiles.feather`, or as slowly as it does itself.
         journal: keeps the finished tiles, and gives back those that a run with the same settings has finished before.
         store: where the canvas is kept; default is memory.
+        caption: says what a tile shows, for those that no region of `diffusion.tile_prompt` has a prompt for.
         inline: run the models in the thread that iterates, for a host that allows them no other. The steps of a batch
             are then told when it is done, and a model that should stop within one raises `Cancelled` itself.
 
@@ -82,6 +85,7 @@ def run(
     yield from job.enlarge(upscaler)
     report = None
     if refiner is not None and plan.tiles is not None:
+        job.set_places(refiner, caption)
         base = job.store.copy(job.canvas)
         yield from job.redraw(Stage.REFINE, [plan.tiles], plan.sampling, refiner)
         report = yield from job.mend_seams(base, refiner)
@@ -145,10 +149,19 @@ class _Run:
         self.store = store
         self.inline = inline
         self.seconds: dict[Stage, float] = {}
+        self.places: Places | None = None
 
     @property
     def canvas(self) -> Image:
         return self.result.pixels
+
+    def set_places(self, refiner: Refiner, caption: Caption | None) -> None:
+        """Let the prompts and strengths of tiles depend on where they lie, as far as the settings say so."""
+        reads = getattr(refiner, "takes_prompt", True)
+        found = Places(
+            self.picture.pixels, self.plan.target, self.settings, wrap=self.plan.wrap, prompts=reads, caption=caption
+        )
+        self.places = found if found.differ else None
 
     def part(self, region: Box | None) -> Picture:
         """The result, or what lies in the region."""
@@ -217,6 +230,7 @@ class _Run:
             batch=batch,
             mask=self.mask,
             alpha=self.result.alpha,
+            places=self.places,
             journal=self.journal,
             inline=self.inline,
         )

@@ -29,7 +29,7 @@ Load = Callable[[], Any]
 """Loads a model in the worker's own process; it travels there by pickle."""
 
 _TRIES = 3  # of a call whose worker dies; a tile that kills three workers kills all
-_FACTS = ("scale", "halo", "multiple", "tile_sides", "takes_prompt", "habits", "about", "name")
+_FACTS = ("scale", "halo", "multiple", "tile_sides", "takes_prompt", "mixes_prompts", "habits", "about", "name")
 
 
 class Share(NamedTuple):

@@ -14,14 +14,14 @@ from PIL import Image
 
 pytest.importorskip("gradio")
 
-from upscaler_ui.app import jobs, parts  # noqa: E402 - after it is known that Gradio is there
-from upscaler_ui.app.inputs import painted_mask  # noqa: E402
-from upscaler_ui.app.jobs import Worker  # noqa: E402
-from upscaler_ui.app.session import Page, Sessions  # noqa: E402
+from upscaler_ui.app import jobs, parts
+from upscaler_ui.app.inputs import painted_mask
+from upscaler_ui.app.jobs import Worker
+from upscaler_ui.app.session import Page, Sessions
 
-from upscaler.options.settings import Settings  # noqa: E402
-from upscaler.pictures.files import load  # noqa: E402
-from upscaler.testing import InvertRefiner, NearestUpscaler  # noqa: E402
+from upscaler.options.settings import Settings
+from upscaler.pictures.files import load
+from upscaler.testing import InvertRefiner, NearestUpscaler
 
 SETTINGS = Settings.of(scale=2, tile="64", overlap=16, feather=8, seams="none", strength=1.0)
 
