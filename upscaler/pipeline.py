@@ -28,6 +28,7 @@ from .models.base import Joins, Refiner, Upscaler
 from .options.settings import Sampling, Settings
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
+from .stages.by_place import Caption, Places
 from .stages.consistency import enforce_consistency
 from .stages.enlarge import enlarge
 from .stages.refine import refine
@@ -51,6 +52,7 @@ def run(
     mask: Array | None = None,
     journal: Journal | None = None,
     store: Store = IN_MEMORY,
+    caption: Caption | None = None,
     inline: bool = False,
 ) -> Iterator[Event]:
     """The events of enlarging `picture`; the last one is `Finished`.
@@ -70,6 +72,7 @@ def run(
             from there on it fades in over half of `tiles.feather`, or as slowly as it does itself.
         journal: keeps the finished tiles, and gives back those that a run with the same settings has finished before.
         store: where the canvas is kept; default is memory.
+        caption: says what a tile shows, for those that no region of `diffusion.tile_prompt` has a prompt for.
         inline: run the models in the thread that iterates, for a host that allows them no other. The steps of a batch
             are then told when it is done, and a model that should stop within one raises `Cancelled` itself.
 
@@ -87,6 +90,7 @@ def run(
     yield from job.enlarge(upscaler)
     report = None
     if refiner is not None and plan.tiles is not None:
+        job.set_places(refiner, caption)
         base = job.store.copy(job.canvas)
         yield from job.redraw_tiles(refiner)
         report = yield from job.mend_seams(base, refiner)
@@ -150,10 +154,19 @@ class _Run:
         self.store = store
         self.inline = inline
         self.seconds: dict[Stage, float] = {}
+        self.places: Places | None = None
 
     @property
     def canvas(self) -> Image:
         return self.result.pixels
+
+    def set_places(self, refiner: Refiner, caption: Caption | None) -> None:
+        """Let the prompts and strengths of tiles depend on where they lie, as far as the settings say so."""
+        reads = getattr(refiner, "takes_prompt", True)
+        found = Places(
+            self.picture.pixels, self.plan.target, self.settings, wrap=self.plan.wrap, prompts=reads, caption=caption
+        )
+        self.places = found if found.differ else None
 
     def part(self, region: Box | None) -> Picture:
         """The result, or what lies in the region."""
@@ -209,6 +222,8 @@ class _Run:
         if self.plan.joint:
             if not isinstance(refiner, Joins):
                 raise SettingsError("tiles.mode: joint runs in one process; leave out workers, or use tiles")
+            if self.places is not None:
+                raise SettingsError("tiles.mode: joint has one prompt and one strength for all; use tiles")
             refiner, tiles = refiner.jointly(tiles, self._batch(refiner, tiles.tile)), tiles.whole
         yield from self.redraw(Stage.REFINE, [tiles], self.plan.sampling, refiner)
 
@@ -241,6 +256,7 @@ class _Run:
             batch=self._batch(refiner, tile),
             mask=self.mask,
             alpha=self.result.alpha,
+            places=self.places,
             journal=self.journal,
             start=self.plan.start_in(self.plan.target),
             inline=self.inline,

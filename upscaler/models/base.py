@@ -57,6 +57,9 @@ class Refiner(Protocol):
     Attributes:
         multiple: the sides of a tile are multiples of this.
         tile_sides: which sides of a tile it likes, where the settings leave that open.
+        takes_prompt: optional; false where a prompt makes no difference.
+        mixes_prompts: optional; true where `sampling` may be a `MixedSampling`, so that tiles with prompts of their own
+            make one batch.
     """
 
     @property
