@@ -58,7 +58,7 @@ def run(
     region: Box | None = None,
     mask: Source | None = None,
     caption: Caption | None = None,
-    progress: str | os.PathLike[str] | None = None,
+    progress: str | os.PathLike[str] | resume.Kept | None = None,
     restart: bool = False,
     scratch: str | os.PathLike[str] | None = None,
     workers: str | int | None = None,
@@ -80,7 +80,8 @@ def run(
             tile's prompt, unless a region of `tile_prompt` has one for it.
         progress: a folder that keeps finished tiles. A run with the same picture and settings goes on from them, and
             gives the same bytes as one that was never stopped. It is removed when the iterator is asked for what comes
-            after `Finished`: save the result before.
+            after `Finished`: save the result before. A `resume.Kept` spares a caller that has described the run
+            already the time to do so again.
         restart: drop what another run has left in that folder, instead of raising `ProgressError`.
         scratch: a folder for the pictures of a run that do not fit into half of the free memory; default is the system's
             for temporary files.
@@ -117,13 +118,14 @@ def run(
         if progress is None:
             yield from go()
             return
-        folder = Path(progress)
-        described = resume.describe_run(picture, settings, region=region, mask=where, caption=caption)
-        with resume.keep_progress(folder, described, restart=restart) as journal:
+        if not isinstance(progress, resume.Kept):
+            described = resume.describe_run(picture, settings, region=region, mask=where, caption=caption)
+            progress = resume.Kept(Path(progress), described)
+        with resume.keep_progress(progress.folder, progress.run, restart=restart) as journal:
             if len(journal):
-                yield Notice(f"going on from {count(len(journal), 'finished tile')} in {folder}")
+                yield Notice(f"going on from {count(len(journal), 'finished tile')} in {progress.folder}")
             yield from go(journal=journal)
-        resume.drop(folder)
+        resume.drop(progress.folder)
 
 
 @contextmanager

@@ -19,10 +19,10 @@ import numpy as np
 from .arrays.store import IN_MEMORY, Store
 from .arrays.strips import strips
 from .arrays.types import Array, Image
-from .errors import OutOfMemory
+from .errors import OutOfMemory, SettingsError
 from .events import Event, Finished, Notice, Progress, Stage
 from .geometry import Box, Size
-from .models.base import Refiner, Upscaler
+from .models.base import Joins, Refiner, Upscaler
 from .options.settings import Sampling, Settings
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
@@ -87,7 +87,7 @@ def run(
     if refiner is not None and plan.tiles is not None:
         job.set_places(refiner, caption)
         base = job.store.copy(job.canvas)
-        yield from job.redraw(Stage.REFINE, [plan.tiles], plan.sampling, refiner)
+        yield from job.redraw_tiles(refiner)
         report = yield from job.mend_seams(base, refiner)
         yield from job.finish(base)
         del base  # not in memory any more while the result is looked at and written
@@ -210,15 +210,36 @@ class _Run:
                 self._make_true_to_input(self.canvas)
             _finish_pixels(self.canvas)
 
+    def redraw_tiles(self, refiner: Refiner) -> Iterator[Event]:
+        """Redraw the tiles of the plan: each by itself, or all together as one."""
+        tiles, sampling, places = self.plan.tiles, self.plan.sampling, self.places
+        assert tiles is not None
+        if self.plan.joint:
+            if not isinstance(refiner, Joins):
+                raise SettingsError("tiles.mode: joint runs in one process; leave out workers, or use tiles")
+            if places is not None:
+                sampling, places = places.together(sampling, self.canvas, tiles), None
+            refiner, tiles = refiner.jointly(tiles, self._batch(refiner, tiles.tile)), tiles.whole
+        yield from self.redraw(Stage.REFINE, [tiles], sampling, refiner, places)
+
+    def _batch(self, refiner: Refiner, tile: Size) -> int:
+        return self.settings.tiles.batch or max(refiner.batch_size(tile), 1)
+
     def redraw(
-        self, stage: Stage, plans: Sequence[Plan], sampling: Sampling, refiner: Refiner, *, seed: int = 0
+        self,
+        stage: Stage,
+        plans: Sequence[Plan],
+        sampling: Sampling,
+        refiner: Refiner,
+        places: Places | None,
+        *,
+        seed: int = 0,
     ) -> Iterator[Event]:
         """Redraw the tiles of some plans in the canvas."""
         total = sum(map(len, plans))
         if not total:
             return
         tile = next(plan.tile for plan in plans if len(plan))
-        batch = self.settings.tiles.batch or max(refiner.batch_size(tile), 1)
         steps = refine(
             self.canvas,
             plans,
@@ -227,10 +248,10 @@ class _Run:
             seed=self.settings.diffusion.seed + seed,
             wavelet=self.settings.wavelet,
             scale=self.factor,
-            batch=batch,
+            batch=self._batch(refiner, tile),
             mask=self.mask,
             alpha=self.result.alpha,
-            places=self.places,
+            places=places,
             journal=self.journal,
             inline=self.inline,
         )
@@ -239,7 +260,9 @@ class _Run:
                 for item in steps:
                     yield item if isinstance(item, Notice) else self._progress(stage, item, total)
             except OutOfMemory as error:
-                raise OutOfMemory(f"{error}; {_advice(self.settings, refiner, tile)}") from None
+                together = self.plan.joint and stage is Stage.REFINE
+                advice = "mode tiles should fit" if together else _advice(self.settings, refiner, tile)
+                raise OutOfMemory(f"{error}; {advice}") from None
 
     def mend_seams(self, base: Image | None, refiner: Refiner) -> Generator[Event, None, SeamReport | None]:
         """Redraw the joints as the settings say; `base` is the picture before tiles were drawn, `None` if not known."""
@@ -249,7 +272,7 @@ class _Run:
         if plans and before is not None and self.settings.seams.mode == "auto":
             plans = where_visible(plans, before)
         redrawn = sum(map(len, plans))
-        yield from self.redraw(Stage.SEAMS, plans, self.plan.seam_sampling, refiner, seed=_SEAM_SEED)
+        yield from self.redraw(Stage.SEAMS, plans, self.plan.seam_sampling, refiner, self.places, seed=_SEAM_SEED)
         if base is None or before is None:
             return None
         after = seam_score(self.canvas, base, self.plan.tiles) if redrawn else before

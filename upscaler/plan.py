@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from .errors import SettingsError
 from .events import Stage
 from .geometry import NO_WRAP, Box, Size, Wrap
-from .models.base import USUAL, Enlarges, Habits, Refines, habits_of
+from .memory import Memory
+from .models.base import USUAL, Enlarges, Habits, Refines, habits_of, memory_of
 from .options.settings import Sampling, Settings, Tiles
 from .stages.consistency import PLAIN_RADIUS, RADIUS
 from .stages.seam_score import margin_of_score
@@ -21,6 +23,9 @@ from .tiling.tiles import Plan
 
 _CANVAS_BYTES, _ALPHA_BYTES = 12, 4  # of a pixel: float32 in three channels, and in one
 _FILE_BYTES = 4  # of a pixel, as Pillow holds it to write it
+_PROCESS_BYTES = 60 << 20  # Python and the libraries of every run
+_LIBRARY_BYTES = 640 << 20  # torch, and what runs networks with it: the same for any of them on a processor
+_NO_MODEL = Memory(0, 0.0)
 _SOURCE_BYTES = 36  # of a pixel of the input: itself, what it is compared with, and their difference
 _LEAST_PART = 0.8  # of the largest side that is asked for: a tile is rather this large than smaller
 _BESIDE = 0.5  # coding and filtering a tile, in evaluations: 0.2 with pocket, more where an autoencoder works
@@ -40,6 +45,8 @@ class RunPlan:
         wrap: on which axes the picture goes on at its other side.
         sampling, seam_sampling: how tiles and joints are redrawn.
         habits: of the refiner.
+        joint: all tiles are denoised together, as one.
+        memories: what the models take, the super-resolution network's first; `None` where that is not known.
         plain: the refiner is given the bicubic enlargement as it is; the result alone is made true to the input.
     """
 
@@ -54,6 +61,8 @@ class RunPlan:
     seam_sampling: Sampling
     wrap: Wrap = NO_WRAP
     habits: Habits = USUAL
+    joint: bool = False
+    memories: tuple[Memory | None, Memory | None] = (None, None)
     plain: bool = False
 
     @property
@@ -86,12 +95,35 @@ class RunPlan:
     @property
     def picture_bytes(self) -> int:
         """Bytes that the pictures take while most of them are there, in memory or on disk, beside the models."""
+        return max(self._picture_bytes)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Bytes of main memory that the process takes at most, with its models on the processor and its pictures in memory.
+
+        `None` where a model does not say what it takes.
+        """
+        enlarger, redrawer = self.memories
+        if enlarger is None or redrawer is None:
+            return None
+        libraries = _LIBRARY_BYTES if any(memory != _NO_MODEL for memory in self.memories) else 0
+        enlarging, redrawing, writing = self._picture_bytes
+        pieces = (step.plan.tile for step in self.passes if len(step.plan))
+        piece = max((size.width * size.height for size in pieces), default=0)
+        tile = 0 if self.tile is None else self.tile.width * self.tile.height
+        at_work = max(enlarging + piece * enlarger.at_work, redrawing + tile * redrawer.at_work, writing)
+        return _PROCESS_BYTES + libraries + enlarger.loaded + redrawer.loaded + round(at_work)
+
+    @property
+    def _picture_bytes(self) -> tuple[int, int, int]:
+        """Of the pictures while they are enlarged, while tiles are redrawn, and while the result is written."""
         target, source = (size.width * size.height for size in (self.target, self.source))
         alpha = _ALPHA_BYTES if self.layers > 1 else 0
-        redrawing = 2 * _CANVAS_BYTES + alpha if self.tiles is not None else 0
         enlarging = _CANVAS_BYTES * self.layers + alpha
+        redrawing = 2 * _CANVAS_BYTES + alpha if self.tiles is not None else 0
         writing = _CANVAS_BYTES + alpha + _FILE_BYTES
-        return target * max(redrawing, enlarging, writing) + source * _SOURCE_BYTES
+        rest = source * _SOURCE_BYTES
+        return enlarging * target + rest, redrawing * target + rest, writing * target + rest
 
     @property
     def work(self) -> dict[Stage, float]:
@@ -131,7 +163,7 @@ def plan_run(
         region: only this part of the result is wanted, in its pixels.
 
     Raises:
-        SettingsError: the target size is out of range for this picture.
+        SettingsError: the target size is out of range for this picture, or this refiner has no joint mode.
     """
     target, wrap = settings.target.of(source), Wrap.of(settings.tiles.wrap)
     factor = max(new / old for new, old in zip(target, source))
@@ -139,6 +171,9 @@ def plan_run(
     sampling = habits.settle(asked)
     seam_sampling = habits.settle(replace(asked, strength=settings.seams.strength, steps=settings.seams.steps))
     tiles, seams, needed, plain = None, (), region, False
+    joint = refiner is not None and settings.tiles.mode == "joint"
+    if joint and not habits.joint:
+        raise SettingsError("tiles.mode: this diffusion model cannot denoise tiles together; use tiles")
     if refiner is not None and sampling.strength > 0:
         plain = upscaler is None and habits.first_stage == "bicubic"
         tiles = plan_tiles(target, settings.tiles, refiner)
@@ -147,7 +182,7 @@ def plan_run(
         seams, needed = _narrow_all(joints, needed)
         if settings.seams.mode == "auto" and joints:  # a piece is judged by what lies around it
             needed = _around(needed, margin_of_score(tiles), target)
-        tiles, needed = tiles.narrow(needed)
+        tiles, needed = (tiles, None) if joint else tiles.narrow(needed)
     passes: tuple[EnlargePass, ...] = ()
     if upscaler is not None:
         passes = enlarge_passes(
@@ -166,6 +201,8 @@ def plan_run(
         seam_sampling=seam_sampling,
         wrap=wrap,
         habits=habits,
+        joint=joint,
+        memories=tuple(_NO_MODEL if model is None else memory_of(model) for model in (upscaler, refiner)),
         plain=plain,
     )
 

@@ -14,10 +14,11 @@ from PIL import Image
 
 pytest.importorskip("gradio")
 
-from upscaler_ui.app import jobs, parts
+from upscaler_ui.app import jobs, showing
 from upscaler_ui.app.inputs import painted_mask
 from upscaler_ui.app.jobs import Worker
-from upscaler_ui.app.session import Page, Sessions
+from upscaler_ui.app.page import Page
+from upscaler_ui.app.sessions import Sessions
 
 from upscaler.options.settings import Settings
 from upscaler.pictures.files import load
@@ -66,7 +67,7 @@ def test_a_job_redraws_what_was_painted(
         worker.close()
     assert (plain[:, :92] == redrawn[:, :92]).all() == painted, "a mask smaller than the result is soft where it ends"
     assert (plain[:, 104:] != redrawn[:, 104:]).any()
-    shown = parts.viewer(page, session.history.get(job.id))
+    shown = showing.viewer(page, session.history.get(job.id))
     assert (shown["paintable"], shown["mask"]) == (True, int(painted))
     page.choose([photo], None)
     assert page.mask is None, "it was for the picture that was chosen before"

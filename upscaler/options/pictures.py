@@ -74,8 +74,11 @@ class Output(Group):
         Spec.of("bits for each channel; 16 needs PNG or TIFF, 0 is that of the input where possible", "--bit-depth"),
     ] = 0
     dither: Annotated[bool, Spec.of("dither when rounding to 8 bits", "--dither")] = True
-    metadata: Annotated[bool, Spec.of("keep EXIF, text and settings in the file", "--metadata")] = True
+    metadata: Annotated[bool, Spec.of("keep EXIF, XMP, IPTC, text and settings in the file", "--metadata")] = True
     gps: Annotated[bool, Spec.of("keep the place where a photograph was taken", "--gps")] = True
+    mark_ai: Annotated[
+        bool, Spec.of("say in the file's XMP that AI changed the picture (IPTC Digital Source Type)", "--mark-ai")
+    ] = False
     overwrite: Annotated[bool, Spec.of("replace an existing file", "--overwrite")] = False
     max_pixels: Annotated[
         int,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from ..errors import SettingsError
-from ..geometry import Order, SeamMode, WrapMode
+from ..geometry import Order, SeamMode, TileMode, WrapMode
 from .spec import Group, Spec
 
 
@@ -45,6 +45,14 @@ class Tiles(Group):
             unit="px",
         ),
     ] = 32
+    mode: Annotated[
+        TileMode,
+        Spec.of(
+            "tiles: each tile is denoised by itself; joint: all of them together, blended at every step, in memory for the "
+            "whole picture",
+            "--mode",
+        ),
+    ] = "tiles"
     order: Annotated[
         Order,
         Spec.of("independent: all tiles from one picture; chess, linear: later tiles see finished ones", "--order"),
@@ -78,6 +86,12 @@ class Tiles(Group):
             raise SettingsError(
                 f"tiles.overlap: {self.overlap} px is above half of the tile of {self.tile} px; lower it or raise tiles.tile"
             )
+        for name, neutral in (("order", "independent"), ("wrap", "none"), ("adaptive", False)):
+            if self.mode == "joint" and getattr(self, name) != neutral:
+                raise SettingsError(
+                    f"tiles.mode: joint denoises all tiles together, so tiles.{name} {getattr(self, name)} is not for it; use "
+                    f"tiles.{name} {neutral}, or tiles.mode tiles"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

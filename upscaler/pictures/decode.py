@@ -12,7 +12,8 @@ from PIL import Image as Pillow
 from PIL import ImageFile
 
 from ..errors import ImageError
-from . import metadata
+from ..geometry import Size
+from . import metadata, xmp
 from .picture import Picture, from_samples
 
 _HIGH = np.uint16(256)
@@ -62,6 +63,8 @@ def decode(image: Pillow.Image, *, again: Callable[[], ImageFile.ImageFile] | No
     fields: dict[str, Any] = {
         "icc": profile,
         "exif": described.exif,
+        "xmp": described.xmp,
+        "iptc": described.iptc,
         "text": described.text,
         "jpeg_quantisation": tuple(tuple(tables[key]) for key in sorted(tables)) or None,
         "notices": tuple(notices),
@@ -222,6 +225,8 @@ def decode_tiff(stream: BinaryIO, check_size: Callable[[int, int], None], **rest
             notices.append("holds values outside 0 to 1, which are clipped")
         orientation = page.tags.valueof(274, default=1)
         profile = page.tags.valueof(34675)
+        packet = page.tags.valueof(xmp.TIFF_TAG)
+        packet = metadata.checked_packet(packet, Size(page.imagewidth, page.imagelength), notices)
     depth = 8 if samples.dtype == np.uint8 else 16
-    fields: dict[str, Any] = {"icc": profile, "notices": tuple(notices), **rest}
+    fields: dict[str, Any] = {"icc": profile, "xmp": packet, "notices": tuple(notices), **rest}
     return from_samples(_turn(samples, orientation), depth=depth, **fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, cast
 
@@ -17,6 +17,8 @@ from ..errors import ImageError
 from ..folders import replaceable, whole_or_absent
 from ..geometry import MAX_PIXELS, MOST_PIXELS, Size
 from ..text import one_line
+from . import iptc, xmp
+from .credentials import has_credentials
 from .decode import decode, decode_tiff, needs_tifffile
 from .encode import Options, fitting_profile, pil_image, write
 from .headers import allow_pixels, as_image_errors, open_header, stream_of
@@ -28,6 +30,7 @@ from .vips import write_deep_zoom
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Pillow.Image | NDArray[Any] | Picture"
 
 _EXIF_IN_JPEG = 65533  # bytes in a segment
+_XMP_IN_JPEG = _EXIF_IN_JPEG - len(xmp.IN_JPEG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +108,11 @@ def load(source: Source, *, max_pixels: int | None = MAX_PIXELS) -> Picture:
         _check_input(name, image.width, image.height, max_pixels)
         origin["format"] = "JPEG" if image.format == "MPO" else image.format
         with allow_pixels(image.width * image.height):
-            return decode(image, again=lambda: open_header(stream, max_pixels), **origin)
+            picture = decode(image, again=lambda: open_header(stream, max_pixels), **origin)
+        if has_credentials(stream):
+            lost = "its content credentials (C2PA) hold for the unchanged file alone and are left out"
+            return replace(picture, notices=(*picture.notices, lost))
+        return picture
 
 
 def size_in_header(source: Source, *, max_pixels: int | None = MAX_PIXELS) -> Size | None:
@@ -136,6 +143,7 @@ def save(
     dither: bool = True,
     metadata: bool = True,
     gps: bool = True,
+    mark_ai: bool = False,
     settings_json: str | None = None,
     overwrite: bool = False,
 ) -> tuple[str, ...]:
@@ -150,9 +158,10 @@ def save(
             makes WebP lossless.
         bit_depth: 8, or 16 for PNG and TIFF; 0 keeps the source's where the format can.
         dither: see `upscaler.arrays.quantise.quantise`; 8 bits only.
-        metadata: False leaves out EXIF, texts and settings. The colour profile stays: without it the colours would be
+        metadata: False leaves out EXIF, XMP, IPTC, texts and settings. The colour profile stays: without it the colours would be
             wrong.
-        gps: whether EXIF's place goes into the file.
+        gps: whether the place where it was taken goes into the file.
+        mark_ai: say in XMP, in the IPTC's term for it, that a trained model has changed the picture.
         settings_json: a JSON object, for `read_settings`.
         overwrite: replace an existing file.
 
@@ -174,11 +183,32 @@ def save(
         text |= {} if settings is None else {KEY: settings}
     else:
         exif, notices = exif.with_texts(settings, text, most=_EXIF_IN_JPEG if kind == "JPEG" else MAX_EXIF)
-    options = Options(quality=quality, depth=depth, dither=dither, icc=picture.icc, exif=exif, texts=text)
+    datasets = picture.iptc if metadata else {}
+    datasets = datasets if gps else iptc.without_place(datasets)
+    own_place = kind in ("JPEG", "TIFF")  # for IPTC; elsewhere XMP says the same
+    packet = xmp.described(
+        picture.xmp if metadata else None,
+        picture.size,
+        place=gps,
+        more={} if own_place else iptc.as_xmp(datasets),
+        ai=mark_ai,
+    )
+    if kind == "JPEG" and packet is not None and len(packet) > _XMP_IN_JPEG:
+        packet, notices = None, (*notices, "its XMP does not fit into a JPEG and is left out")
+    options = Options(
+        quality=quality,
+        depth=depth,
+        dither=dither,
+        icc=picture.icc,
+        exif=exif,
+        xmp=packet,
+        iptc=datasets if own_place else {},
+        texts=text,
+    )
     try:
         if written.folder:
             write_deep_zoom(picture, path, quality=quality, dither=dither, icc=fitting_profile(picture, 3))
-            return ("deep zoom holds no EXIF and no settings",) if metadata else ()
+            return ("deep zoom holds no EXIF, no XMP and no settings",) if metadata or mark_ai else ()
         with whole_or_absent(path, overwrite=overwrite) as stream:
             return notices + write(picture, stream, kind, options)
     except FileExistsError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -15,11 +16,14 @@ from ...arrays.types import Image
 from ...geometry import Box, Size
 from ...options.settings import MixedSampling, Sampling
 from ...tiling.noise import field as noise_field
+from ...tiling.tiles import Plan
 from ...tiling.worker import part_of
 from ..base import USUAL, Habits, OnStep, tile_sides
 from ..device import convert, free_memory, memory_errors
+from ..layers import after_each, layers_with_weights
 from ..sharing import WHEN_RUN, Turns, model_errors
 from .codec import Codec
+from .joint import Predict, Windows
 from .sampling import Sampler
 from .text import Prompt, padded
 
@@ -78,6 +82,7 @@ class DiffusionRefiner:
         self.habits = parts.habits
         self.tile_sides = tile_sides(native * self.multiple if isinstance(native, int) else None)
         self._turns = Turns()
+        self._windows: Windows | None = None
         # of the encoder, not of a method of ours, which would keep this object and its networks alive
         self._encoded: Callable[..., Prompt] | None = lru_cache(maxsize=_PROMPTS)(parts.text) if parts.text else None
 
@@ -90,6 +95,12 @@ class DiffusionRefiner:
     def about(self) -> str:
         """Family and format of the checkpoint in a few words; empty where there is nothing to tell."""
         return self._parts.about
+
+    def jointly(self, plan: Plan, batch: int) -> DiffusionRefiner:
+        """See `Joins`: this refiner for a whole canvas, with the same networks."""
+        joint = copy(self)
+        joint._windows = Windows(plan, batch=batch, factor=self._parts.codec.factor)
+        return joint
 
     def batch_size(self, tile: Size) -> int:
         """See `Refiner`; on a CPU one tile at a time is as fast as many."""
@@ -109,13 +120,14 @@ class DiffusionRefiner:
             return [tile.copy() for tile in tiles]
         sampling = self.habits.settle(sampling)
         height, width = tiles[0].shape[:2]
-        what = f"a batch of {len(tiles)} tiles of {width}x{height} px"
-        clear = memory_errors(self._device, what, "use smaller tiles")
+        joint = self._windows is not None
+        what = f"a canvas of {width}x{height} px" if joint else f"a batch of {len(tiles)} tiles of {width}x{height} px"
+        clear = memory_errors(self._device, what, "use mode tiles" if joint else "use smaller tiles")
         with model_errors(self.name, "does not run", WHEN_RUN), self._turns.turn(), clear:
             refined = list(tiles)
 
             def refine(members: list[int], on_step: OnStep) -> None:
-                own = _sampling_of(sampling, members)
+                own = sampling if joint else _sampling_of(sampling, members)
                 drawn = self._refine([tiles[i] for i in members], [boxes[i] for i in members], own, seed, on_step)
                 for index, tile in zip(members, drawn):
                     refined[index] = tile
@@ -132,7 +144,7 @@ class DiffusionRefiner:
 
     def _of_one_length(self, sampling: Sampling, count: int) -> list[list[int]]:
         """Which tiles make a batch: those whose prompts are equally long. Padding them would change what the shorter say."""
-        if self._encoded is None or not isinstance(sampling, MixedSampling):
+        if self._encoded is None or self._windows is not None or not isinstance(sampling, MixedSampling):
             return [list(range(count))]
         groups: dict[int, list[int]] = {}
         for index, prompt in enumerate(sampling.prompts):
@@ -161,7 +173,8 @@ class DiffusionRefiner:
     ) -> list[Image]:
         codec = self._parts.codec
         pixels = [self._tensor(tile) for tile in tiles]
-        base = torch.cat([codec.encode(tile) for tile in pixels])
+        with self._stopped_by(on_step):
+            base = torch.cat([codec.encode(tile) for tile in pixels])
 
         def noise(stream: int) -> torch.Tensor:
             cells = (Box(*(side // codec.factor for side in box)) for box in boxes)
@@ -169,7 +182,18 @@ class DiffusionRefiner:
             return torch.from_numpy(np.stack(fields)).to(self._device)
 
         latents = self._sample(base, torch.cat(pixels), sampling, noise, on_step)
-        return [self._image(codec.decode(one[None])) for one in latents]
+        with self._stopped_by(on_step, done=1):
+            return [self._image(codec.decode(one[None])) for one in latents]
+
+    @contextmanager
+    def _stopped_by(self, on_step: OnStep, *, done: int = 0) -> Generator[None, None, None]:
+        """Let the autoencoder be stopped at each layer while it works on a whole canvas, which may take minutes."""
+        network = getattr(self._parts.codec, "network", None)
+        if self._windows is None or network is None:
+            yield
+            return
+        with after_each(layers_with_weights(network), lambda: on_step(done, 1)):
+            yield
 
     def _sample(
         self,
@@ -186,13 +210,26 @@ class DiffusionRefiner:
             pixels: the tiles, (B, 3, H, W) in [-1, 1].
             noise: of the canvas, standard normal, by the number of a stream; shaped as `base`.
         """
-        sampler = self._sampler(sampling, Size(pixels.shape[-1], pixels.shape[-2]))
-        predict = self._predictor(replace(sampling, steps=len(sampler.timesteps)), base, pixels)
+        windows = self._windows
+        tile = Size(pixels.shape[-1], pixels.shape[-2]) if windows is None else windows.tile
+        sampler = self._sampler(sampling, tile)
+        sampling = replace(sampling, steps=len(sampler.timesteps))
+        calls = 1 if windows is None else len(windows)
+        done, evaluations = 0, calls * len(sampler.timesteps)
+        if windows is None:
+            predict = self._predictor(sampling, base, pixels)
+        else:
+
+            def make(members: Sequence[int], base: torch.Tensor, pixels: torch.Tensor) -> Predict:
+                return self._predictor(_sampling_of(sampling, members), base, pixels)
+
+            predict = windows.predictor(make, base, pixels, lambda call: on_step(done + call, evaluations))
         sample = sampler.start(base, noise(0))
         for index, timestep in enumerate(sampler.timesteps):
             output = predict(sampler.scale(sample, timestep), timestep)
             sample = sampler.step(output, timestep, sample, noise(index + 1) if sampler.stochastic else None)
-            on_step(index + 1, len(sampler.timesteps))
+            done += calls
+            on_step(done, evaluations)
         if sampling.strength < self._parts.full_strength:
             sample = torch.lerp(base, sample, sampling.strength / self._parts.full_strength)
         return sample
