@@ -217,15 +217,15 @@ class _Run:
 
     def redraw_tiles(self, refiner: Refiner) -> Iterator[Event]:
         """Redraw the tiles of the plan: each by itself, or all together as one."""
-        tiles = self.plan.tiles
+        tiles, sampling, places = self.plan.tiles, self.plan.sampling, self.places
         assert tiles is not None
         if self.plan.joint:
             if not isinstance(refiner, Joins):
                 raise SettingsError("tiles.mode: joint runs in one process; leave out workers, or use tiles")
-            if self.places is not None:
-                raise SettingsError("tiles.mode: joint has one prompt and one strength for all; use tiles")
+            if places is not None:
+                sampling, places = places.together(sampling, self.canvas, tiles), None
             refiner, tiles = refiner.jointly(tiles, self._batch(refiner, tiles.tile)), tiles.whole
-        yield from self.redraw(Stage.REFINE, [tiles], self.plan.sampling, refiner)
+        yield from self.redraw(Stage.REFINE, [tiles], sampling, refiner, places)
 
     def _batch(self, refiner: Refiner, tile: Size) -> int:
         return self.settings.tiles.batch or max(refiner.batch_size(tile), 1)
@@ -238,7 +238,14 @@ class _Run:
         return image
 
     def redraw(
-        self, stage: Stage, plans: Sequence[Plan], sampling: Sampling, refiner: Refiner, *, seed: int = 0
+        self,
+        stage: Stage,
+        plans: Sequence[Plan],
+        sampling: Sampling,
+        refiner: Refiner,
+        places: Places | None,
+        *,
+        seed: int = 0,
     ) -> Iterator[Event]:
         """Redraw the tiles of some plans in the canvas."""
         total = sum(map(len, plans))
@@ -256,7 +263,7 @@ class _Run:
             batch=self._batch(refiner, tile),
             mask=self.mask,
             alpha=self.result.alpha,
-            places=self.places,
+            places=places,
             journal=self.journal,
             start=self.plan.start_in(self.plan.target),
             inline=self.inline,
@@ -278,7 +285,7 @@ class _Run:
         if plans and before is not None and self.settings.seams.mode == "auto":
             plans = where_visible(plans, before)
         redrawn = sum(map(len, plans))
-        yield from self.redraw(Stage.SEAMS, plans, self.plan.seam_sampling, refiner, seed=_SEAM_SEED)
+        yield from self.redraw(Stage.SEAMS, plans, self.plan.seam_sampling, refiner, self.places, seed=_SEAM_SEED)
         if base is None or before is None:
             return None
         after = seam_score(self.canvas, base, self.plan.tiles) if redrawn else before
