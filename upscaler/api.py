@@ -8,20 +8,29 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from . import pipeline, resume
 from .arrays.types import Array
-from .errors import WeightsError
+from .errors import SettingsError, WeightsError
 from .events import Event, Finished, Notice
 from .geometry import Box, Size
-from .models import describe_refiner, describe_upscaler, load_refiner, load_upscaler
-from .models.base import Habits, Redrawer, Refiner, Upscaler, habits_of
+from .models import (
+    describe_refiner,
+    describe_upscaler,
+    load_detector,
+    load_refiner,
+    load_restorer,
+    load_upscaler,
+)
+from .models.base import Face, FaceDetector, FaceRestorer, Habits, Redrawer, Refiner, Upscaler, habits_of
 from .options.settings import Settings
 from .options.settings import options as all_options
 from .pictures.files import Source, load, size_in_header
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
 from .scratch import choose_store
+from .stages.faces import advice
 from .text import count
 from .workers import Pool, PooledRefiner, PooledUpscaler, cluster
 
@@ -36,8 +45,7 @@ def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
         image: a path, bytes, a binary file, a Pillow image, an array (H, W, C), or a `Picture`.
         scale: 0.5 to 16; or give `width`, `height` or `megapixels`.
         options: any option of the command line by its long name with underscores, and `settings`, `upscaler`, `refiner`,
-            `region`, `mask`, `progress`, `restart`, `scratch` and
-            `workers` as in `run`.
+            `region`, `mask`, `progress`, `restart`, `scratch`, `workers`, `detector` and `restorer` as in `run`.
 
     Raises:
         UpscalerError: see `upscaler.errors`.
@@ -60,6 +68,8 @@ def run(
     restart: bool = False,
     scratch: str | os.PathLike[str] | None = None,
     workers: str | int | None = None,
+    detector: FaceDetector | None = None,
+    restorer: FaceRestorer | None = None,
     **options: Any,
 ) -> Iterator[Event]:
     """The events of enlarging a picture: `Progress` and `Notice`, and one `Finished` with the result at the end.
@@ -81,6 +91,8 @@ def run(
             for temporary files.
         workers: run the models in so many processes, or on the Ray cluster at that address; see `upscaler.workers`. A
             `device` that names several GPUs, as "cuda:0,cuda:1", asks for one on each. The result has the same bytes.
+        detector, restorer: what finds faces and draws them anew, where the settings ask for it; default is YuNet, and what
+            the settings name.
 
     Raises:
         OutOfMemory: neither the memory nor the disk has room for the result.
@@ -90,13 +102,29 @@ def run(
     picture = load(image, max_pixels=settings.output.pixel_limit)
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
+    faces = faces_in(picture, detector) if settings.faces.strength > 0 else []
+    if faces:
+        restorer = restorer or load_restorer(settings.faces.model, device=settings.hardware.device)
+    elif settings.faces.strength > 0:
+        yield Notice("no face was found in this picture, so none is restored")
     with loaded(settings, workers, upscaler=upscaler, refiner=refiner) as (enlarger, redrawer):
         alpha = picture.alpha is not None
-        planned = plan_run(picture.size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)
+        planned = plan_run(
+            picture.size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region, faces=faces
+        )
         store = choose_store(planned, scratch=None if scratch is None else Path(scratch))
         yield from (Notice(message) for message in _about_models(settings, redrawer, given=refiner is not None))
         go = partial(
-            pipeline.run, picture, settings, upscaler=enlarger, refiner=redrawer, region=region, mask=mask, store=store
+            pipeline.run,
+            picture,
+            settings,
+            upscaler=enlarger,
+            refiner=redrawer,
+            restorer=restorer,
+            faces=faces,
+            region=region,
+            mask=mask,
+            store=store,
         )
         if progress is None:
             yield from go()
@@ -174,6 +202,19 @@ def _settings(settings: Settings | None, options: dict[str, Any], *, habits: Hab
     return fitted(settings, given=options) if habits is None else _with_defaults(settings, habits, options)
 
 
+def advice_on_faces(image: Source, settings: Settings) -> str:
+    """What a face model could do for a picture that is to be enlarged without one; empty where that is not known.
+
+    Raises: ImageError.
+    """
+    if settings.faces.strength > 0:
+        return ""
+    picture = load(image, max_pixels=settings.output.pixel_limit)
+    with suppress(SettingsError, WeightsError):  # nothing that finds faces is installed
+        return advice(faces_in(picture), picture.size, settings.target.of(picture.size))
+    return ""
+
+
 def _without_effect(settings: Settings, habits: Habits) -> list[str]:
     """The options that were given another value than the model's default, and that it ignores."""
     changed = {option.name for option in all_options() if settings.value(option) != option.default}
@@ -234,12 +275,34 @@ def plan(
         WeightsNotFound: a model is not there.
     """
     settings = _settings(settings, options)
-    alpha = False
+    alpha, faces = False, []
+    restores = settings.faces.strength > 0 and not isinstance(image, Size)
     size = image if isinstance(image, Size) else size_in_header(image, max_pixels=settings.output.pixel_limit)
-    if size is None:
+    if size is None or restores:
         picture = load(cast("Source", image), max_pixels=settings.output.pixel_limit)
         size, alpha = picture.size, picture.alpha is not None
+        faces = faces_in(picture) if restores else []
     settings.target.of(size)  # an impossible size is refused before models are looked for
     enlarger = None if settings.gan.model == "none" else describe_upscaler(settings.gan.model)
     redrawer = None if settings.diffusion.model == "none" else _describe_refiner(settings)
-    return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)
+    return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region, faces=faces)
+
+
+_FOUND: WeakKeyDictionary[Picture, list[Face]] = WeakKeyDictionary()
+
+
+def faces_in(picture: Picture, detector: FaceDetector | None = None) -> list[Face]:
+    """The faces in a picture, in its pixels.
+
+    Args:
+        detector: default is YuNet, whose answer is remembered as long as the picture is there.
+
+    Raises:
+        SettingsError: OpenCV is not installed.
+        WeightsNotFound: YuNet is not there.
+    """
+    if detector is not None:
+        return detector(picture.pixels)
+    if picture not in _FOUND:
+        _FOUND[picture] = load_detector()(picture.pixels)
+    return _FOUND[picture]

@@ -25,6 +25,7 @@ def plan_values(plan: RunPlan, seconds: float) -> dict[str, Any]:
         "grid": None if tiles is None else [len(tiles.columns), len(tiles.rows)],
         "seam_tiles": plan.seam_tiles,
         "evaluations": plan.evaluations,
+        "faces": 0 if plan.faces is None else len(plan.faces),
         "picture_bytes": plan.picture_bytes,
         "seconds": seconds,
     }
@@ -61,6 +62,8 @@ def plan_phrases(plan: RunPlan, settings: Settings, seconds: float) -> dict[str,
                 f"{most}{count(plan.seam_tiles, 'piece')}, {count(plan.seam_sampling.steps, 'step')} each"
             )
         phrases["in all"] = f"{most}{count(plan.evaluations, 'step')} of the diffusion model"
+    if plan.faces is not None:
+        phrases["faces"] = f"{len(plan.faces)} by {settings.faces.model}, at strength {settings.faces.strength:g}"
     phrases["memory"] = f"{amount(plan.picture_bytes)} for the pictures, beside the models"
     phrases["time"] = f"about {duration(seconds)}"
     return phrases

@@ -1,6 +1,6 @@
 """One run, from picture to picture: a generator of events that executes a `RunPlan` over models known only by protocols.
 
-    enlarge -> consistency -> refine tiles and blend -> seam fix -> consistency
+    enlarge -> consistency -> refine tiles and blend -> seam fix -> consistency -> faces
 
 Wavelet filtering belongs to the tile: what a refiner made of it is filtered against what it was given, before it is
 blended. So neighbours already agree in tone where they meet, a joint is judged as it will stay, and the picture is
@@ -22,12 +22,13 @@ from .arrays.types import Array, Image
 from .errors import OutOfMemory
 from .events import Event, Finished, Notice, Progress, Stage
 from .geometry import Box, Size
-from .models.base import Refiner, Upscaler
+from .models.base import Face, FaceRestorer, Refiner, Upscaler
 from .options.settings import Sampling, Settings
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
 from .stages.consistency import enforce_consistency
 from .stages.enlarge import enlarge
+from .stages.faces import restore_faces
 from .stages.refine import refine
 from .stages.seam_score import SeamReport, seam_score, where_visible
 from .tiling.canvas import to_grid
@@ -45,6 +46,8 @@ def run(
     *,
     upscaler: Upscaler | None,
     refiner: Refiner | None,
+    restorer: FaceRestorer | None = None,
+    faces: Sequence[Face] = (),
     region: Box | None = None,
     mask: Array | None = None,
     journal: Journal | None = None,
@@ -61,9 +64,10 @@ def run(
         picture: not modified.
         upscaler: `None` enlarges by resampling.
         refiner: `None` leaves out the diffusion pass; so does a strength of 0.
+        restorer, faces: draws these faces of the picture anew at the end; `None` leaves them as they are.
         region: run only the tiles that this part of the result depends on, in pixels of the result; `Finished` then
             holds this part alone.
-        mask: where the diffusion passes may change the enlarged picture: (h, w) float32 in [0, 1], of any size, laid
+        mask: where the diffusion passes and the restorer may change the enlarged picture: (h, w) float32 in [0, 1], of any size, laid
             over the whole result. Where it is 0 the enlarged picture stays, bit for bit.
         journal: keeps the finished tiles, and gives back those that a run with the same settings has finished before.
         store: where the canvas is kept; default is memory.
@@ -76,7 +80,8 @@ def run(
         OutOfMemory: one tile alone does not fit; says which settings would.
     """
     alpha = picture.alpha is not None
-    plan = plan_run(picture.size, settings, upscaler=upscaler, refiner=refiner, alpha=alpha, region=region)
+    faces = faces if restorer is not None else ()
+    plan = plan_run(picture.size, settings, upscaler=upscaler, refiner=refiner, alpha=alpha, region=region, faces=faces)
     job = _Run(picture, settings, plan, mask=mask, journal=journal, store=store, inline=inline)
     yield from job.enlarge(upscaler)
     report = None
@@ -86,6 +91,8 @@ def run(
         report = yield from job.mend_seams(base, refiner)
         yield from job.finish(base)
         del base  # not in memory any more while the result is looked at and written
+    if restorer is not None and plan.faces is not None:
+        yield from job.restore(plan.faces, restorer)
     yield Finished(picture=job.part(region), settings=settings, seconds=job.seconds, seams=report)
 
 
@@ -254,6 +261,25 @@ class _Run:
             if self.mask is not None:
                 _keep_outside(self.canvas, base, self.mask)
             yield self._progress(Stage.FINISH, Step(1), 1)
+
+    def restore(self, faces: Plan, restorer: FaceRestorer) -> Iterator[Event]:
+        """Draw some faces anew in the canvas."""
+        steps = restore_faces(
+            self.canvas,
+            faces,
+            self.plan.squares,
+            restorer,
+            strength=self.settings.faces.strength,
+            color=self.settings.wavelet.color,
+            mask=self.mask,
+            alpha=self.result.alpha,
+            journal=self.journal,
+            inline=self.inline,
+        )
+        with self._clock(Stage.FACES):
+            for item in steps:
+                yield item if isinstance(item, Notice) else self._progress(Stage.FACES, item, len(faces))
+            _finish_pixels(self.canvas)
 
     def _make_true_to_input(self) -> None:
         enforce_consistency(

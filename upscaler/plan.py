@@ -6,13 +6,16 @@ The pipeline executes the plan, and everything that tells how much work there is
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from .arrays.affine import Affine
 from .events import Stage
 from .geometry import NO_WRAP, Box, Size, Wrap
-from .models.base import USUAL, Enlarges, Habits, Refines, habits_of
+from .models.base import USUAL, Enlarges, Face, Habits, Refines, habits_of
 from .options.settings import Sampling, Settings, Tiles
 from .stages.consistency import PLAIN_RADIUS, RADIUS
+from .stages.faces import SIDE, place, plan_faces
 from .stages.seam_score import margin_of_score
 from .tiling.grid import Cut, TileSides, counted_grid, grid
 from .tiling.passes import EnlargePass, enlarge_passes, narrow
@@ -40,6 +43,8 @@ class RunPlan:
         wrap: on which axes the picture goes on at its other side.
         sampling, seam_sampling: how tiles and joints are redrawn.
         habits: of the refiner.
+        faces: that are restored; `None` where there are none.
+        squares: where the square of each of these lies in the result, see `stages.faces`.
         plain: the refiner is given the bicubic enlargement as it is; the result alone is made true to the input.
     """
 
@@ -55,6 +60,8 @@ class RunPlan:
     wrap: Wrap = NO_WRAP
     habits: Habits = USUAL
     plain: bool = False
+    faces: Plan | None = None
+    squares: tuple[Affine, ...] = ()
 
     @property
     def factor(self) -> float:
@@ -101,16 +108,17 @@ class RunPlan:
         """
         target = float(self.target.width * self.target.height)
         works = {Stage.ENLARGE: sum(step.pixels for step in self.passes) * float(self.layers) or target}
-        if self.tiles is None or self.tile is None:
-            return works
-        area = self.tile.width * self.tile.height
-        for stage, tiles, sampling in (
-            (Stage.REFINE, len(self.tiles), self.sampling),
-            (Stage.SEAMS, self.seam_tiles, self.seam_sampling),
-        ):
-            if tiles:
-                works[stage] = tiles * area * (self.habits.evaluations(sampling) + _BESIDE)
-        works[Stage.FINISH] = target
+        if self.tiles is not None and self.tile is not None:
+            area = self.tile.width * self.tile.height
+            for stage, tiles, sampling in (
+                (Stage.REFINE, len(self.tiles), self.sampling),
+                (Stage.SEAMS, self.seam_tiles, self.seam_sampling),
+            ):
+                if tiles:
+                    works[stage] = tiles * area * (self.habits.evaluations(sampling) + _BESIDE)
+            works[Stage.FINISH] = target
+        if self.faces is not None:
+            works[Stage.FACES] = float(len(self.faces) * SIDE * SIDE)
         return works
 
 
@@ -122,6 +130,7 @@ def plan_run(
     refiner: Refines | None,
     alpha: bool = False,
     region: Box | None = None,
+    faces: Sequence[Face] = (),
 ) -> RunPlan:
     """What a run with these settings does to a picture of size `source`.
 
@@ -129,6 +138,7 @@ def plan_run(
         upscaler, refiner: the models, or what is known of them; `None` leaves their stage out.
         alpha: whether the picture has opacity.
         region: only this part of the result is wanted, in its pixels.
+        faces: those in the picture, in its pixels.
 
     Raises:
         SettingsError: the target size is out of range for this picture.
@@ -138,12 +148,16 @@ def plan_run(
     habits, asked = habits_of(refiner), settings.diffusion.sampling
     sampling = habits.settle(asked)
     seam_sampling = habits.settle(replace(asked, strength=settings.seams.strength, steps=settings.seams.steps))
-    tiles, seams, needed, plain = None, (), region, False
+    restored, squares, needed = None, (), region
+    if faces and settings.faces.strength > 0:
+        squares = tuple(place(face, source, target) for face in faces)
+        restored, needed = plan_faces(squares, target).narrow(region)
+    tiles, seams, plain = None, (), False
     if refiner is not None and sampling.strength > 0:
         plain = upscaler is None and habits.first_stage == "bicubic"
         tiles = plan_tiles(target, settings.tiles, refiner)
         joints = plan_seams(tiles, settings, multiple=refiner.multiple)
-        needed = _around(region, math.ceil((RADIUS if plain else PLAIN_RADIUS) * factor), target)
+        needed = _around(needed, math.ceil((RADIUS if plain else PLAIN_RADIUS) * factor), target)
         seams, needed = _narrow_all(joints, needed)
         if settings.seams.mode == "auto" and joints:  # a piece is judged by what lies around it
             needed = _around(needed, margin_of_score(tiles), target)
@@ -167,6 +181,8 @@ def plan_run(
         wrap=wrap,
         habits=habits,
         plain=plain,
+        faces=restored or None,
+        squares=squares,
     )
 
 

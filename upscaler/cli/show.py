@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from .. import __version__, timing, weights
-from ..api import plan
+from ..api import advice_on_faces, plan
 from ..batch import find_jobs
 from ..describe import plan_headline, plan_phrases, plan_values
 from ..errors import ImageError, WeightsError
@@ -34,6 +34,8 @@ def plan_command(parsed: argparse.Namespace) -> int:
             print(f"{path}: {plan_headline(result, seconds)}")
             for head, phrase in plan_phrases(result, settings, seconds).items():
                 print(f"  {head:9}{phrase}")
+            if told := advice_on_faces(path, settings):
+                print(f"  {'faces':9}{told} (--faces 0.7)")
     return 0
 
 

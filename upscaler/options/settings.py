@@ -326,6 +326,19 @@ class Seams(Group):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Faces(Group):
+    """The last stage: faces drawn anew by a network that was trained on nothing else."""
+
+    strength: Annotated[
+        float, _spec("restore faces: 0 not at all, 1 as the face model draws them", "--faces", low=0, high=1, step=0.05)
+    ] = 0.0
+    model: Annotated[
+        str,
+        _spec("face model: a name, or a file of GFPGAN or RestoreFormer", "--face-model"),
+    ] = "gfpgan-1.4"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Wavelet(Group):
     """What keeps the result true to the input: colour, noise, and the input's own pixels."""
 
@@ -414,6 +427,7 @@ class Settings:
     diffusion: Diffusion = field(default_factory=Diffusion)
     tiles: Tiles = field(default_factory=Tiles)
     seams: Seams = field(default_factory=Seams)
+    faces: Faces = field(default_factory=Faces)
     wavelet: Wavelet = field(default_factory=Wavelet)
     output: Output = field(default_factory=Output)
     hardware: Hardware = field(default_factory=Hardware)

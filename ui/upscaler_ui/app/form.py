@@ -11,7 +11,7 @@ from upscaler import weights
 from upscaler.errors import SettingsError
 from upscaler.geometry import Size
 from upscaler.options.loras import entries
-from upscaler.options.settings import Output, Settings, options
+from upscaler.options.settings import Faces, Output, Settings, options
 from upscaler.options.spec import Option
 from upscaler.pictures.files import FORMATS
 
@@ -29,7 +29,14 @@ LEFT_OUT = {
 WHOLE_FILES = [name for name, format in FORMATS.items() if not format.folder]
 """Formats of a single file, which a browser can show and download."""
 
-_MODELS: dict[str, weights.Kind] = {"gan": "gan", "model": "diffusion", "control": "control", "vae": "vae"}
+_MODELS: dict[str, weights.Kind] = {
+    "gan": "gan",
+    "model": "diffusion",
+    "control": "control",
+    "vae": "vae",
+    "face_model": "face",
+}
+_NEUTRAL = {"vae": "auto", "face_model": Faces().model}  # chosen where there is nothing else; of the others none
 _LISTS: dict[str, weights.Kind] = {"lora": "lora", "embedding": "embedding"}
 _PATHS = {option.name: option.path for option in options()}
 _GROUPS = (
@@ -38,6 +45,7 @@ _GROUPS = (
     ("Sampling", ("steps", "guidance", "scheduler", "clip_skip", "seed")),
     ("Tiles", ("tile", "overlap", "feather", "order", "wrap", "batch", "gan_tile")),
     ("Seams", ("seams", "seam_strength", "seam_width", "seam_steps")),
+    ("Faces", ("faces", "face_model")),
     ("Colour and noise", ("wavelet_color", "wavelet_denoise")),
     ("File", ("quality", "bit_depth", "dither", "metadata", "gps", "mark_ai", "max_pixels")),
     ("Hardware", ("device", "precision", "backend")),
@@ -226,8 +234,8 @@ def model_choices(name: str) -> list[tuple[str, str]]:
         (f"{model.name} · {model.bytes / 1e6:,.0f} MB · {model.licence or model.family or model.place}", model.name)
         for model in weights.usable(_MODELS[name])
     ]
-    neutral = "auto" if name == "vae" else "none"
-    return [*labels, (neutral, neutral)]
+    neutral = _NEUTRAL.get(name, "none")
+    return labels if any(neutral == value for _, value in labels) else [*labels, (neutral, neutral)]
 
 
 def checked_names(name: str, kind: weights.Kind, value: str) -> None:

@@ -31,6 +31,8 @@ HOST = {
     "control_start": "the ControlNet nodes",
     "control_end": "the ControlNet nodes",
     "wrap": "none: hints, areas and masks of the host do not go around a picture",
+    "faces": "the face detailers for ComfyUI",
+    "face_model": "the face detailers for ComfyUI",
     "device": "the host's own choice",
     "precision": "the host's own choice",
     "backend": "the fastest, found by trying",
