@@ -334,7 +334,7 @@ class Faces(Group):
     ] = 0.0
     model: Annotated[
         str,
-        _spec("face model: a name, or a file of GFPGAN or RestoreFormer", "--face-model"),
+        _spec("which face model: a name, or a file of GFPGAN or RestoreFormer", "--face-model"),
     ] = "gfpgan-1.4"
 
 

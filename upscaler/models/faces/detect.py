@@ -13,6 +13,7 @@ import numpy as np
 from ... import weights
 from ...arrays.quantise import quantise
 from ...arrays.resample import resample
+from ...arrays.strips import strips
 from ...arrays.types import Image
 from ...errors import SettingsError, UnsupportedModel
 from ...geometry import Box, Size
@@ -49,19 +50,20 @@ class YuNet:
 
     def __call__(self, image: Image) -> list[Face]:
         """The faces in `image`, (H, W, 3) float32 in [0, 1], from top to bottom."""
-        found = sorted((row for side in _SIDES for row in self._rows(image, side)), key=lambda row: -row[14])
+        whole, small, found = Size(image.shape[1], image.shape[0]), image, list[tuple[float, ...]]()
+        for side in _SIDES:
+            small = _reduced(small, whole.fit(side))
+            found += self._rows(small, whole)
         kept: list[Face] = []
-        for row in found:
-            face = _face(row, Size(image.shape[1], image.shape[0]))
+        for row in sorted(found, key=lambda row: -row[14]):
+            face = _face(row, whole)
             if face.box.size.width >= _LEAST and all(_shared(face.box, other.box) < _SAME for other in kept):
                 kept.append(face)
         return sorted(kept, key=lambda face: (face.box.top, face.box.left))
 
-    def _rows(self, image: Image, side: int) -> Iterator[tuple[float, ...]]:
-        """Left, top, width, height, five points and the certainty of each face that is found at one size."""
-        whole = Size(image.shape[1], image.shape[0])
-        size = whole.fit(side)
-        small = image if size == whole else resample(image, size, kernel="lanczos")
+    def _rows(self, small: Image, whole: Size) -> Iterator[tuple[float, ...]]:
+        """Left, top, width, height, five points and the certainty of each face in a copy, in pixels of the whole."""
+        size = Size(small.shape[1], small.shape[0])
         with self._turns:
             self._network.setInputSize(tuple(size))
             _, rows = self._network.detect(np.ascontiguousarray(quantise(small, dither=False)[..., ::-1]))
@@ -71,6 +73,16 @@ class YuNet:
             values = np.asarray(row, np.float64) * scale
             if np.isfinite(values).all():
                 yield tuple(values.tolist())
+
+
+def _reduced(image: Image, size: Size) -> Image:
+    """A copy of that size, made strip by strip, so that beside it there is little in memory."""
+    if size == (image.shape[1], image.shape[0]):
+        return image
+    small = np.empty((size.height, size.width, 3), np.float32)
+    for rows in strips(size.height, image.shape[0] * image.shape[1] // size.height):
+        small[rows] = resample(image, size, kernel="lanczos", rows=rows)
+    return small
 
 
 @contextmanager
