@@ -11,7 +11,6 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from . import pipeline, resume
-from .arrays.types import Array
 from .errors import SettingsError, WeightsError
 from .events import Event, Finished, Notice
 from .geometry import Box, Size
@@ -27,6 +26,7 @@ from .models.base import Face, FaceDetector, FaceRestorer, Habits, Redrawer, Ref
 from .options.settings import Settings
 from .options.settings import options as all_options
 from .pictures.files import Source, load, size_in_header
+from .pictures.masks import load_mask
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
 from .scratch import choose_store
@@ -63,8 +63,8 @@ def run(
     upscaler: Upscaler | None = None,
     refiner: Refiner | None = None,
     region: Box | None = None,
-    mask: Array | None = None,
-    progress: str | os.PathLike[str] | None = None,
+    mask: Source | None = None,
+    progress: str | os.PathLike[str] | resume.Kept | None = None,
     restart: bool = False,
     scratch: str | os.PathLike[str] | None = None,
     workers: str | int | None = None,
@@ -82,10 +82,12 @@ def run(
         settings: default is `Settings()`, with the defaults of the diffusion model; `options` are laid over it.
         upscaler, refiner: models that are loaded already, for many pictures in a row; default is what the settings name.
         region: only this part of the result, in its pixels; equal to that part of the whole result.
-        mask: where the diffusion passes may change the enlarged picture, as in `upscaler.pipeline.run`.
+        mask: where the diffusion passes may change the enlarged picture: white there, black or transparent elsewhere; a
+            picture of any size in the same ways as `image`, or an array (h, w) from 0 to 1. See `upscaler.pipeline.run`.
         progress: a folder that keeps finished tiles. A run with the same picture and settings goes on from them, and
             gives the same bytes as one that was never stopped. It is removed when the iterator is asked for what comes
-            after `Finished`: save the result before.
+            after `Finished`: save the result before. A `resume.Kept` spares a caller that has described the run
+            already the time to do so again.
         restart: drop what another run has left in that folder, instead of raising `ProgressError`.
         scratch: a folder for the pictures of a run that do not fit into half of the free memory; default is the system's
             for temporary files.
@@ -107,6 +109,7 @@ def run(
         restorer = restorer or load_restorer(settings.faces.model, device=settings.hardware.device)
     elif settings.faces.strength > 0:
         yield Notice("no face was found in this picture, so none is restored")
+    where = None if mask is None else load_mask(mask, picture.size)
     with loaded(settings, workers, upscaler=upscaler, refiner=refiner) as (enlarger, redrawer):
         alpha = picture.alpha is not None
         planned = plan_run(
@@ -114,6 +117,8 @@ def run(
         )
         store = choose_store(planned, scratch=None if scratch is None else Path(scratch))
         yield from (Notice(message) for message in _about_models(settings, redrawer, given=refiner is not None))
+        if mask is not None and planned.tiles is None:
+            yield Notice("without a diffusion pass the mask makes no difference")
         go = partial(
             pipeline.run,
             picture,
@@ -123,19 +128,20 @@ def run(
             restorer=restorer,
             faces=faces,
             region=region,
-            mask=mask,
+            mask=where,
             store=store,
         )
         if progress is None:
             yield from go()
             return
-        folder = Path(progress)
-        described = resume.describe_run(picture, settings, region=region, mask=mask)
-        with resume.keep_progress(folder, described, restart=restart) as journal:
+        if not isinstance(progress, resume.Kept):
+            described = resume.describe_run(picture, settings, region=region, mask=where)
+            progress = resume.Kept(Path(progress), described)
+        with resume.keep_progress(progress.folder, progress.run, restart=restart) as journal:
             if len(journal):
-                yield Notice(f"going on from {count(len(journal), 'finished tile')} in {folder}")
+                yield Notice(f"going on from {count(len(journal), 'finished tile')} in {progress.folder}")
             yield from go(journal=journal)
-        resume.drop(folder)
+        resume.drop(progress.folder)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ def plan_values(plan: RunPlan, seconds: float) -> dict[str, Any]:
         "evaluations": plan.evaluations,
         "faces": 0 if plan.faces is None else len(plan.faces),
         "picture_bytes": plan.picture_bytes,
+        "memory_bytes": plan.memory_bytes,
         "seconds": seconds,
     }
 
@@ -64,7 +65,12 @@ def plan_phrases(plan: RunPlan, settings: Settings, seconds: float) -> dict[str,
         phrases["in all"] = f"{most}{count(plan.evaluations, 'step')} of the diffusion model"
     if plan.faces is not None:
         phrases["faces"] = f"{len(plan.faces)} by {settings.faces.model}, at strength {settings.faces.strength:g}"
-    phrases["memory"] = f"{amount(plan.picture_bytes)} for the pictures, beside the models"
+    pictures, whole = amount(plan.picture_bytes), plan.memory_bytes
+    phrases["memory"] = (
+        f"{pictures} for the pictures, beside the models"
+        if whole is None
+        else f"about {amount(whole)} with the models on the processor, {pictures} of it for the pictures"
+    )
     phrases["time"] = f"about {duration(seconds)}"
     return phrases
 

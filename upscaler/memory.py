@@ -1,9 +1,23 @@
-"""How much main memory is free."""
+"""How much main memory is free, and what a model takes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Main memory that a model takes where it runs on the processor.
+
+    Attributes:
+        loaded: bytes that stay while it is loaded: its weights, as they are kept, without the libraries that run it.
+        at_work: bytes more for each pixel of a tile that goes in.
+    """
+
+    loaded: int
+    at_work: float
 
 
 def free_memory() -> int:

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .arrays.affine import Affine
+from .errors import SettingsError
 from .events import Stage
 from .geometry import NO_WRAP, Box, Size, Wrap
-from .models.base import USUAL, Enlarges, Face, Habits, Refines, habits_of
+from .memory import Memory
+from .models.base import USUAL, Enlarges, Face, Habits, Refines, habits_of, memory_of
 from .options.settings import Sampling, Settings, Tiles
 from .stages.consistency import PLAIN_RADIUS, RADIUS
 from .stages.faces import SIDE, place, plan_faces
@@ -24,6 +26,9 @@ from .tiling.tiles import Plan
 
 _CANVAS_BYTES, _ALPHA_BYTES = 12, 4  # of a pixel: float32 in three channels, and in one
 _FILE_BYTES = 4  # of a pixel, as Pillow holds it to write it
+_PROCESS_BYTES = 60 << 20  # Python and the libraries of every run
+_LIBRARY_BYTES = 640 << 20  # torch, and what runs networks with it: the same for any of them on a processor
+_NO_MODEL = Memory(0, 0.0)
 _SOURCE_BYTES = 36  # of a pixel of the input: itself, what it is compared with, and their difference
 _LEAST_PART = 0.8  # of the largest side that is asked for: a tile is rather this large than smaller
 _BESIDE = 0.5  # coding and filtering a tile, in evaluations: 0.2 with pocket, more where an autoencoder works
@@ -45,6 +50,8 @@ class RunPlan:
         habits: of the refiner.
         faces: that are restored; `None` where there are none.
         squares: where the square of each of these lies in the result, see `stages.faces`.
+        joint: all tiles are denoised together, as one.
+        memories: what the models take, the super-resolution network's first; `None` where that is not known.
         plain: the refiner is given the bicubic enlargement as it is; the result alone is made true to the input.
     """
 
@@ -59,6 +66,8 @@ class RunPlan:
     seam_sampling: Sampling
     wrap: Wrap = NO_WRAP
     habits: Habits = USUAL
+    joint: bool = False
+    memories: tuple[Memory | None, Memory | None] = (None, None)
     plain: bool = False
     faces: Plan | None = None
     squares: tuple[Affine, ...] = ()
@@ -93,12 +102,35 @@ class RunPlan:
     @property
     def picture_bytes(self) -> int:
         """Bytes that the pictures take while most of them are there, in memory or on disk, beside the models."""
+        return max(self._picture_bytes)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Bytes of main memory that the process takes at most, with its models on the processor and its pictures in memory.
+
+        `None` where a model does not say what it takes.
+        """
+        enlarger, redrawer = self.memories
+        if enlarger is None or redrawer is None:
+            return None
+        libraries = _LIBRARY_BYTES if any(memory != _NO_MODEL for memory in self.memories) else 0
+        enlarging, redrawing, writing = self._picture_bytes
+        pieces = (step.plan.tile for step in self.passes if len(step.plan))
+        piece = max((size.width * size.height for size in pieces), default=0)
+        tile = 0 if self.tile is None else self.tile.width * self.tile.height
+        at_work = max(enlarging + piece * enlarger.at_work, redrawing + tile * redrawer.at_work, writing)
+        return _PROCESS_BYTES + libraries + enlarger.loaded + redrawer.loaded + round(at_work)
+
+    @property
+    def _picture_bytes(self) -> tuple[int, int, int]:
+        """Of the pictures while they are enlarged, while tiles are redrawn, and while the result is written."""
         target, source = (size.width * size.height for size in (self.target, self.source))
         alpha = _ALPHA_BYTES if self.layers > 1 else 0
-        redrawing = 2 * _CANVAS_BYTES + alpha if self.tiles is not None else 0
         enlarging = _CANVAS_BYTES * self.layers + alpha
+        redrawing = 2 * _CANVAS_BYTES + alpha if self.tiles is not None else 0
         writing = _CANVAS_BYTES + alpha + _FILE_BYTES
-        return target * max(redrawing, enlarging, writing) + source * _SOURCE_BYTES
+        rest = source * _SOURCE_BYTES
+        return enlarging * target + rest, redrawing * target + rest, writing * target + rest
 
     @property
     def work(self) -> dict[Stage, float]:
@@ -141,7 +173,7 @@ def plan_run(
         faces: those in the picture, in its pixels.
 
     Raises:
-        SettingsError: the target size is out of range for this picture.
+        SettingsError: the target size is out of range for this picture, or this refiner has no joint mode.
     """
     target, wrap = settings.target.of(source), Wrap.of(settings.tiles.wrap)
     factor = max(new / old for new, old in zip(target, source))
@@ -153,6 +185,9 @@ def plan_run(
         squares = tuple(place(face, source, target) for face in faces)
         restored, needed = plan_faces(squares, target).narrow(region)
     tiles, seams, plain = None, (), False
+    joint = refiner is not None and settings.tiles.mode == "joint"
+    if joint and not habits.joint:
+        raise SettingsError("tiles.mode: this diffusion model cannot denoise tiles together; use tiles")
     if refiner is not None and sampling.strength > 0:
         plain = upscaler is None and habits.first_stage == "bicubic"
         tiles = plan_tiles(target, settings.tiles, refiner)
@@ -161,7 +196,7 @@ def plan_run(
         seams, needed = _narrow_all(joints, needed)
         if settings.seams.mode == "auto" and joints:  # a piece is judged by what lies around it
             needed = _around(needed, margin_of_score(tiles), target)
-        tiles, needed = tiles.narrow(needed)
+        tiles, needed = (tiles, None) if joint else tiles.narrow(needed)
     passes: tuple[EnlargePass, ...] = ()
     if upscaler is not None:
         passes = enlarge_passes(
@@ -180,6 +215,8 @@ def plan_run(
         seam_sampling=seam_sampling,
         wrap=wrap,
         habits=habits,
+        joint=joint,
+        memories=tuple(_NO_MODEL if model is None else memory_of(model) for model in (upscaler, refiner)),
         plain=plain,
         faces=restored or None,
         squares=squares,

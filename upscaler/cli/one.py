@@ -16,6 +16,7 @@ from ..models.base import Refiner, Upscaler
 from ..options.settings import Settings
 from ..pictures.compare import comparison
 from ..pictures.files import check_output, load, save
+from ..pictures.masks import load_mask
 from ..pictures.picture import Picture
 from ..plan import RunPlan
 from ..text import one_line
@@ -58,9 +59,11 @@ def make_folder(folder: Path) -> None:
         raise ImageError(f"{folder}: this folder cannot be made ({one_line(error)}); choose another one") from error
 
 
-def checked(path: Path, output: Path, settings: Settings) -> Picture:
-    """The picture, loaded, once its result is known to be writable."""
+def checked(path: Path, output: Path, settings: Settings, parsed: argparse.Namespace) -> Picture:
+    """The picture, loaded, once its mask is known to fit and its result to be writable."""
     picture = load(path, max_pixels=settings.output.pixel_limit)
+    if parsed.mask is not None:
+        load_mask(parsed.mask, picture.size)
     out = settings.output
     check_output(
         output, settings.target.of(picture.size), format=out.format, bit_depth=out.bit_depth, overwrite=out.overwrite
@@ -85,6 +88,7 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
         settings,
         upscaler=upscaler,
         refiner=refiner,
+        mask=parsed.mask,
         progress=kept,
         restart=parsed.restart,
         scratch=parsed.scratch,

@@ -93,7 +93,7 @@ def describe_upscaler(name: str) -> Enlarger:
     """
     model = weights.get(name, "gan")
     if model.scale is not None and model.halo is not None:
-        return Enlarger(model.scale, model.halo)
+        return Enlarger(model.scale, model.halo, model.memory)
     with GATE.loading():  # as above
         from .gan.load import describe
     with model_errors(name):
@@ -117,4 +117,5 @@ def _redrawer(path: Path, lora: str) -> Redrawer:
     if family is not None:
         return Redrawer(family.multiple, tile_sides(family.native), family.habits)
     native = 512 if weights.one_step_kind(path) else weights.native_side(path)
-    return Redrawer(tile_sides=tile_sides(native), habits=habits_at(path, lora))
+    memory = next((model.memory for model in weights.bundled() if model.path == path), None)
+    return Redrawer(tile_sides=tile_sides(native), habits=habits_at(path, lora), memory=memory)

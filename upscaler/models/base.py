@@ -12,8 +12,10 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from ..arrays.types import Image
 from ..geometry import Box, Size
+from ..memory import Memory
 from ..options.settings import Sampling, Scheduler
 from ..tiling.grid import DEFAULT_SIDES, TileSides
+from ..tiling.tiles import Plan
 from ..tiling.worker import OnStep as OnStep
 
 _ATTENTION = 0.17  # of SD 1.5 at 512 px: products of queries, keys and values, counted, over all other operations
@@ -125,6 +127,20 @@ class FaceRestorer(Protocol):
         ...
 
 
+@runtime_checkable
+class Joins(Protocol):
+    """A refiner that can also denoise all tiles of a canvas together, step by step; its habits say `joint`."""
+
+    def jointly(self, plan: Plan, batch: int) -> Refiner:
+        """A refiner that takes the whole canvas as its one tile, and sees it as the tiles of a plan, blended at each step.
+
+        Args:
+            plan: tiles whose windows sum to one; none of them goes around the canvas.
+            batch: tiles that the network evaluates at once, at most.
+        """
+        ...
+
+
 def _evaluations(sampling: Sampling) -> int:
     """Of img2img: one for each step, and a second one for what guidance leads away from."""
     return sampling.steps * (2 if sampling.guidance > 1 else 1)
@@ -144,6 +160,7 @@ class Habits:
         defaults: values of other options, by name, that are the default with this model.
         ignores: names of options that make no difference.
         evaluations: how often it evaluates its network for one tile, with nothing left open.
+        joint: whether it is one that `Joins`.
     """
 
     steps: int = 1
@@ -154,6 +171,7 @@ class Habits:
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     ignores: tuple[str, ...] = ()
     evaluations: Callable[[Sampling], int] = _evaluations
+    joint: bool = False
 
     def settle(self, sampling: Sampling) -> Sampling:
         """The sampling with everything said that was left open."""
@@ -172,6 +190,11 @@ USUAL = Habits()
 def habits_of(refiner: object) -> Habits:
     """The habits of a refiner, or of one that is known and not loaded."""
     return getattr(refiner, "habits", USUAL)
+
+
+def memory_of(model: object) -> Memory | None:
+    """What a model says of the main memory that it takes, by an attribute `memory`; `None` where that is not known."""
+    return getattr(model, "memory", None)
 
 
 class Enlarges(Protocol):
@@ -198,6 +221,7 @@ class Enlarger:
 
     scale: int
     halo: int
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +231,7 @@ class Redrawer:
     multiple: int = 8
     tile_sides: TileSides = DEFAULT_SIDES
     habits: Habits = USUAL
+    memory: Memory | None = None
 
 
 def tile_sides(native: int | None) -> TileSides:

@@ -43,7 +43,7 @@ _GROUPS = (
     ("ControlNet", ("control", "control_scale", "control_start", "control_end")),
     ("LoRA and VAE", ("lora", "embedding", "vae")),
     ("Sampling", ("steps", "guidance", "scheduler", "clip_skip", "seed")),
-    ("Tiles", ("tile", "overlap", "feather", "order", "wrap", "batch", "gan_tile")),
+    ("Tiles", ("tile", "overlap", "feather", "mode", "order", "wrap", "batch", "gan_tile")),
     ("Seams", ("seams", "seam_strength", "seam_width", "seam_steps")),
     ("Faces", ("faces", "face_model")),
     ("Colour and noise", ("wavelet_color", "wavelet_denoise")),

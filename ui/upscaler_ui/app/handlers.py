@@ -5,6 +5,7 @@ layout.py, form.py  the widgets     session.py  what a user has     jobs.py  the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,21 @@ import gradio as gr
 
 from upscaler.api import plan
 from upscaler.errors import UpscalerError
+from upscaler.geometry import Box
 from upscaler.options import presets
 from upscaler.options.settings import Settings
 from upscaler.text import amount
 
-from . import looks, parts
+from . import listing, looks, parts
 from .endpoints import add_endpoints
 from .form import WHOLE_FILES
-from .inputs import Input
+from .inputs import Input, painted_mask
+from .page import LISTED, Page
 from .preset_handlers import PresetHandlers
 from .render import AS_TYPED, PRIVATE, QUEUED, QUIET, Update
 from .results import archive, check_result, convert
-from .session import LISTED, Page, Session, Sessions
+from .session import Session
+from .sessions import Sessions
 from .system import pictures_in, reveal
 
 
@@ -61,6 +65,7 @@ class Handlers(PresetHandlers):
         self.compare.click(self.on_compare, fields, own, **AS_TYPED)
         self.sheet.choose(self.on_choose_preset, fields, everything, **AS_TYPED)
         self.viewer.mark(self.on_mark, None, own, **QUIET)
+        self.viewer.paint(self.on_paint, None, own, trigger_mode="always_last", **QUIET)
         self.run.click(self.on_run, fields, own, **AS_TYPED)
         self.preview.click(self.on_preview, fields, own, **AS_TYPED)
         self.stop.click(self.on_stop, None, own, trigger_mode="multiple", **QUIET)
@@ -125,6 +130,12 @@ class Handlers(PresetHandlers):
         page.region = parts.fractions(self.sent(event).get("region"))
         return self.changes(session, page)
 
+    def on_paint(self, event: gr.EventData, request: gr.Request) -> Update:
+        """A mask was painted over the picture, or cleared."""
+        session, page = self.of(request)
+        page.paint(painted_mask(self.sent(event).get("mask")))
+        return self.changes(session, page)
+
     def on_run(self, request: gr.Request, *values: Any) -> Update:
         """Enlarge all chosen pictures."""
         session, page = self.of(request)
@@ -134,7 +145,9 @@ class Handlers(PresetHandlers):
             found = [(item, self.settings(values, item)) for item in page.readable]
             for item, settings in found:
                 check_result(plan(item.size, settings).target, settings)
-            page.follow([job for item, settings in found for job in session.start([item], settings)])
+            page.follow(
+                [job for item, settings in found for job in session.start([item], settings, page.mask_of(item))]
+            )
         except UpscalerError as error:
             return self.failure(error)
         return {**self.changes(session, page), **self.no_failure()}
@@ -144,11 +157,8 @@ class Handlers(PresetHandlers):
         session, page = self.of(request)
         if not page.readable:
             return self.nothing()
-        item = page.readable[0]
         try:
-            settings = self.settings(values, item)
-            region = parts.preview_area(page, plan(item.size, settings).target)
-            page.follow([session.preview(item, settings, region)])
+            page.follow([session.preview(*self._area(page, values), page.mask)])
         except UpscalerError as error:
             return self.failure(error)
         return {**self.changes(session, page), **self.no_failure()}
@@ -158,17 +168,21 @@ class Handlers(PresetHandlers):
         session, page = self.of(request)
         if not page.readable:
             return self.nothing()
-        item = page.readable[0]
         try:
-            settings = self.settings(values, item)
-            region = parts.preview_area(page, plan(item.size, settings).target)
+            item, settings, region = self._area(page, values)
             found = [preset for preset in presets.presets() if preset.builtin]
-            jobs = [session.preview(item, preset.over(settings), region) for preset in found]
+            jobs = [session.preview(item, preset.over(settings), region, page.mask) for preset in found]
         except UpscalerError as error:
             return self.failure(error)
         page.sheet = [(preset.name, job) for preset, job in zip(found, jobs)]
         page.follow(jobs)
         return {**self.changes(session, page), **self.no_failure()}
+
+    def _area(self, page: Page, values: Sequence[Any]) -> tuple[Input, Settings, Box]:
+        """What a preview runs: the first picture, its settings, and the part of the result. Raises: `UpscalerError`."""
+        item = page.readable[0]
+        settings = self.settings(values, item)
+        return item, settings, parts.preview_area(page, plan(item.size, settings).target)
 
     def on_stop(self, request: gr.Request) -> Update:
         """Stop what was started on this page."""
@@ -184,7 +198,7 @@ class Handlers(PresetHandlers):
         job = session.job(id)
         update: Update = {}
         if job is None:
-            pass
+            update = self._on_draft(action, id, session, page)
         elif action == "stop":
             job.stop()
         elif action == "remove" and job.state.over:
@@ -194,6 +208,20 @@ class Handlers(PresetHandlers):
         elif action == "show" and not job.state.over and job not in page.jobs:
             page.follow([job])  # started by a page that was closed or loaded again
         return {**self.changes(session, page), **update}
+
+    def _on_draft(self, action: str, id: str, session: Session, page: Page) -> Update:
+        """A button of what a crash has left."""
+        draft = next((draft for draft in session.drafts.left if draft.id == id), None)
+        if draft is None:
+            return {}
+        if action == "drop":
+            session.drop(draft)
+        elif action in ("go on", "show"):
+            try:
+                page.follow(session.go_on(draft))
+            except UpscalerError as error:
+                return self.failure(error)
+        return self.no_failure()
 
     def on_history(self, event: gr.EventData, request: gr.Request, *values: Any) -> Update:
         """A button of a result in the history."""
@@ -245,7 +273,7 @@ class Handlers(PresetHandlers):
             page.removed = None
         elif action == "zip":
             try:
-                path = archive(parts.listed(session, page), session.scratch)
+                path = archive(listing.listed(session, page), session.scratch)
             except UpscalerError as error:
                 return self.failure(error)
             name = f"Save {path.name}, {amount(path.stat().st_size)}"

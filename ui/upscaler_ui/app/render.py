@@ -13,13 +13,15 @@ from upscaler.errors import UpscalerError
 from upscaler.options.settings import Settings
 from upscaler.plan import RunPlan
 
-from . import looks, parts
+from . import listing, looks, parts, showing
 from .failures import cause_and_remedy, report
 from .form import CREATIVITY_HELP
 from .history import Entry
 from .inputs import Input
 from .layout import Layout
-from .session import Page, Session, Sessions
+from .page import Page
+from .session import Session
+from .sessions import Sessions
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 QUIET: dict[str, Any] = {**PRIVATE, "queue": False, "show_progress": "hidden"}
@@ -85,12 +87,12 @@ class Screen(Layout):
             self.form.cards: looks.cards(
                 look, changed=looks.is_changed(look, settings), suggestion=first.suggestion if first else None
             ),
-            self.viewer: parts.viewer(page, entry),
+            self.viewer: showing.viewer(page, entry),
             self.plan: parts.plan_line(page),
             self.status: parts.status(page, self.sessions.worker),
-            self.queue: parts.queue(session),
-            self.history: parts.history(session, page, self.local),
-            self.sheet: parts.sheet(page),
+            self.queue: listing.queue(session),
+            self.history: listing.history(session, page, self.local),
+            self.sheet: listing.sheet(page),
         }
         properties: dict[Any, tuple[Callable[..., Any], dict[str, Any]]] = {
             self.timer: (gr.Timer, {"active": busy}),

@@ -30,6 +30,7 @@ HOST = {
     "control_scale": "the ControlNet nodes",
     "control_start": "the ControlNet nodes",
     "control_end": "the ControlNet nodes",
+    "mode": "none: the host's sampler takes the steps, tile by tile",
     "wrap": "none: hints, areas and masks of the host do not go around a picture",
     "faces": "the face detailers for ComfyUI",
     "face_model": "the face detailers for ComfyUI",

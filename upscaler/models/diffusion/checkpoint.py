@@ -25,7 +25,7 @@ from .prediction import measured_prediction
 from .refiner import Components, DiffusionRefiner
 from .single import FileParts
 from .text import TextEncoder
-from .validate import check_parts, whole
+from .validate import check_parts
 
 
 class Parts(Protocol):
@@ -251,7 +251,7 @@ def _download(hub_id: str) -> Path:
 def _pocket(folder: Path, device: torch.device, dtype: torch.dtype) -> Components:
     from .pocket import HaarCodec, PocketUNet
 
-    unet = whole(PocketUNet, folder / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True)
+    unet = PocketUNet.from_pretrained(folder / "unet", dtype)
     return Components(
         unet=ready(unet.to(device), device),
         codec=HaarCodec.from_pretrained(folder / "vae").to(device=device),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,13 @@ from ...arrays.types import Image
 from ...geometry import Box, Size
 from ...options.settings import Sampling
 from ...tiling.noise import field as noise_field
+from ...tiling.tiles import Plan
 from ..base import USUAL, Habits, OnStep, tile_sides
 from ..device import convert, free_memory, memory_errors
+from ..layers import after_each, layers_with_weights
 from ..sharing import WHEN_RUN, Turns, model_errors
 from .codec import Codec
+from .joint import Windows
 from .sampling import Sampler
 from .text import Prompt, padded
 
@@ -74,6 +78,7 @@ class DiffusionRefiner:
         self.habits = parts.habits
         self.tile_sides = tile_sides(native * self.multiple if isinstance(native, int) else None)
         self._turns = Turns()
+        self._windows: Windows | None = None
         # of the encoder, not of a method of ours, which would keep this object and its networks alive
         self._encoded: Callable[..., Prompt] | None = lru_cache(maxsize=8)(parts.text) if parts.text else None
 
@@ -86,6 +91,12 @@ class DiffusionRefiner:
     def about(self) -> str:
         """Family and format of the checkpoint in a few words; empty where there is nothing to tell."""
         return self._parts.about
+
+    def jointly(self, plan: Plan, batch: int) -> DiffusionRefiner:
+        """See `Joins`: this refiner for a whole canvas, with the same networks."""
+        joint = copy(self)
+        joint._windows = Windows(plan, batch=batch, factor=self._parts.codec.factor)
+        return joint
 
     def batch_size(self, tile: Size) -> int:
         """See `Refiner`; on a CPU one tile at a time is as fast as many."""
@@ -105,8 +116,9 @@ class DiffusionRefiner:
             return [tile.copy() for tile in tiles]
         sampling = self.habits.settle(sampling)
         height, width = tiles[0].shape[:2]
-        what = f"a batch of {len(tiles)} tiles of {width}x{height} px"
-        clear = memory_errors(self._device, what, "use smaller tiles")
+        joint = self._windows is not None
+        what = f"a canvas of {width}x{height} px" if joint else f"a batch of {len(tiles)} tiles of {width}x{height} px"
+        clear = memory_errors(self._device, what, "use mode tiles" if joint else "use smaller tiles")
         with model_errors(self.name, "does not run", WHEN_RUN), self._turns.turn(), clear:
             refined = self._refine(tiles, boxes, sampling, seed, on_step)
             broken = [index for index, tile in enumerate(refined) if not np.isfinite(tile).all()]
@@ -138,7 +150,8 @@ class DiffusionRefiner:
     ) -> list[Image]:
         codec = self._parts.codec
         pixels = [self._tensor(tile) for tile in tiles]
-        base = torch.cat([codec.encode(tile) for tile in pixels])
+        with self._stopped_by(on_step):
+            base = torch.cat([codec.encode(tile) for tile in pixels])
 
         def noise(stream: int) -> torch.Tensor:
             cells = (Box(*(side // codec.factor for side in box)) for box in boxes)
@@ -146,7 +159,18 @@ class DiffusionRefiner:
             return torch.from_numpy(np.stack(fields)).to(self._device)
 
         latents = self._sample(base, torch.cat(pixels), sampling, noise, on_step)
-        return [self._image(codec.decode(one[None])) for one in latents]
+        with self._stopped_by(on_step, done=1):
+            return [self._image(codec.decode(one[None])) for one in latents]
+
+    @contextmanager
+    def _stopped_by(self, on_step: OnStep, *, done: int = 0) -> Generator[None, None, None]:
+        """Let the autoencoder be stopped at each layer while it works on a whole canvas, which may take minutes."""
+        network = getattr(self._parts.codec, "network", None)
+        if self._windows is None or network is None:
+            yield
+            return
+        with after_each(layers_with_weights(network), lambda: on_step(done, 1)):
+            yield
 
     def _sample(
         self,
@@ -163,13 +187,22 @@ class DiffusionRefiner:
             pixels: the tiles, (B, 3, H, W) in [-1, 1].
             noise: of the canvas, standard normal, by the number of a stream; shaped as `base`.
         """
-        sampler = self._sampler(sampling, Size(pixels.shape[-1], pixels.shape[-2]))
-        predict = self._predictor(replace(sampling, steps=len(sampler.timesteps)), base, pixels)
+        windows = self._windows
+        tile = Size(pixels.shape[-1], pixels.shape[-2]) if windows is None else windows.tile
+        sampler = self._sampler(sampling, tile)
+        make = partial(self._predictor, replace(sampling, steps=len(sampler.timesteps)))
+        calls = 1 if windows is None else len(windows)
+        done, evaluations = 0, calls * len(sampler.timesteps)
+        if windows is None:
+            predict = make(base, pixels)
+        else:
+            predict = windows.predictor(make, base, pixels, lambda call: on_step(done + call, evaluations))
         sample = sampler.start(base, noise(0))
         for index, timestep in enumerate(sampler.timesteps):
             output = predict(sampler.scale(sample, timestep), timestep)
             sample = sampler.step(output, timestep, sample, noise(index + 1) if sampler.stochastic else None)
-            on_step(index + 1, len(sampler.timesteps))
+            done += calls
+            on_step(done, evaluations)
         if sampling.strength < self._parts.full_strength:
             sample = torch.lerp(base, sample, sampling.strength / self._parts.full_strength)
         return sample
