@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import upscaler
-from upscaler import resume
+from upscaler import api, resume
 from upscaler.arrays.affine import Affine, warp
 from upscaler.arrays.types import Image
-from upscaler.errors import OutOfMemory
+from upscaler.errors import OutOfMemory, WeightsNotFound
 from upscaler.events import Event, Finished, Notice, Progress, Stage
 from upscaler.geometry import Box, Size
 from upscaler.models.base import Face, OnStep
@@ -232,3 +232,46 @@ def test_advice_is_about_small_faces_that_will_be_shown_large() -> None:
     )
     assert advice([large], Size(200, 150), Size(800, 600)) == ""
     assert advice([small], Size(200, 150), Size(200, 150)) == ""
+
+
+def test_the_detector_is_asked_once_for_a_picture_and_its_absence_is_no_reason_to_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def detector(image: Image) -> list[Face]:
+        asked.append(image.shape)
+        return [face_at(60, 70, 90)]
+
+    monkeypatch.setattr(api, "load_detector", lambda: detector)
+    image = picture()
+    assert api.advice_on_faces(image, Settings()).startswith("1 small face")
+    assert len(upscaler.plan(image, **OPTIONS).faces or ()) == 1
+    assert asked == [(150, 200, 3)]
+    assert upscaler.plan(image, **{**OPTIONS, "faces": 0.0}).faces is None
+    assert api.advice_on_faces(image, Settings.of(faces=0.5)) == ""
+
+    def absent() -> Any:
+        raise WeightsNotFound("no detector model 'yunet'")
+
+    monkeypatch.setattr(api, "load_detector", absent)
+    assert api.advice_on_faces(picture(), Settings()) == ""
+    with pytest.raises(WeightsNotFound):
+        next(iter(upscaler.run(picture(), **OPTIONS)))
+
+
+def test_a_kept_run_depends_on_the_files_of_both_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSCALER_MODELS", str(tmp_path))
+    (tmp_path / "yunet.onnx").write_bytes(b"one")
+    (tmp_path / "mine.pth").write_bytes(b"two")
+    settings = Settings.of(faces=0.5, face_model=str(tmp_path / "mine.pth"))
+
+    def described() -> dict[str, Any]:
+        return resume.describe_run(picture(), settings, region=None, mask=None)
+
+    before = described()
+    (tmp_path / "mine.pth").write_bytes(b"three")
+    (tmp_path / "yunet.onnx").write_bytes(b"four")
+    after = described()
+    assert {name for name in before if before[name] != after[name]} == {"faces", "detector"}
+    assert "faces" not in resume.describe_run(picture(), Settings(), region=None, mask=None)
