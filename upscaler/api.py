@@ -10,20 +10,25 @@ from pathlib import Path
 from typing import Any, cast
 
 from . import pipeline, resume
-from .arrays.types import Array
 from .errors import WeightsError
 from .events import Event, Finished, Notice
+from .fitting import changes, fit, spare
 from .geometry import Box, Size
 from .models import describe_refiner, describe_upscaler, load_refiner, load_upscaler
 from .models.base import Habits, Redrawer, Refiner, Upscaler, habits_of
 from .options.settings import Settings
 from .options.settings import options as all_options
 from .pictures.files import Source, load, size_in_header
+from .pictures.masks import load_mask
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
-from .scratch import choose_store
+from .scratch import choose_store, store_for
+from .stages.by_place import Caption
 from .text import count
+from .timing import kind_of
 from .workers import Pool, PooledRefiner, PooledUpscaler, cluster
+
+_LARGE = Size(1024, 1024)  # a picture whose tiles are as large as they get
 
 
 def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
@@ -36,7 +41,7 @@ def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
         image: a path, bytes, a binary file, a Pillow image, an array (H, W, C), or a `Picture`.
         scale: 0.5 to 16; or give `width`, `height` or `megapixels`.
         options: any option of the command line by its long name with underscores, and `settings`, `upscaler`, `refiner`,
-            `region`, `mask`, `progress`, `restart`, `scratch` and
+            `region`, `mask`, `caption`, `progress`, `restart`, `scratch` and
             `workers` as in `run`.
 
     Raises:
@@ -55,7 +60,8 @@ def run(
     upscaler: Upscaler | None = None,
     refiner: Refiner | None = None,
     region: Box | None = None,
-    mask: Array | None = None,
+    mask: Source | None = None,
+    caption: Caption | None = None,
     progress: str | os.PathLike[str] | resume.Kept | None = None,
     restart: bool = False,
     scratch: str | os.PathLike[str] | None = None,
@@ -72,7 +78,10 @@ def run(
         settings: default is `Settings()`, with the defaults of the diffusion model; `options` are laid over it.
         upscaler, refiner: models that are loaded already, for many pictures in a row; default is what the settings name.
         region: only this part of the result, in its pixels; equal to that part of the whole result.
-        mask: where the diffusion passes may change the enlarged picture, as in `upscaler.pipeline.run`.
+        mask: where the diffusion passes may change the enlarged picture: white there, black or transparent elsewhere; a
+            picture of any size in the same ways as `image`, or an array (h, w) from 0 to 1. See `upscaler.pipeline.run`.
+        caption: a function that says what a tile shows, (h, w, 3) float32 in [0, 1], such as a captioning network: the
+            tile's prompt, unless a region of `tile_prompt` has one for it.
         progress: a folder that keeps finished tiles. A run with the same picture and settings goes on from them, and
             gives the same bytes as one that was never stopped. It is removed when the iterator is asked for what comes
             after `Finished`: save the result before. A `resume.Kept` spares a caller that has described the run
@@ -88,22 +97,38 @@ def run(
         UpscalerError: see `upscaler.errors`.
     """
     settings = _settings(settings, options, habits=None if refiner is None else habits_of(refiner))
-    picture = load(image, max_pixels=settings.output.pixel_limit)
+    folder = None if scratch is None else Path(scratch)
+    kept = partial(store_for, settings=settings, scratch=folder)
+    picture = load(image, max_pixels=settings.output.pixel_limit, store=kept)
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
+    asked, settings = settings, _within_memory(settings, picture.size, alpha=picture.alpha is not None)
+    if settings != asked:
+        yield Notice(f"to stay within {asked.hardware.memory}: {changes(asked, settings)}")
+    where = None if mask is None else load_mask(mask, picture.size)
     with loaded(settings, workers, upscaler=upscaler, refiner=refiner) as (enlarger, redrawer):
         alpha = picture.alpha is not None
         planned = plan_run(picture.size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)
-        store = choose_store(planned, scratch=None if scratch is None else Path(scratch))
+        store = choose_store(planned, scratch=folder)
         yield from (Notice(message) for message in _about_models(settings, redrawer, given=refiner is not None))
+        if mask is not None and planned.tiles is None:
+            yield Notice("without a diffusion pass the mask makes no difference")
         go = partial(
-            pipeline.run, picture, settings, upscaler=enlarger, refiner=redrawer, region=region, mask=mask, store=store
+            pipeline.run,
+            picture,
+            settings,
+            upscaler=enlarger,
+            refiner=redrawer,
+            region=region,
+            mask=where,
+            caption=caption,
+            store=store,
         )
         if progress is None:
             yield from go()
             return
         if not isinstance(progress, resume.Kept):
-            described = resume.describe_run(picture, settings, region=region, mask=mask)
+            described = resume.describe_run(picture, settings, region=region, mask=where, caption=caption)
             progress = resume.Kept(Path(progress), described)
         with resume.keep_progress(progress.folder, progress.run, restart=restart) as journal:
             if len(journal):
@@ -145,7 +170,8 @@ def _about_models(settings: Settings, refiner: Refiner | None, *, given: bool) -
     name = settings.diffusion.model
     if not given:
         yield from about(refiner, settings)
-    if settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
+    told = settings.diffusion.prompt or settings.diffusion.tile_prompt
+    if told and not getattr(refiner, "takes_prompt", True):
         yield f"the diffusion model {name} takes no prompt; it is ignored"
     if without := _without_effect(settings, habits_of(refiner)):
         yield f"with the diffusion model {name} these make no difference: {', '.join(without)}"
@@ -204,7 +230,15 @@ def _without_effect(settings: Settings, habits: Habits) -> list[str]:
 
 
 def _describe_refiner(settings: Settings) -> Redrawer:
-    return describe_refiner(settings.diffusion.model, lora=settings.diffusion.lora)
+    diffusion, hardware = settings.diffusion, settings.hardware
+    return describe_refiner(
+        diffusion.model,
+        lora=diffusion.lora,
+        control=diffusion.control,
+        device=kind_of(hardware.device),
+        precision=hardware.precision,
+        storage=hardware.storage,
+    )
 
 
 def upscaler_for(settings: Settings) -> Upscaler | None:
@@ -221,6 +255,7 @@ def refiner_for(settings: Settings) -> Refiner | None:
     """The diffusion model that the settings name, loaded; `None` for "none" and for a strength of 0."""
     if settings.diffusion.model == "none" or settings.diffusion.strength == 0:
         return None
+    settings = _sparing(settings)
     return load_refiner(
         settings.diffusion.model,
         control=settings.diffusion.control,
@@ -232,6 +267,9 @@ def refiner_for(settings: Settings) -> Refiner | None:
         allow_pickle=settings.diffusion.allow_pickle,
         device=settings.hardware.device,
         precision=settings.hardware.precision,
+        low_vram=settings.hardware.low_vram,
+        storage=settings.hardware.storage,
+        memory=settings.hardware.memory_bytes,
     )
 
 
@@ -263,6 +301,27 @@ def plan(
         picture = load(cast("Source", image), max_pixels=settings.output.pixel_limit)
         size, alpha = picture.size, picture.alpha is not None
     settings.target.of(size)  # an impossible size is refused before models are looked for
+    settings = _within_memory(settings, size, alpha=alpha)
+    return _planned(size, settings, alpha=alpha, region=region)
+
+
+def _planned(size: Size, settings: Settings, *, alpha: bool = False, region: Box | None = None) -> RunPlan:
+    """The plan by what is known of the models that the settings name."""
     enlarger = None if settings.gan.model == "none" else describe_upscaler(settings.gan.model)
     redrawer = None if settings.diffusion.model == "none" else _describe_refiner(settings)
     return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)
+
+
+def _within_memory(settings: Settings, size: Size, *, alpha: bool) -> Settings:
+    """The settings, changed as far as their `hardware.memory` asks for it. Raises: as `fitting.fit`."""
+    kind = kind_of(settings.hardware.device)
+    return fit(_sparing(settings), partial(_planned, size, alpha=alpha), kind=kind)
+
+
+def _sparing(settings: Settings) -> Settings:
+    """The settings with the diffusion model kept as sparingly as `hardware.memory` asks for, whatever the picture."""
+
+    def planned(some: Settings) -> RunPlan:
+        return _planned(_LARGE, some.but(scale=4.0, width=None, height=None, megapixels=None))
+
+    return spare(settings, planned, kind=kind_of(settings.hardware.device))

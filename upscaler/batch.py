@@ -1,7 +1,7 @@
 """Many pictures: which ones, where their results go, and a manifest of what became of each.
 
 The manifest lies in the folder of the results and is written anew after each picture, so that a batch which was killed
-goes on where it was.
+goes on where it was. `Arrivals` tells what has come into a folder since the last look.
 """
 
 from __future__ import annotations
@@ -9,21 +9,23 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from .errors import ImageError
+from .errors import ImageError, UpscalerError
 from .folders import fitting, read_object, replace_text
-from .pictures.files import SUFFIXES
+from .pictures.files import SUFFIXES, load
 from .text import one_line
 
 MANIFEST = "upscaler-manifest.json"
 State = Literal["done", "failed"]
 
 _LIST = ".txt"
+_HEAD = 500_000_000  # bytes; larger files are not read to their end to see whether they are complete
+_PATIENCE = 60.0  # seconds that a picture stays what it is before it is handed over damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,7 @@ def find_jobs(inputs: Iterable[str], *, recursive: bool = False) -> list[Job]:
 def _jobs_in(argument: str, recursive: bool) -> Iterator[Job]:
     path = Path(argument)
     if path.is_dir():
-        inside = path.rglob("*") if recursive else path.iterdir()
-        files = sorted(file for file in inside if file.suffix.lower() in SUFFIXES and file.is_file())
+        files = pictures_below(path, recursive=recursive)
         yield from (Job(file, file.relative_to(path).as_posix()) for file in files)
     elif path.suffix.lower() == _LIST and path.is_file():
         yield from _listed(path)
@@ -94,30 +95,85 @@ def _listed(path: Path) -> Iterator[Job]:
             yield Job(path.parent / line, Path(line).name)
 
 
-def name_results(jobs: Sequence[Job], ending: str) -> dict[Job, Path]:
+def pictures_below(folder: Path, *, recursive: bool = True) -> Iterator[Path]:
+    """The pictures in a folder by name, then those in the folders inside it; without what is hidden."""
+    for parent, inner, names in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not name.startswith(".")) if recursive else []
+        seen = (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+        yield from (path for path in seen if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def stem_of(source: Path, name: str) -> str:
+    """What the name of a picture's result begins with: `a`, or `a-jpg` where there is an `a.png` beside `a.jpg`."""
+    own = source.suffix.lower()
+    others = (form for suffix in SUFFIXES if suffix != own for form in (suffix, suffix.upper()))
+    twin = any(source.with_suffix(suffix).is_file() for suffix in others)
+    return f"{name}-{own[1:]}" if twin else name
+
+
+def name_results(jobs: Iterable[Job], ending: str) -> dict[Job, Path]:
     """Where each result goes below the folder of results, no two to one place.
 
     `a.jpg` becomes `a-large.png` for an ending of `-large.png`; where there is an `a.tif` beside it, `a-jpg-large.png`.
     """
-    plain = Counter(_without_suffix(job) for job in jobs)
     results: dict[Job, Path] = {}
     taken: set[Path] = set()
     for job in jobs:
-        base = _without_suffix(job)
-        if plain[base] > 1:
-            base = base.with_name(f"{base.name}-{job.source.suffix[1:].lower()}")
-        result = base.with_name(fitting(base.name, ending))
+        place = Path(job.name)
+        stem = stem_of(job.source, place.stem)
+        result = place.with_name(fitting(stem, ending))
         number = 2
         while result in taken:
-            result = base.with_name(fitting(base.name, f"-{number}{ending}"))
+            result = place.with_name(fitting(stem, f"-{number}{ending}"))
             number += 1
         taken.add(result)
         results[job] = result
     return results
 
 
-def _without_suffix(job: Job) -> Path:
-    return Path(job.name).with_suffix("")
+class Arrivals:
+    """Which pictures are new in folders that are watched, and completely written.
+
+    A picture is handed over when it was the same at two looks and can be read to its end; one that cannot, a minute
+    later, so that what is wrong with it is told. One that has changed is another picture.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[Path, tuple[list[int], float]] = {}  # what is new: its version, and when that was seen first
+        self._damaged: dict[Path, list[int]] = {}
+        self._known: dict[Path, list[int] | None] = {}
+
+    def know(self, jobs: Iterable[Job]) -> None:
+        """These have been handed over, in some other way."""
+        self._known.update((job.source.absolute(), job.version) for job in jobs)
+
+    def look(self, jobs: Iterable[Job]) -> list[Job]:
+        """Those of the pictures there now that are new and complete."""
+        before, self._since = self._since, {}
+        arrived: list[Job] = []
+        for job in jobs:
+            path, version = job.source.absolute(), job.version
+            if version is None or self._known.get(path) == version:
+                continue
+            seen, since = before.get(path, (None, 0.0))
+            self._since[path] = (version, since if seen == version else time.monotonic())
+            if seen == version and (self._is_whole(path, version) or time.monotonic() - since > _PATIENCE):
+                arrived.append(job)
+        self.know(arrived)
+        return arrived
+
+    def _is_whole(self, path: Path, version: list[int]) -> bool:
+        """Whether a picture can be read to its end; what cannot is read again when it has changed."""
+        if self._damaged.get(path) == version:
+            return False
+        try:
+            if version[0] < _HEAD:
+                load(path)
+        except (UpscalerError, OSError, MemoryError):
+            self._damaged[path] = version
+            return False
+        self._damaged.pop(path, None)
+        return True
 
 
 class Manifest:

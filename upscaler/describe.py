@@ -26,6 +26,7 @@ def plan_values(plan: RunPlan, seconds: float) -> dict[str, Any]:
         "seam_tiles": plan.seam_tiles,
         "evaluations": plan.evaluations,
         "picture_bytes": plan.picture_bytes,
+        "memory_bytes": plan.memory_bytes,
         "seconds": seconds,
     }
 
@@ -61,7 +62,13 @@ def plan_phrases(plan: RunPlan, settings: Settings, seconds: float) -> dict[str,
                 f"{most}{count(plan.seam_tiles, 'piece')}, {count(plan.seam_sampling.steps, 'step')} each"
             )
         phrases["in all"] = f"{most}{count(plan.evaluations, 'step')} of the diffusion model"
-    phrases["memory"] = f"{amount(plan.picture_bytes)} for the pictures, beside the models"
+    pictures, whole = amount(plan.picture_bytes), plan.memory_bytes
+    phrases["memory"] = (
+        f"{pictures} for the pictures, beside the models"
+        if whole is None
+        else f"{pictures} for the pictures, in memory or on the disk, and about {amount(whole - plan.picture_bytes)} "
+        "beside them with the models on the processor"
+    )
     phrases["time"] = f"about {duration(seconds)}"
     return phrases
 

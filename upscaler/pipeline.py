@@ -16,16 +16,19 @@ from dataclasses import replace
 
 import numpy as np
 
+from .arrays.circle import beginning
+from .arrays.jpeg import ALIGN
 from .arrays.store import IN_MEMORY, Store
 from .arrays.strips import strips
 from .arrays.types import Array, Image
-from .errors import OutOfMemory
+from .errors import OutOfMemory, SettingsError
 from .events import Event, Finished, Notice, Progress, Stage
 from .geometry import Box, Size
-from .models.base import Refiner, Upscaler
+from .models.base import Joins, Refiner, Upscaler
 from .options.settings import Sampling, Settings
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
+from .stages.by_place import Caption, Places
 from .stages.consistency import enforce_consistency
 from .stages.enlarge import enlarge
 from .stages.refine import refine
@@ -49,6 +52,7 @@ def run(
     mask: Array | None = None,
     journal: Journal | None = None,
     store: Store = IN_MEMORY,
+    caption: Caption | None = None,
     inline: bool = False,
 ) -> Iterator[Event]:
     """The events of enlarging `picture`; the last one is `Finished`.
@@ -64,9 +68,11 @@ def run(
         region: run only the tiles that this part of the result depends on, in pixels of the result; `Finished` then
             holds this part alone.
         mask: where the diffusion passes may change the enlarged picture: (h, w) float32 in [0, 1], of any size, laid
-            over the whole result. Where it is 0 the enlarged picture stays, bit for bit.
+            over the whole result. Where it is 0 the result has the bytes of a run whose refiner changes nothing;
+            from there on it fades in over half of `tiles.feather`, or as slowly as it does itself.
         journal: keeps the finished tiles, and gives back those that a run with the same settings has finished before.
         store: where the canvas is kept; default is memory.
+        caption: says what a tile shows, for those that no region of `diffusion.tile_prompt` has a prompt for.
         inline: run the models in the thread that iterates, for a host that allows them no other. The steps of a batch
             are then told when it is done, and a model that should stop within one raises `Cancelled` itself.
 
@@ -77,12 +83,16 @@ def run(
     """
     alpha = picture.alpha is not None
     plan = plan_run(picture.size, settings, upscaler=upscaler, refiner=refiner, alpha=alpha, region=region)
+    if any(plan.wrap):
+        blocks = 1 if picture.jpeg_quantisation is None else ALIGN
+        plan = plan.starting_at(*beginning(picture.pixels, plan.wrap, step=blocks))
     job = _Run(picture, settings, plan, mask=mask, journal=journal, store=store, inline=inline)
     yield from job.enlarge(upscaler)
     report = None
     if refiner is not None and plan.tiles is not None:
+        job.set_places(refiner, caption)
         base = job.store.copy(job.canvas)
-        yield from job.redraw(Stage.REFINE, [plan.tiles], plan.sampling, refiner)
+        yield from job.redraw_tiles(refiner)
         report = yield from job.mend_seams(base, refiner)
         yield from job.finish(base)
         del base  # not in memory any more while the result is looked at and written
@@ -138,15 +148,25 @@ class _Run:
         self.settings = settings
         self.plan = plan
         self.factor = plan.factor
-        self.mask = None if mask is None else Mask(mask, plan.target)
+        feather = settings.tiles.feather / 2
+        self.mask = None if mask is None else Mask(mask, plan.target, feather=feather, wrap=plan.wrap)
         self.journal = journal
         self.store = store
         self.inline = inline
         self.seconds: dict[Stage, float] = {}
+        self.places: Places | None = None
 
     @property
     def canvas(self) -> Image:
         return self.result.pixels
+
+    def set_places(self, refiner: Refiner, caption: Caption | None) -> None:
+        """Let the prompts and strengths of tiles depend on where they lie, as far as the settings say so."""
+        reads = getattr(refiner, "takes_prompt", True)
+        found = Places(
+            self.picture.pixels, self.plan.target, self.settings, wrap=self.plan.wrap, prompts=reads, caption=caption
+        )
+        self.places = found if found.differ else None
 
     def part(self, region: Box | None) -> Picture:
         """The result, or what lies in the region."""
@@ -160,7 +180,7 @@ class _Run:
         """Enlarge the picture, and its opacity the same way, and make it true to the input."""
         layers = [self.picture.pixels]
         if self.picture.alpha is not None:
-            layers.append(np.repeat(self.picture.alpha[..., None], 3, axis=2))
+            layers.append(self._in_three_channels(self.picture.alpha))
         each = sum(len(step.plan) for step in self.plan.passes)
         alpha: Array | None = None
         with self._clock(Stage.ENLARGE):
@@ -192,8 +212,30 @@ class _Run:
                     step = step._replace(done=step.done + index * each)
                     yield self._progress(Stage.ENLARGE, step, each * len(layers))
             if not self.plan.plain:
-                self._make_true_to_input()
+                self._make_true_to_input(self.canvas)
             _finish_pixels(self.canvas)
+
+    def redraw_tiles(self, refiner: Refiner) -> Iterator[Event]:
+        """Redraw the tiles of the plan: each by itself, or all together as one."""
+        tiles = self.plan.tiles
+        assert tiles is not None
+        if self.plan.joint:
+            if not isinstance(refiner, Joins):
+                raise SettingsError("tiles.mode: joint runs in one process; leave out workers, or use tiles")
+            if self.places is not None:
+                raise SettingsError("tiles.mode: joint has one prompt and one strength for all; use tiles")
+            refiner, tiles = refiner.jointly(tiles, self._batch(refiner, tiles.tile)), tiles.whole
+        yield from self.redraw(Stage.REFINE, [tiles], self.plan.sampling, refiner)
+
+    def _batch(self, refiner: Refiner, tile: Size) -> int:
+        return self.settings.tiles.batch or max(refiner.batch_size(tile), 1)
+
+    def _in_three_channels(self, plane: Array) -> Image:
+        """A plane (h, w) as a picture, which the super-resolution network takes."""
+        image = self.store.empty((*plane.shape, 3))
+        for rows in strips(*plane.shape):
+            image[rows] = plane[rows, :, None]
+        return image
 
     def redraw(
         self, stage: Stage, plans: Sequence[Plan], sampling: Sampling, refiner: Refiner, *, seed: int = 0
@@ -203,7 +245,6 @@ class _Run:
         if not total:
             return
         tile = next(plan.tile for plan in plans if len(plan))
-        batch = self.settings.tiles.batch or max(refiner.batch_size(tile), 1)
         steps = refine(
             self.canvas,
             plans,
@@ -212,10 +253,12 @@ class _Run:
             seed=self.settings.diffusion.seed + seed,
             wavelet=self.settings.wavelet,
             scale=self.factor,
-            batch=batch,
+            batch=self._batch(refiner, tile),
             mask=self.mask,
             alpha=self.result.alpha,
+            places=self.places,
             journal=self.journal,
+            start=self.plan.start_in(self.plan.target),
             inline=self.inline,
         )
         with self._clock(stage):
@@ -223,7 +266,9 @@ class _Run:
                 for item in steps:
                     yield item if isinstance(item, Notice) else self._progress(stage, item, total)
             except OutOfMemory as error:
-                raise OutOfMemory(f"{error}; {_advice(self.settings, refiner, tile)}") from None
+                together = self.plan.joint and stage is Stage.REFINE
+                advice = "mode tiles should fit" if together else _advice(self.settings, refiner, tile)
+                raise OutOfMemory(f"{error}; {advice}") from None
 
     def mend_seams(self, base: Image | None, refiner: Refiner) -> Generator[Event, None, SeamReport | None]:
         """Redraw the joints as the settings say; `base` is the picture before tiles were drawn, `None` if not known."""
@@ -244,7 +289,8 @@ class _Run:
         with self._clock(Stage.FINISH):
             yield self._progress(Stage.FINISH, Step(0), 1)
             if self.plan.plain:
-                self._make_true_to_input()
+                for pixels in (self.canvas,) if self.mask is None else (self.canvas, base):
+                    self._make_true_to_input(pixels)
             else:
                 size, strength = self.picture.size, self.settings.wavelet.consistency
                 enforce_consistency(
@@ -252,17 +298,19 @@ class _Run:
                 )
             _finish_pixels(self.canvas)
             if self.mask is not None:
+                _finish_pixels(base)
                 _keep_outside(self.canvas, base, self.mask)
             yield self._progress(Stage.FINISH, Step(1), 1)
 
-    def _make_true_to_input(self) -> None:
+    def _make_true_to_input(self, pixels: Image) -> None:
         enforce_consistency(
-            self.canvas,
+            pixels,
             self.picture.pixels,
             store=self.store,
             strength=self.settings.wavelet.consistency,
             quantisation=self.picture.jpeg_quantisation,
             wrap=self.plan.wrap,
+            start=self.plan.start,
         )
 
     def _progress(self, stage: Stage, at: Step, total: int) -> Progress:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from .errors import SettingsError
 from .events import Stage
 from .geometry import NO_WRAP, Box, Size, Wrap
-from .models.base import USUAL, Enlarges, Habits, Refines, habits_of
+from .memory import Memory
+from .models.base import USUAL, Enlarges, Habits, Refines, habits_of, memory_of
 from .options.settings import Sampling, Settings, Tiles
 from .stages.consistency import PLAIN_RADIUS, RADIUS
 from .stages.seam_score import margin_of_score
@@ -21,6 +23,9 @@ from .tiling.tiles import Plan
 
 _CANVAS_BYTES, _ALPHA_BYTES = 12, 4  # of a pixel: float32 in three channels, and in one
 _FILE_BYTES = 4  # of a pixel, as Pillow holds it to write it
+_PROCESS_BYTES = 60 << 20  # Python and the libraries of every run
+_LIBRARY_BYTES = 640 << 20  # torch, and what runs networks with it: the same for any of them on a processor
+_NO_MODEL = Memory(0, 0.0)
 _SOURCE_BYTES = 36  # of a pixel of the input: itself, what it is compared with, and their difference
 _LEAST_PART = 0.8  # of the largest side that is asked for: a tile is rather this large than smaller
 _BESIDE = 0.5  # coding and filtering a tile, in evaluations: 0.2 with pocket, more where an autoencoder works
@@ -38,8 +43,12 @@ class RunPlan:
         tiles: of the diffusion pass; `None` without one.
         seams: the passes along the joints. With `auto` seams only those pieces that stand out are run.
         wrap: on which axes the picture goes on at its other side.
+        start: column and row of the source where it begins on these axes, see `starting_at`.
         sampling, seam_sampling: how tiles and joints are redrawn.
         habits: of the refiner.
+        batch: tiles at once, as far as that is known: those that are asked for, else one.
+        joint: all tiles are denoised together, as one.
+        memories: what the models take, the super-resolution network's first; `None` where that is not known.
         plain: the refiner is given the bicubic enlargement as it is; the result alone is made true to the input.
     """
 
@@ -53,8 +62,32 @@ class RunPlan:
     sampling: Sampling
     seam_sampling: Sampling
     wrap: Wrap = NO_WRAP
+    start: tuple[int, int] = (0, 0)
     habits: Habits = USUAL
+    batch: int = 1
+    joint: bool = False
+    memories: tuple[Memory | None, Memory | None] = (None, None)
     plain: bool = False
+
+    def starting_at(self, x: int, y: int) -> RunPlan:
+        """The same plan for a picture that goes around and begins at that column and row of the source.
+
+        Tiles and what is random are counted from there, so that a rolled picture gives the rolled result.
+        """
+        started = replace(self, start=(x, y))
+        sizes = (self.source, *(step.size for step in self.passes))
+        return replace(
+            started,
+            passes=tuple(
+                replace(step, plan=step.plan.move(*started.start_in(size))) for step, size in zip(self.passes, sizes)
+            ),
+            tiles=None if self.tiles is None else self.tiles.move(*started.start_in(self.target)),
+            seams=tuple(plan.move(*started.start_in(self.target)) for plan in self.seams),
+        )
+
+    def start_in(self, size: Size) -> tuple[int, int]:
+        """Where a copy of the picture that has this size begins."""
+        return self.start[0] * size.width // self.source.width, self.start[1] * size.height // self.source.height
 
     @property
     def factor(self) -> float:
@@ -86,12 +119,61 @@ class RunPlan:
     @property
     def picture_bytes(self) -> int:
         """Bytes that the pictures take while most of them are there, in memory or on disk, beside the models."""
+        return max(self._picture_bytes)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Bytes of main memory that the process takes at most, with its models on the processor and its pictures in memory.
+
+        `None` where a model does not say what it takes.
+        """
+        enlarger, redrawer = self.memories
+        if enlarger is None or redrawer is None:
+            return None
+        libraries = _LIBRARY_BYTES if any(memory != _NO_MODEL for memory in self.memories) else 0
+        enlarging, redrawing, writing = self._picture_bytes
+        enlarged, redrawn = enlarger.bytes(self._piece), redrawer.bytes(self._tile, batch=self.batch)
+        at_work = max(
+            enlarging + enlarged + redrawer.loaded,
+            redrawing + enlarger.loaded + redrawn,
+            writing + enlarger.loaded + redrawer.loaded,
+            enlarger.loaded + redrawer.loaded + redrawer.loading,
+        )
+        return _PROCESS_BYTES + libraries + at_work
+
+    def device_bytes(self, *, low_vram: bool) -> int | None:
+        """Bytes of a device of its own that the models take at most; `None` where one does not say what it takes.
+
+        Args:
+            low_vram: the parts of the diffusion model are there in turn.
+        """
+        enlarger, redrawer = self.memories
+        if enlarger is None or redrawer is None:
+            return None
+        redrawn = redrawer.bytes(self._tile, batch=self.batch, low_vram=low_vram)
+        return max(enlarger.bytes(self._piece) + redrawer.bytes(0, low_vram=low_vram), enlarger.loaded + redrawn)
+
+    @property
+    def _piece(self) -> int:
+        """Pixels of the largest piece that is enlarged at once."""
+        pieces = (step.plan.tile for step in self.passes if len(step.plan))
+        return max((size.width * size.height for size in pieces), default=0)
+
+    @property
+    def _tile(self) -> int:
+        """Pixels of a tile that is redrawn."""
+        return 0 if self.tile is None else self.tile.width * self.tile.height
+
+    @property
+    def _picture_bytes(self) -> tuple[int, int, int]:
+        """Of the pictures while they are enlarged, while tiles are redrawn, and while the result is written."""
         target, source = (size.width * size.height for size in (self.target, self.source))
         alpha = _ALPHA_BYTES if self.layers > 1 else 0
-        redrawing = 2 * _CANVAS_BYTES + alpha if self.tiles is not None else 0
         enlarging = _CANVAS_BYTES * self.layers + alpha
+        redrawing = 2 * _CANVAS_BYTES + alpha if self.tiles is not None else 0
         writing = _CANVAS_BYTES + alpha + _FILE_BYTES
-        return target * max(redrawing, enlarging, writing) + source * _SOURCE_BYTES
+        rest = source * _SOURCE_BYTES
+        return enlarging * target + rest, redrawing * target + rest, writing * target + rest
 
     @property
     def work(self) -> dict[Stage, float]:
@@ -131,7 +213,7 @@ def plan_run(
         region: only this part of the result is wanted, in its pixels.
 
     Raises:
-        SettingsError: the target size is out of range for this picture.
+        SettingsError: the target size is out of range for this picture, or this refiner has no joint mode.
     """
     target, wrap = settings.target.of(source), Wrap.of(settings.tiles.wrap)
     factor = max(new / old for new, old in zip(target, source))
@@ -139,6 +221,9 @@ def plan_run(
     sampling = habits.settle(asked)
     seam_sampling = habits.settle(replace(asked, strength=settings.seams.strength, steps=settings.seams.steps))
     tiles, seams, needed, plain = None, (), region, False
+    joint = refiner is not None and settings.tiles.mode == "joint"
+    if joint and not habits.joint:
+        raise SettingsError("tiles.mode: this diffusion model cannot denoise tiles together; use tiles")
     if refiner is not None and sampling.strength > 0:
         plain = upscaler is None and habits.first_stage == "bicubic"
         tiles = plan_tiles(target, settings.tiles, refiner)
@@ -147,7 +232,7 @@ def plan_run(
         seams, needed = _narrow_all(joints, needed)
         if settings.seams.mode == "auto" and joints:  # a piece is judged by what lies around it
             needed = _around(needed, margin_of_score(tiles), target)
-        tiles, needed = tiles.narrow(needed)
+        tiles, needed = (tiles, None) if joint else tiles.narrow(needed)
     passes: tuple[EnlargePass, ...] = ()
     if upscaler is not None:
         passes = enlarge_passes(
@@ -166,6 +251,9 @@ def plan_run(
         seam_sampling=seam_sampling,
         wrap=wrap,
         habits=habits,
+        batch=max(settings.tiles.batch, 1),
+        joint=joint,
+        memories=(_memory(upscaler), _memory(refiner)),
         plain=plain,
     )
 
@@ -201,3 +289,7 @@ def _narrow_all(plans: list[Plan], box: Box | None) -> tuple[tuple[Plan, ...], B
 
 def _around(box: Box | None, margin: int, size: Size) -> Box | None:
     return None if box is None else box.grow(margin, size)
+
+
+def _memory(model: object | None) -> Memory | None:
+    return _NO_MODEL if model is None else memory_of(model)

@@ -23,6 +23,7 @@ from zipfile import BadZipFile, ZipFile
 
 from . import families, folders, places
 from .errors import ChecksumMismatch, UnsupportedModel, WeightsNotFound
+from .memory import Memory
 from .text import did_you_mean
 
 if sys.version_info >= (3, 11):
@@ -57,6 +58,7 @@ class Model:
         path: the file or folder; absolute.
         scale: factor of a GAN model; `None` where it is not known before loading.
         halo: context in input pixels that a tile needs on each side, measured; `None` where it is not known.
+        memory: that it takes, measured (`python -m benchmarks.memory`); `None` where it is not known.
         files: what `verify` checks, by absolute path; empty for the user's own models.
         place: "bundled", "yours", or the program that keeps it (see `places`).
         architecture, licence, author, source, description: one line each; empty for the user's own models.
@@ -67,6 +69,7 @@ class Model:
     path: Path
     scale: int | None = None
     halo: int | None = None
+    memory: Memory | None = None
     files: Mapping[Path, File] = field(default_factory=dict[Path, File])
     place: str = "yours"
     architecture: str = ""
@@ -133,8 +136,9 @@ def bundled() -> tuple[Model, ...]:
         raise WeightsNotFound(f"models: {folder / 'manifest.toml'} is missing; reinstall upscaler") from None
     return tuple(
         Model(
-            **{key: value for key, value in entry.items() if key not in ("path", "files")},
+            **{key: value for key, value in entry.items() if key not in ("path", "memory", "files")},
             path=folder / entry["path"],
+            memory=Memory(**entry["memory"]),
             place="bundled",
             files={folder / name: File(**file) for name, file in entry["files"].items()},
         )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from upscaler.batch import MANIFEST, Job, Manifest, find_jobs, name_results
+from upscaler import batch
+from upscaler.batch import MANIFEST, Arrivals, Job, Manifest, find_jobs, name_results
 from upscaler.errors import ImageError
 
 
@@ -60,14 +61,38 @@ def test_a_list_that_is_none_is_told_with_its_line(folder: Path) -> None:
 
 
 def test_results_keep_their_tree_and_never_meet(folder: Path) -> None:
-    results = name_results(find_jobs(["in", "other"], recursive=True), "-large.png")
+    (folder / "third").mkdir()
+    (folder / "third/a.png").write_bytes(b"")
+    results = name_results(find_jobs(["in", "other", "third"], recursive=True), "-large.png")
     assert [str(path) for path in results.values()] == [
         "a-png-large.png",
         "a-jpg-large.png",
         "b-large.png",
         "sub/a-large.png",
-        "a-png-2-large.png",
+        "a-large.png",
+        "a-2-large.png",
     ]
+
+
+def test_a_result_keeps_apart_from_that_of_a_picture_which_comes_later(folder: Path) -> None:
+    first = name_results([Job(folder / "in/b.png", "b.png")], "-large.png")
+    (folder / "in/b.TIF").write_bytes(b"")
+    later = name_results([Job(folder / "in/b.TIF", "b.TIF")], "-large.png")
+    assert [path.name for path in (*first.values(), *later.values())] == ["b-large.png", "b-tif-large.png"]
+
+
+def test_hidden_pictures_are_left_out(folder: Path) -> None:
+    (folder / "in/.thumbnails").mkdir()
+    for name in (".c.png", ".thumbnails/d.png"):
+        (folder / "in" / name).write_bytes(b"")
+    assert names("in", recursive=True) == ["a.PNG", "a.jpg", "b.png", "sub/a.png"]
+
+
+def test_a_damaged_picture_arrives_after_a_while(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, arrivals = Job(folder / "in/b.png", "b.png"), Arrivals()
+    assert [arrivals.look([job]) for _ in range(3)] == [[], [], []]  # it may still grow
+    monkeypatch.setattr(batch, "_PATIENCE", 0.0)
+    assert [arrivals.look([job]) for _ in range(2)] == [[job], []]
 
 
 def test_the_manifest_tells_what_became_of_a_picture(folder: Path) -> None:

@@ -29,17 +29,18 @@ LAW = {
     "pictures": VALUES | {"folders", "arrays"},
     "tiling": VALUES | {"events", "arrays"},
     "stages": VALUES | {"events", "options", "arrays", "tiling", "models.base"},
-    "models.base": VALUES | {"options", "arrays", "tiling"},
+    "models.base": VALUES | {"memory", "options", "arrays", "tiling"},
     "memory": set[str](),
     "models": VALUES | {"memory", "folders", "options", "arrays", "tiling", "weights", "families", "models.base"},
-    "plan": VALUES | {"events", "options", "tiling", "stages", "models.base"},
+    "plan": VALUES | {"memory", "events", "options", "tiling", "stages", "models.base"},
     "pipeline": VALUES | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "models.base"},
-    "weights": VALUES | {"folders", "families", "places"},
+    "weights": VALUES | {"memory", "folders", "families", "places"},
     "batch": VALUES | {"folders", "pictures"},
-    "scratch": VALUES | {"memory", "arrays", "plan"},
+    "scratch": VALUES | {"memory", "options", "arrays", "plan", "models.base"},
     "workers": VALUES | {"options", "arrays", "tiling", "models.base"},
     "resume": VALUES | {"folders", "options", "arrays", "pictures", "tiling", "weights"},
     "describe": VALUES | {"options", "plan", "weights"},
+    "fitting": VALUES | {"options", "plan"},
     "timing": VALUES | {"events", "folders", "options", "plan"},
     "forecast": VALUES | {"events", "timing"},
     "testing": VALUES | {"options", "arrays", "tiling", "models.base"},
@@ -49,7 +50,7 @@ LIBRARIES = {
     "stdlib": {"errors", "geometry", "text", "families", "events", "options", "timing", "forecast"},
     "numpy": {"plan", "arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
 }
-IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile", "pyvips"}
+IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile", "pyvips", "defusedxml"}
 
 
 def loaded_by(statement: str) -> set[str]:

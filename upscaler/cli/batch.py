@@ -6,16 +6,16 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import timing
 from ..api import plan
-from ..batch import Job, Manifest, State, find_jobs, name_results
+from ..batch import Arrivals, Job, Manifest, State, find_jobs, name_results
 from ..errors import MACHINE, Cancelled, ImageError, UpscalerError, ours
 from ..options.settings import Settings
 from ..pictures.files import suffix_of
@@ -51,8 +51,7 @@ def _run_all(parsed: argparse.Namespace, batch: _Batch, jobs: Sequence[Job]) -> 
     try:
         batch.run(jobs)
         if parsed.watch:
-            for arrived in _arrivals(parsed, batch.seen):
-                batch.run(arrived)
+            batch.watch()
     except (KeyboardInterrupt, Cancelled) as error:
         if isinstance(error, Cancelled):
             complain(error)
@@ -74,14 +73,13 @@ class _Batch:
         first = Path(parsed.input[0])
         self.manifest = Manifest(self.folder or (first if first.is_dir() else first.parent))
         self.outcomes = _Outcomes()
-        self.seen: set[Path] = set()
+        self._arrivals = Arrivals()
         self._seconds: dict[Path, float] = {}
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Enlarge some pictures, and remember which they were."""
         results = self._results(jobs)
-        self.seen.update(job.source.absolute() for job in results)
-        self.seen.update(output.absolute() for output in results.values())
+        self._arrivals.know(jobs)
         waiting = [(job, output) for job, output in results.items() if self._is_wanted(job, output)]
         with ThreadPoolExecutor(1, thread_name_prefix="decode") as decoder:
             ahead: Future[Picture] | None = None
@@ -103,10 +101,19 @@ class _Batch:
                 else:
                     self._mark(job, "done", output, seconds=time.monotonic() - start)
 
+    def watch(self) -> NoReturn:
+        """Enlarge what comes into the folders, until Ctrl-C."""
+        while True:
+            time.sleep(_POLL)
+            with suppress(ImageError):  # there is nothing yet
+                there = find_jobs(self.parsed.input, recursive=self.parsed.recursive)
+                if arrived := self._arrivals.look(job for job in there if not self.manifest.made(job.source)):
+                    self.run(arrived)
+
     def _checked(self, job: Job, output: Path) -> Picture:
         if self.folder is not None:
             make_folder(output.parent)
-        return checked(job.source, output, self.settings)
+        return checked(job.source, output, self.settings, self.parsed)
 
     def _results(self, jobs: Sequence[Job]) -> dict[Job, Path]:
         """Where the results go; pictures that are results of others are left out."""
@@ -179,19 +186,3 @@ class _Batch:
             print(f"{count(len(outcomes.pictures), 'picture')}: {', '.join(parts)}", file=sys.stderr)
         for picture in outcomes.of("failed before"):
             print(f"  failed before, --retry-failed tries it again: {picture['error']}", file=sys.stderr)
-
-
-def _arrivals(parsed: argparse.Namespace, seen: set[Path]) -> Iterator[list[Job]]:
-    """Pictures that come into the folders that are watched, once they are completely written."""
-    growing: dict[Path, list[int] | None] = {}
-    while True:
-        time.sleep(_POLL)
-        try:
-            jobs = find_jobs(parsed.input, recursive=parsed.recursive)
-        except ImageError:  # nothing there yet
-            continue
-        fresh = [job for job in jobs if job.source.absolute() not in seen]
-        whole = [job for job in fresh if job.version is not None and growing.get(job.source) == job.version]
-        growing = {job.source: job.version for job in fresh}
-        if whole:
-            yield whole

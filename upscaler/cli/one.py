@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from .. import resume, timing
@@ -16,8 +17,10 @@ from ..models.base import Refiner, Upscaler
 from ..options.settings import Settings
 from ..pictures.compare import comparison
 from ..pictures.files import check_output, load, save
+from ..pictures.masks import load_mask
 from ..pictures.picture import Picture
 from ..plan import RunPlan
+from ..scratch import store_for
 from ..text import one_line
 from .terminal import Display
 
@@ -58,9 +61,12 @@ def make_folder(folder: Path) -> None:
         raise ImageError(f"{folder}: this folder cannot be made ({one_line(error)}); choose another one") from error
 
 
-def checked(path: Path, output: Path, settings: Settings) -> Picture:
-    """The picture, loaded, once its result is known to be writable."""
-    picture = load(path, max_pixels=settings.output.pixel_limit)
+def checked(path: Path, output: Path, settings: Settings, parsed: argparse.Namespace) -> Picture:
+    """The picture, loaded, once its mask is known to fit and its result to be writable."""
+    kept = partial(store_for, settings=settings, scratch=None if parsed.scratch is None else Path(parsed.scratch))
+    picture = load(path, max_pixels=settings.output.pixel_limit, store=kept)
+    if parsed.mask is not None:
+        load_mask(parsed.mask, picture.size)
     out = settings.output
     check_output(
         output, settings.target.of(picture.size), format=out.format, bit_depth=out.bit_depth, overwrite=out.overwrite
@@ -85,6 +91,7 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
         settings,
         upscaler=upscaler,
         refiner=refiner,
+        mask=parsed.mask,
         progress=kept,
         restart=parsed.restart,
         scratch=parsed.scratch,

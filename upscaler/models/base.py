@@ -12,8 +12,10 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from ..arrays.types import Image
 from ..geometry import Box, Size
+from ..memory import Memory
 from ..options.settings import Sampling, Scheduler
 from ..tiling.grid import DEFAULT_SIDES, TileSides
+from ..tiling.tiles import Plan
 from ..tiling.worker import OnStep as OnStep
 
 _ATTENTION = 0.17  # of SD 1.5 at 512 px: products of queries, keys and values, counted, over all other operations
@@ -55,6 +57,9 @@ class Refiner(Protocol):
     Attributes:
         multiple: the sides of a tile are multiples of this.
         tile_sides: which sides of a tile it likes, where the settings leave that open.
+        takes_prompt: optional; false where a prompt makes no difference.
+        mixes_prompts: optional; true where `sampling` may be a `MixedSampling`, so that tiles with prompts of their own
+            make one batch.
     """
 
     @property
@@ -74,7 +79,8 @@ class Refiner(Protocol):
 
         Args:
             tiles: (h, w, 3) float32 in [0, 1], all of one shape, sides multiples of `multiple`.
-            boxes: where they lie in the canvas, in pixels; what is random is a function of this position.
+            boxes: where they lie in the canvas, in pixels; what is random is a function of this position. In a picture that
+                goes around it is counted from where that begins.
             sampling: strength, steps, prompt and so on; nothing left open.
             seed: >= 0; of the pass, not of the tile.
             on_step: to be called after each evaluation of the network.
@@ -83,6 +89,20 @@ class Refiner(Protocol):
 
         Raises:
             OutOfMemory: the batch does not fit; the caller tries a smaller one.
+        """
+        ...
+
+
+@runtime_checkable
+class Joins(Protocol):
+    """A refiner that can also denoise all tiles of a canvas together, step by step; its habits say `joint`."""
+
+    def jointly(self, plan: Plan, batch: int) -> Refiner:
+        """A refiner that takes the whole canvas as its one tile, and sees it as the tiles of a plan, blended at each step.
+
+        Args:
+            plan: tiles whose windows sum to one; none of them goes around the canvas.
+            batch: tiles that the network evaluates at once, at most.
         """
         ...
 
@@ -106,6 +126,7 @@ class Habits:
         defaults: values of other options, by name, that are the default with this model.
         ignores: names of options that make no difference.
         evaluations: how often it evaluates its network for one tile, with nothing left open.
+        joint: whether it is one that `Joins`.
     """
 
     steps: int = 1
@@ -116,6 +137,7 @@ class Habits:
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     ignores: tuple[str, ...] = ()
     evaluations: Callable[[Sampling], int] = _evaluations
+    joint: bool = False
 
     def settle(self, sampling: Sampling) -> Sampling:
         """The sampling with everything said that was left open."""
@@ -134,6 +156,11 @@ USUAL = Habits()
 def habits_of(refiner: object) -> Habits:
     """The habits of a refiner, or of one that is known and not loaded."""
     return getattr(refiner, "habits", USUAL)
+
+
+def memory_of(model: object) -> Memory | None:
+    """What a model says of the main memory that it takes, by an attribute `memory`; `None` where that is not known."""
+    return getattr(model, "memory", None)
 
 
 class Enlarges(Protocol):
@@ -160,6 +187,7 @@ class Enlarger:
 
     scale: int
     halo: int
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +197,7 @@ class Redrawer:
     multiple: int = 8
     tile_sides: TileSides = DEFAULT_SIDES
     habits: Habits = USUAL
+    memory: Memory | None = None
 
 
 def tile_sides(native: int | None) -> TileSides:

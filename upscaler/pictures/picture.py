@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.quantise import quantise, to_float
+from ..arrays.store import IN_MEMORY, Store
 from ..arrays.strips import strips
 from ..arrays.transparency import spread_colours
 from ..arrays.types import Image, Samples
 from ..errors import ImageError
 from ..geometry import Size
+from .iptc import DataSet, Iptc
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, what JPEG and Pillow call luma
 
@@ -31,6 +33,8 @@ class Picture:
         depth: bits per sample of the source, 8 or 16.
         icc: colour profile that the pixels are in; None means sRGB.
         exif: EXIF block (with its `Exif\\0\\0` header), orientation already applied, thumbnail left out.
+        xmp: XMP packet as it stood in the file.
+        iptc: IPTC-IIM datasets.
         text: text chunks of a PNG (`parameters`, `workflow`, ...), by keyword.
         jpeg_quantisation: tables of the source, 64 steps each in row order, luma first; None unless it was a JPEG.
         source: where it was loaded from.
@@ -45,6 +49,8 @@ class Picture:
     depth: int = 8
     icc: bytes | None = field(default=None, repr=False)
     exif: bytes | None = field(default=None, repr=False)
+    xmp: bytes | None = field(default=None, repr=False)
+    iptc: Iptc = field(default_factory=dict[DataSet, "tuple[bytes, ...]"], repr=False)
     text: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     jpeg_quantisation: tuple[tuple[int, ...], ...] | None = field(default=None, repr=False)
     source: str | None = None
@@ -82,16 +88,38 @@ def from_samples(samples: NDArray[Any], *, depth: int, **rest: Any) -> Picture:
 
     An alpha channel that is opaque everywhere says nothing and is dropped; else `spread_colours` is applied.
     """
-    channels = samples.shape[2]
-    colour = samples[..., :1] if channels < 3 else samples[..., :3]
-    pixels = np.empty((*samples.shape[:2], 3), np.float32)
-    for rows in strips(*samples.shape[:2]):
-        pixels[rows] = to_float(colour[rows])
-    alpha = None if channels in (1, 3) else np.ascontiguousarray(to_float(samples[..., -1]))
+    height, width, channels = samples.shape
+    parts = ((rows.start, samples[rows]) for rows in strips(height, width))
+    return from_rows(parts, Size(width, height), channels, depth=depth, **rest)
+
+
+def from_rows(
+    parts: Iterable[tuple[int, NDArray[Any]]],
+    size: Size,
+    channels: int,
+    *,
+    depth: int,
+    store: Store = IN_MEMORY,
+    seen: Callable[[NDArray[Any]], NDArray[Any]] = lambda array: array,
+    **rest: Any,
+) -> Picture:
+    """The picture of that size in rows that come one after the other: the first one's number, and (h, W, C) samples.
+
+    Args:
+        store: where its arrays are made.
+        seen: a view of an array of the picture on which the samples lie in the order in which they come.
+    """
+    pixels = store.empty((size.height, size.width, 3))
+    alpha = None if channels in (1, 3) else store.empty((size.height, size.width))
+    for top, samples in parts:
+        rows = slice(top, top + len(samples))
+        seen(pixels)[rows] = to_float(samples[..., :1] if channels < 3 else samples[..., :3])
+        if alpha is not None:
+            seen(alpha)[rows] = to_float(samples[..., -1])
     if alpha is not None and alpha.min() >= 1:
         alpha = None
     if alpha is not None:
-        spread_colours(pixels, alpha)
+        spread_colours(pixels, alpha, store)
     return replace(Picture(pixels, alpha=alpha, depth=depth, grey=channels < 3), **rest)
 
 

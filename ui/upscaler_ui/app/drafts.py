@@ -1,7 +1,7 @@
 """Jobs on the disk, so that no end of the program loses what was begun: the picture, the settings, and how far it is.
 
 FOLDER/RUN/lock      held as long as the program runs whose jobs lie there
-FOLDER/RUN/ID/       draft.json and the picture of a job that is not over
+FOLDER/RUN/ID/       draft.json, the picture and the mask of a job that is not over
 
 What lies there without a program is what a crash has left. The next start takes it over.
 """
@@ -20,14 +20,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import filelock
+import numpy as np
 
+from upscaler.arrays.types import Array
 from upscaler.errors import ImageError, UpscalerError
 from upscaler.folders import read_object, replace_text
 from upscaler.options.settings import Settings
 
 from .job import Job
 
-_NOTE, _LOCK = "draft.json", "lock"
+_NOTE, _MASK, _LOCK = "draft.json", "mask.npy", "lock"
 _EVERY = 3.0  # seconds between two notes of how far a job is
 
 
@@ -39,6 +41,7 @@ class Draft:
         id: that of the job.
         begun: in seconds since 1970.
         source: the picture, which is this draft's own.
+        mask: as in `Job`.
         fraction: how much was finished, 0 to 1; `None` where nothing is kept, and the job begins anew.
         kept: the name of its progress, as in `Job.kept`; empty where there is none.
     """
@@ -48,6 +51,7 @@ class Draft:
     begun: float
     source: Path
     settings: Settings
+    mask: Array | None = None
     fraction: float | None = None
     kept: str = ""
 
@@ -80,6 +84,8 @@ class Drafts:
         place = self._own / job.id
         place.mkdir()
         self._begun[job.id] = time.time()
+        if job.mask is not None:
+            np.save(place / _MASK, job.mask)
         self._write(job, place)
         return place
 
@@ -160,6 +166,7 @@ def _read(place: Path) -> Draft | None:
             begun=float(about["begun"]),
             source=place / Path(about["source"]).name,
             settings=Settings.from_dict(about["settings"]),
+            mask=np.load(place / _MASK) if (place / _MASK).is_file() else None,
             fraction=None if fraction is None else float(fraction),
             kept=str(about.get("kept", "")),
         )

@@ -32,11 +32,11 @@ _GROUPS = (
     ("ControlNet", ("control", "control_scale", "control_start", "control_end")),
     ("LoRA and VAE", ("lora", "embedding", "vae")),
     ("Sampling", ("steps", "guidance", "scheduler", "clip_skip", "seed")),
-    ("Tiles", ("tile", "overlap", "feather", "order", "wrap", "batch", "gan_tile")),
+    ("Tiles", ("tile", "overlap", "feather", "mode", "order", "wrap", "batch", "gan_tile")),
     ("Seams", ("seams", "seam_strength", "seam_width", "seam_steps")),
     ("Colour and noise", ("wavelet_color", "wavelet_denoise")),
-    ("File", ("quality", "bit_depth", "dither", "metadata", "gps", "max_pixels")),
-    ("Hardware", ("device", "precision", "backend")),
+    ("File", ("quality", "bit_depth", "dither", "metadata", "gps", "mark_ai", "max_pixels")),
+    ("Hardware", ("device", "precision", "backend", "low_vram", "storage", "memory")),
 )
 
 ADAPTERS = ("ControlNet", "LoRA and VAE")

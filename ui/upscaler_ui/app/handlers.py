@@ -19,7 +19,7 @@ from upscaler.options.settings import Settings
 
 from . import looks, parts
 from .endpoints import add_endpoints
-from .inputs import Input
+from .inputs import Input, painted_mask
 from .page import Page
 from .render import AS_TYPED, QUEUED, QUIET, Update
 from .result_handlers import ResultHandlers
@@ -66,6 +66,7 @@ class Handlers(ResultHandlers):
         self.compare.click(self.on_compare, fields, own, **AS_TYPED)
         self.sheet.choose(self.on_choose_preset, fields, everything, **AS_TYPED)
         self.viewer.mark(self.on_mark, None, own, **QUIET)
+        self.viewer.paint(self.on_paint, None, own, trigger_mode="always_last", **QUIET)
         self.run.click(self.on_run, fields, own, **AS_TYPED)
         self.preview.click(self.on_preview, fields, own, **AS_TYPED)
         self.stop.click(self.on_stop, None, own, trigger_mode="multiple", **QUIET)
@@ -129,6 +130,12 @@ class Handlers(ResultHandlers):
         page.region = parts.fractions(self.sent(event).get("region"))
         return self.changes(session, page)
 
+    def on_paint(self, event: gr.EventData, request: gr.Request) -> Update:
+        """A mask was painted over the picture, or cleared."""
+        session, page = self.of(request)
+        page.paint(painted_mask(self.sent(event).get("mask")))
+        return self.changes(session, page)
+
     def on_run(self, request: gr.Request, *values: Any) -> Update:
         """Enlarge all chosen pictures."""
         session, page = self.of(request)
@@ -138,7 +145,9 @@ class Handlers(ResultHandlers):
             found = [(item, self.settings(values, item)) for item in page.readable]
             for item, settings in found:
                 check_result(plan(item.size, settings).target, settings)
-            page.follow([job for item, settings in found for job in session.start([item], settings)])
+            page.follow(
+                [job for item, settings in found for job in session.start([item], settings, page.mask_of(item))]
+            )
         except UpscalerError as error:
             return self.failure(error)
         return {**self.changes(session, page), **self.no_failure()}
@@ -149,7 +158,7 @@ class Handlers(ResultHandlers):
         if not page.readable:
             return self.nothing()
         try:
-            page.follow([session.preview(*self._area(page, values))])
+            page.follow([session.preview(*self._area(page, values), page.mask)])
         except UpscalerError as error:
             return self.failure(error)
         return {**self.changes(session, page), **self.no_failure()}
@@ -162,7 +171,7 @@ class Handlers(ResultHandlers):
         try:
             item, settings, region = self._area(page, values)
             found = [preset for preset in presets.presets() if preset.builtin]
-            jobs = [session.preview(item, preset.over(settings), region) for preset in found]
+            jobs = [session.preview(item, preset.over(settings), region, page.mask) for preset in found]
         except UpscalerError as error:
             return self.failure(error)
         page.sheet = [(preset.name, job) for preset, job in zip(found, jobs)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from upscaler.arrays.types import Array
 from upscaler.events import Event, Finished, Notice, Progress, Stage
 from upscaler.forecast import Forecast
 from upscaler.geometry import Box
@@ -43,6 +44,7 @@ class Job:
         name: what its user calls the picture, without a folder or suffix.
         settings: what to do with it.
         region: only this part of the result, in its pixels.
+        mask: where the result may be redrawn, (h, w) in [0, 1]; `None` is everywhere.
         lasts: whether it is noted on the disk until it is over, so that no end of the program loses it.
         told: called in the job's thread after each event, with the job.
         done: called in the job's thread when it is over, with the job; it may take the result before it is let go.
@@ -59,6 +61,7 @@ class Job:
     name: str
     settings: Settings
     region: Box | None = None
+    mask: Array | None = None
     lasts: bool = False
     told: Callable[[Job], None] = lambda job: None
     done: Callable[[Job], None] = lambda job: None

@@ -158,7 +158,15 @@ class Worker:
         kept = self._progress_of(job, picture)
         job.kept = kept and kept.folder
         goes_on = kept is not None and resume.is_kept(kept.folder)
-        events = run(picture, settings, upscaler=upscaler, refiner=refiner, region=job.region, progress=kept)
+        events = run(
+            picture,
+            settings,
+            upscaler=upscaler,
+            refiner=refiner,
+            region=job.region,
+            mask=job.mask,
+            progress=kept,
+        )
         with closing(events):  # type: ignore[type-var]
             for event in events:
                 job.note(event)
@@ -176,7 +184,7 @@ class Worker:
         assert job.plan is not None
         if self._progress is None or job.region is not None or timing.estimate(job.plan, job.settings) < _WORTH_KEEPING:
             return None
-        described = resume.describe_run(picture, job.settings, region=None, mask=None)
+        described = resume.describe_run(picture, job.settings, region=None, mask=job.mask)
         return resume.Kept(self._progress / resume.name_of(described), described)
 
     def _loaded(self, kind: str, load: Callable[[Settings], Any], settings: Settings) -> Any:

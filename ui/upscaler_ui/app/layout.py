@@ -89,7 +89,7 @@ class Layout:
         )
 
     def _right(self) -> None:
-        self.viewer = component("viewer", {}, elem_id="viewer")
+        self.viewer = component("viewer", {}, tools=("brush",), elem_id="viewer")
         with gr.Row(elem_id="tools"):
             self.preview = gr.Button(
                 "Preview the centre", size="sm", interactive=False, elem_id="preview", min_width=250, scale=0

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from upscaler.arrays.types import Array
 from upscaler.errors import UpscalerError
 from upscaler.geometry import MAX_PIXELS
 from upscaler.options.settings import Settings
@@ -32,6 +33,7 @@ class Page:
         look: the preset that was chosen last, by its name.
         shown: the result on show, by its id.
         region: the marked area, as fractions left, top, right, bottom of the picture.
+        mask: where the first picture may change, (h, w) in [0, 1]; `None` is everywhere. `painted` counts how often it was.
         removed: the result that was taken out of the history last, by its id and name; it can be brought back.
         filter: only results whose name or look contains this are listed.
         listed: how many results are listed at most.
@@ -50,6 +52,8 @@ class Page:
     look: str = DEFAULT
     shown: str | None = None
     region: tuple[float, float, float, float] | None = None
+    mask: Array | None = None
+    painted: int = 0
     removed: tuple[str, str] | None = None
     filter: str = ""
     listed: int = LISTED
@@ -61,7 +65,7 @@ class Page:
 
     def choose(self, paths: Sequence[Path], max_pixels: int | None) -> None:
         """Look at these pictures, none of them larger than `max_pixels`, and no more at what was made of others."""
-        self.region = self.shown = None
+        self.region = self.shown = self.mask = None
         self.jobs = [job for job in self.jobs if not job.state.over]
         self._read(paths, max_pixels)
 
@@ -80,6 +84,15 @@ class Page:
     def readable(self) -> list[Input]:
         """The chosen pictures that can be read."""
         return [item for item in self.inputs if item.error is None]
+
+    def paint(self, mask: Array | None) -> None:
+        """Another mask for the first picture; `None` clears it."""
+        self.mask = mask
+        self.painted += 1
+
+    def mask_of(self, item: Input) -> Array | None:
+        """The mask that was painted for a picture: for the first one alone."""
+        return self.mask if self.readable and item is self.readable[0] else None
 
     @property
     def current(self) -> Job | None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from upscaler.arrays.types import Array
 from upscaler.geometry import Box
 from upscaler.options.settings import Settings
 
@@ -36,13 +37,14 @@ class Session:
         self.jobs: list[Job] = []
         self._lock = threading.Lock()
 
-    def start(self, inputs: Sequence[Input], settings: Settings) -> list[Job]:
+    def start(self, inputs: Sequence[Input], settings: Settings, mask: Array | None = None) -> list[Job]:
         """A job for each picture; the results go into the history."""
-        return self.submit([Job(item.path, item.name, settings, lasts=True, done=self.keep) for item in inputs])
+        jobs = [Job(item.path, item.name, settings, mask=mask, lasts=True, done=self.keep) for item in inputs]
+        return self.submit(jobs)
 
     def go_on(self, draft: Draft) -> list[Job]:
         """Go on with what an earlier program did not finish."""
-        jobs = self.start([Input(draft.source, draft.name)], draft.settings)
+        jobs = self.start([Input(draft.source, draft.name)], draft.settings, draft.mask)
         self.drafts.forget(draft.id)
         return jobs
 
@@ -52,9 +54,10 @@ class Session:
         if draft.kept:
             self.worker.forget(draft.kept)
 
-    def preview(self, item: Input, settings: Settings, region: Box) -> Job:
+    def preview(self, item: Input, settings: Settings, region: Box, mask: Array | None = None) -> Job:
         """A job for a part of the result, for looking at only: `Job.shown` will be the original and the result."""
-        return self.submit([Job(item.path, item.name, settings, region=region, done=self._keep_preview)])[0]
+        job = Job(item.path, item.name, settings, region=region, mask=mask, done=self._keep_preview)
+        return self.submit([job])[0]
 
     def run(self, path: Path, settings: Settings, id: str) -> Job:
         """A job whose result is a file in the scratch folder, for a program that asks for it."""

@@ -46,7 +46,18 @@ def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
     else:
         return {}
     found["tiles"] = [list(tile.box) for tile in tiles]
-    return {**found, "region": page.region}
+    painted = page.painted if page.mask is not None else 0
+    return {**found, "region": page.region, "paintable": _is_whole(page, entry), "mask": painted}
+
+
+def _is_whole(page: Page, entry: Entry | None) -> bool:
+    """Whether all of the first chosen picture is on show, itself or enlarged, so that a mask can be painted on it."""
+    job, first = page.current, page.readable[0] if page.readable else None
+    if first is None:
+        return False
+    if entry is not None:
+        return (entry.name, entry.source_size) == (first.name, first.size)
+    return job is None or job.region is None or job.shown is None
 
 
 def _shown(

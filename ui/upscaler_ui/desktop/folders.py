@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
+from upscaler.batch import Arrivals, pictures_below, stem_of
 from upscaler.batch import Job as Found
 from upscaler.errors import UpscalerError
 from upscaler.geometry import Size
 from upscaler.options.settings import Settings
-from upscaler.pictures.files import SUFFIXES, load, read_settings, suffix_of
+from upscaler.pictures.files import SUFFIXES, read_settings, suffix_of
 
 from ..app.results import file_name
 from .deliver import factor_tag
@@ -21,7 +22,6 @@ from .deliver import factor_tag
 _LARGEST = 100_000
 _POLL = 2.0  # seconds; a file that has not changed for so long is taken for written
 _OURS = re.compile(r"(?P<source>.+)-(x\d+(\.\d+)?|\d+x\d+)(-\d+)?")
-_HEAD = 500_000_000  # bytes; larger files are not read to their end before they are queued
 
 
 def sources_below(folder: Path) -> list[Path]:
@@ -30,27 +30,18 @@ def sources_below(folder: Path) -> list[Path]:
     Raises:
         UpscalerError: there are too many.
     """
-    found: list[Path] = []
-    for parent, inner, names in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        pictures = [name for name in sorted(names) if is_picture(name)]
-        stems = {os.path.splitext(name)[0] for name in pictures}
-        found += [Path(parent, name) for name in pictures if not _is_result(os.path.splitext(name)[0], stems)]
-        if len(found) > _LARGEST:
-            raise UpscalerError(f"{folder.name}: holds more than {_LARGEST:,} pictures; choose folders inside it")
-    return found
-
-
-def is_picture(name: str) -> bool:
-    """Whether a file is one by its name, and not hidden."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+    found = list(islice(pictures_below(folder), _LARGEST + 1))
+    if len(found) > _LARGEST:
+        raise UpscalerError(f"{folder.name}: holds more than {_LARGEST:,} pictures; choose folders inside it")
+    stems: dict[Path, set[str]] = {}
+    for path in found:
+        stems.setdefault(path.parent, set()).add(path.stem)
+    return [path for path in found if not _is_result(path.stem, stems[path.parent])]
 
 
 def result_stem(source: Path, name: str, size: Size, target: Size) -> str:
-    """What the result of a picture is called, without its ending; `a.jpg` and `a.png` in one folder keep apart."""
-    twin = any(source.with_suffix(suffix).is_file() for suffix in SUFFIXES if suffix != source.suffix.lower())
-    middle = f"-{source.suffix[1:].lower()}" if twin else ""
-    return f"{file_name(name)}{middle}-{factor_tag(size, target)}"
+    """What the result of a picture is called, without its ending."""
+    return f"{stem_of(source, file_name(name))}-{factor_tag(size, target)}"
 
 
 def is_finished(source: Path, result: Path, settings: Settings) -> bool:
@@ -82,8 +73,7 @@ class Watch:
         self._taken = taken
         self._apart = apart
         self._over = threading.Event()
-        self._growing: dict[Path, list[int] | None] = {}
-        self._seen: dict[Path, list[int] | None] = {}
+        self._arrivals = Arrivals()
         threading.Thread(target=self._run, name="watch", daemon=True).start()
 
     def stop(self) -> None:
@@ -92,13 +82,8 @@ class Watch:
 
     def arrivals(self, paths: Iterable[Path]) -> list[Path]:
         """Those of the pictures there now that are new and complete."""
-        now = {path: Found(path, path.name).version for path in paths if not self._is_apart(path)}
-        fresh = {path: version for path, version in now.items() if version and self._seen.get(path) != version}
-        still = [path for path, version in fresh.items() if self._growing.get(path) == version]
-        self._growing = dict(fresh)
-        whole = [path for path in still if _is_whole(path)]
-        self._seen.update({path: fresh[path] for path in whole})
-        return whole
+        there = (Found(path, path.name) for path in paths if not self._is_apart(path))
+        return [found.source for found in self._arrivals.look(there)]
 
     def _is_apart(self, path: Path) -> bool:
         return self._apart is not None and self._apart != self.folder and self._apart in path.parents
@@ -109,16 +94,6 @@ class Watch:
                 whole = self.arrivals(sources_below(self.folder))
                 if whole and not self._over.is_set():
                     self._taken(whole)
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a picture can be read to its end; what cannot yet is looked at again when it has changed."""
-    try:
-        if path.stat().st_size < _HEAD:
-            load(path, max_pixels=None)
-        return True
-    except (UpscalerError, OSError, MemoryError):
-        return False
 
 
 def _is_result(stem: str, stems: set[str]) -> bool:

@@ -17,18 +17,20 @@ import torch
 from ... import folders, weights
 from ...arrays.types import Image
 from ...errors import SettingsError, UnsupportedModel, UpscalerError
+from ...memory import Memory
 from ...text import one_line
 from ..backends import EXACT, Way, fastest, in_turns, recall, remember, ways
 from ..base import Enlarger, OnStep
 from ..compiled import Compiled
 from ..device import PRECISIONS, is_out_of_memory, loading, pick_device
-from .network import HALO, HALOS, GanUpscaler, NotFinite
+from .network import AT_WORK, HALO, HALOS, GanUpscaler, NotFinite
 from .read import Network, read_network
 from .winograd import rewrite
 
 MEAN_DEVIATION, MAX_DEVIATION = 1, 16
 """How far a way may be from float32 on the probe, in 1/255. The bundled models in bfloat16: mean 0.5, max 5."""
 
+_WEIGHT_BYTES = 9  # for each weight, as the bundled ESRGAN takes it where its blocks are rewritten
 _SECONDS = 0.3  # that a way takes on the probe: enough to tell, and all of them take less than three
 _SMALL, _MIDDLE, _LARGE = 32, 96, 320  # sides of probes: for the agreement, a whole run, and a run of the first layers
 
@@ -252,7 +254,9 @@ def describe(model: weights.Model) -> Enlarger:
     if identity not in _DESCRIBED:
         with loading(torch.device("cpu"), model.name):
             network = read_network(model.path)
-        _DESCRIBED[identity] = Enlarger(network.scale, _halo_of(model, network))
+        count = sum(weight.numel() for weight in network.model.parameters())
+        memory = Memory(_WEIGHT_BYTES * count, AT_WORK.get(network.architecture.id, max(AT_WORK.values())))
+        _DESCRIBED[identity] = Enlarger(network.scale, _halo_of(model, network), memory)
     return _DESCRIBED[identity]
 
 

@@ -25,6 +25,9 @@ ESRGAN; twice that of the bundled Compact, as there are some with twice its laye
 HALO = 48
 """Halo of any other architecture: no less than the largest one measured."""
 
+AT_WORK = {"ESRGAN": 5000.0, "Compact": 900.0}
+"""Bytes of memory for each pixel of a tile that goes in, by spandrel's architecture: those of the bundled models."""
+
 SMALLEST = 16
 """Smaller pictures are padded to this by reflection: networks pad with black, which would be most of what they see."""
 
