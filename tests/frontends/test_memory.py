@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.memory import peak
 from PIL import Image as Pillow
 
 import upscaler
+from benchmarks.memory import peak
 from upscaler.geometry import Size
 from upscaler.options.settings import Settings
 
