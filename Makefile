@@ -18,8 +18,10 @@ demo: $(VENV)/installed
 ui: $(VENV)/installed
 	$(BIN)/upscaler ui
 
+# A process for each core, with one thread each; then what drives browsers, windows and signals, alone: it waits for them.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --ignore tests/frontends
+	$(BIN)/python -m pytest tests/frontends
 
 test-comfyui: $(VENV)/installed
 	$(BIN)/python -m pytest tests/comfyui

@@ -231,7 +231,7 @@ def main() -> None:
 
     torch.manual_seed(0)
     options.run.mkdir(parents=True, exist_ok=True)
-    first = PocketUNet.from_pretrained(options.model / "unet", torch_dtype=torch.float32)
+    first = PocketUNet.from_pretrained(options.model / "unet")
     config = {name: first.config[name] for name in ("block_out_channels", "sigma_end", "num_train_timesteps")}
     network = PocketUNet(**config, full_strength=FULL, detail_width=options.width, detail_layers=options.layers).to(
         memory_format=torch.channels_last

@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=2, help="of strength and noise for each costly base")
     options = parser.parse_args()
 
-    network = PocketUNet.from_pretrained(options.model / "unet", torch_dtype=torch.float32)
+    network = PocketUNet.from_pretrained(options.model / "unet")
     network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     codec = HaarCodec()
     options.output.mkdir(parents=True, exist_ok=True)

@@ -125,7 +125,7 @@ def main() -> None:
     if state:
         config = state["config"]
     if options.init:
-        network = PocketUNet.from_pretrained(options.init / "unet", torch_dtype=torch.float32)
+        network = PocketUNet.from_pretrained(options.init / "unet")
         config = {name: network.config[name] for name in config}
     else:
         network = PocketUNet(**config)

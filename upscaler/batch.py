@@ -168,7 +168,7 @@ class Arrivals:
             return False
         try:
             if version[0] < _HEAD:
-                load(path, max_pixels=None)
+                load(path)
         except (UpscalerError, OSError, MemoryError):
             self._damaged[path] = version
             return False

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 Order = Literal["independent", "chess", "linear"]
 SeamMode = Literal["none", "band", "half-tile", "half-tile+intersections", "auto"]
+TileMode = Literal["tiles", "joint"]
 WrapMode = Literal["none", "x", "y", "both"]
 
 MOST_PIXELS = 65_536_000_000

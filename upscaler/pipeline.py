@@ -21,10 +21,10 @@ from .arrays.jpeg import ALIGN
 from .arrays.store import IN_MEMORY, Store
 from .arrays.strips import strips
 from .arrays.types import Array, Image
-from .errors import OutOfMemory
+from .errors import OutOfMemory, SettingsError
 from .events import Event, Finished, Notice, Progress, Stage
 from .geometry import Box, Size
-from .models.base import Refiner, Upscaler
+from .models.base import Joins, Refiner, Upscaler
 from .options.settings import Sampling, Settings
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
@@ -66,7 +66,8 @@ def run(
         region: run only the tiles that this part of the result depends on, in pixels of the result; `Finished` then
             holds this part alone.
         mask: where the diffusion passes may change the enlarged picture: (h, w) float32 in [0, 1], of any size, laid
-            over the whole result. Where it is 0 the enlarged picture stays, bit for bit.
+            over the whole result. Where it is 0 the result has the bytes of a run whose refiner changes nothing;
+            from there on it fades in over half of `tiles.feather`, or as slowly as it does itself.
         journal: keeps the finished tiles, and gives back those that a run with the same settings has finished before.
         store: where the canvas is kept; default is memory.
         inline: run the models in the thread that iterates, for a host that allows them no other. The steps of a batch
@@ -87,7 +88,7 @@ def run(
     report = None
     if refiner is not None and plan.tiles is not None:
         base = job.store.copy(job.canvas)
-        yield from job.redraw(Stage.REFINE, [plan.tiles], plan.sampling, refiner)
+        yield from job.redraw_tiles(refiner)
         report = yield from job.mend_seams(base, refiner)
         yield from job.finish(base)
         del base  # not in memory any more while the result is looked at and written
@@ -143,7 +144,8 @@ class _Run:
         self.settings = settings
         self.plan = plan
         self.factor = plan.factor
-        self.mask = None if mask is None else Mask(mask, plan.target)
+        feather = settings.tiles.feather / 2
+        self.mask = None if mask is None else Mask(mask, plan.target, feather=feather, wrap=plan.wrap)
         self.journal = journal
         self.store = store
         self.inline = inline
@@ -197,8 +199,21 @@ class _Run:
                     step = step._replace(done=step.done + index * each)
                     yield self._progress(Stage.ENLARGE, step, each * len(layers))
             if not self.plan.plain:
-                self._make_true_to_input()
+                self._make_true_to_input(self.canvas)
             _finish_pixels(self.canvas)
+
+    def redraw_tiles(self, refiner: Refiner) -> Iterator[Event]:
+        """Redraw the tiles of the plan: each by itself, or all together as one."""
+        tiles = self.plan.tiles
+        assert tiles is not None
+        if self.plan.joint:
+            if not isinstance(refiner, Joins):
+                raise SettingsError("tiles.mode: joint runs in one process; leave out workers, or use tiles")
+            refiner, tiles = refiner.jointly(tiles, self._batch(refiner, tiles.tile)), tiles.whole
+        yield from self.redraw(Stage.REFINE, [tiles], self.plan.sampling, refiner)
+
+    def _batch(self, refiner: Refiner, tile: Size) -> int:
+        return self.settings.tiles.batch or max(refiner.batch_size(tile), 1)
 
     def _in_three_channels(self, plane: Array) -> Image:
         """A plane (h, w) as a picture, which the super-resolution network takes."""
@@ -215,7 +230,6 @@ class _Run:
         if not total:
             return
         tile = next(plan.tile for plan in plans if len(plan))
-        batch = self.settings.tiles.batch or max(refiner.batch_size(tile), 1)
         steps = refine(
             self.canvas,
             plans,
@@ -224,7 +238,7 @@ class _Run:
             seed=self.settings.diffusion.seed + seed,
             wavelet=self.settings.wavelet,
             scale=self.factor,
-            batch=batch,
+            batch=self._batch(refiner, tile),
             mask=self.mask,
             alpha=self.result.alpha,
             journal=self.journal,
@@ -236,7 +250,9 @@ class _Run:
                 for item in steps:
                     yield item if isinstance(item, Notice) else self._progress(stage, item, total)
             except OutOfMemory as error:
-                raise OutOfMemory(f"{error}; {_advice(self.settings, refiner, tile)}") from None
+                together = self.plan.joint and stage is Stage.REFINE
+                advice = "mode tiles should fit" if together else _advice(self.settings, refiner, tile)
+                raise OutOfMemory(f"{error}; {advice}") from None
 
     def mend_seams(self, base: Image | None, refiner: Refiner) -> Generator[Event, None, SeamReport | None]:
         """Redraw the joints as the settings say; `base` is the picture before tiles were drawn, `None` if not known."""
@@ -257,7 +273,8 @@ class _Run:
         with self._clock(Stage.FINISH):
             yield self._progress(Stage.FINISH, Step(0), 1)
             if self.plan.plain:
-                self._make_true_to_input()
+                for pixels in (self.canvas,) if self.mask is None else (self.canvas, base):
+                    self._make_true_to_input(pixels)
             else:
                 size, strength = self.picture.size, self.settings.wavelet.consistency
                 enforce_consistency(
@@ -265,12 +282,13 @@ class _Run:
                 )
             _finish_pixels(self.canvas)
             if self.mask is not None:
+                _finish_pixels(base)
                 _keep_outside(self.canvas, base, self.mask)
             yield self._progress(Stage.FINISH, Step(1), 1)
 
-    def _make_true_to_input(self) -> None:
+    def _make_true_to_input(self, pixels: Image) -> None:
         enforce_consistency(
-            self.canvas,
+            pixels,
             self.picture.pixels,
             store=self.store,
             strength=self.settings.wavelet.consistency,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from .errors import SettingsError
 from .events import Stage
 from .geometry import NO_WRAP, Box, Size, Wrap
 from .memory import Memory
@@ -45,6 +46,8 @@ class RunPlan:
         start: column and row of the source where it begins on these axes, see `starting_at`.
         sampling, seam_sampling: how tiles and joints are redrawn.
         habits: of the refiner.
+        batch: tiles at once, as far as that is known: those that are asked for, else one.
+        joint: all tiles are denoised together, as one.
         memories: what the models take, the super-resolution network's first; `None` where that is not known.
         plain: the refiner is given the bicubic enlargement as it is; the result alone is made true to the input.
     """
@@ -61,6 +64,8 @@ class RunPlan:
     wrap: Wrap = NO_WRAP
     start: tuple[int, int] = (0, 0)
     habits: Habits = USUAL
+    batch: int = 1
+    joint: bool = False
     memories: tuple[Memory | None, Memory | None] = (None, None)
     plain: bool = False
 
@@ -127,11 +132,37 @@ class RunPlan:
             return None
         libraries = _LIBRARY_BYTES if any(memory != _NO_MODEL for memory in self.memories) else 0
         enlarging, redrawing, writing = self._picture_bytes
+        enlarged, redrawn = enlarger.bytes(self._piece), redrawer.bytes(self._tile, batch=self.batch)
+        at_work = max(
+            enlarging + enlarged + redrawer.loaded,
+            redrawing + enlarger.loaded + redrawn,
+            writing + enlarger.loaded + redrawer.loaded,
+            enlarger.loaded + redrawer.loaded + redrawer.loading,
+        )
+        return _PROCESS_BYTES + libraries + at_work
+
+    def device_bytes(self, *, low_vram: bool) -> int | None:
+        """Bytes of a device of its own that the models take at most; `None` where one does not say what it takes.
+
+        Args:
+            low_vram: the parts of the diffusion model are there in turn.
+        """
+        enlarger, redrawer = self.memories
+        if enlarger is None or redrawer is None:
+            return None
+        redrawn = redrawer.bytes(self._tile, batch=self.batch, low_vram=low_vram)
+        return max(enlarger.bytes(self._piece) + redrawer.bytes(0, low_vram=low_vram), enlarger.loaded + redrawn)
+
+    @property
+    def _piece(self) -> int:
+        """Pixels of the largest piece that is enlarged at once."""
         pieces = (step.plan.tile for step in self.passes if len(step.plan))
-        piece = max((size.width * size.height for size in pieces), default=0)
-        tile = 0 if self.tile is None else self.tile.width * self.tile.height
-        at_work = max(enlarging + piece * enlarger.at_work, redrawing + tile * redrawer.at_work, writing)
-        return _PROCESS_BYTES + libraries + enlarger.loaded + redrawer.loaded + round(at_work)
+        return max((size.width * size.height for size in pieces), default=0)
+
+    @property
+    def _tile(self) -> int:
+        """Pixels of a tile that is redrawn."""
+        return 0 if self.tile is None else self.tile.width * self.tile.height
 
     @property
     def _picture_bytes(self) -> tuple[int, int, int]:
@@ -182,7 +213,7 @@ def plan_run(
         region: only this part of the result is wanted, in its pixels.
 
     Raises:
-        SettingsError: the target size is out of range for this picture.
+        SettingsError: the target size is out of range for this picture, or this refiner has no joint mode.
     """
     target, wrap = settings.target.of(source), Wrap.of(settings.tiles.wrap)
     factor = max(new / old for new, old in zip(target, source))
@@ -190,6 +221,9 @@ def plan_run(
     sampling = habits.settle(asked)
     seam_sampling = habits.settle(replace(asked, strength=settings.seams.strength, steps=settings.seams.steps))
     tiles, seams, needed, plain = None, (), region, False
+    joint = refiner is not None and settings.tiles.mode == "joint"
+    if joint and not habits.joint:
+        raise SettingsError("tiles.mode: this diffusion model cannot denoise tiles together; use tiles")
     if refiner is not None and sampling.strength > 0:
         plain = upscaler is None and habits.first_stage == "bicubic"
         tiles = plan_tiles(target, settings.tiles, refiner)
@@ -198,7 +232,7 @@ def plan_run(
         seams, needed = _narrow_all(joints, needed)
         if settings.seams.mode == "auto" and joints:  # a piece is judged by what lies around it
             needed = _around(needed, margin_of_score(tiles), target)
-        tiles, needed = tiles.narrow(needed)
+        tiles, needed = (tiles, None) if joint else tiles.narrow(needed)
     passes: tuple[EnlargePass, ...] = ()
     if upscaler is not None:
         passes = enlarge_passes(
@@ -217,7 +251,9 @@ def plan_run(
         seam_sampling=seam_sampling,
         wrap=wrap,
         habits=habits,
-        memories=tuple(_NO_MODEL if model is None else memory_of(model) for model in (upscaler, refiner)),
+        batch=max(settings.tiles.batch, 1),
+        joint=joint,
+        memories=(_memory(upscaler), _memory(refiner)),
         plain=plain,
     )
 
@@ -253,3 +289,7 @@ def _narrow_all(plans: list[Plan], box: Box | None) -> tuple[tuple[Plan, ...], B
 
 def _around(box: Box | None, margin: int, size: Size) -> Box | None:
     return None if box is None else box.grow(margin, size)
+
+
+def _memory(model: object | None) -> Memory | None:
+    return _NO_MODEL if model is None else memory_of(model)

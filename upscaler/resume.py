@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ _FORMAT = 1  # to be raised when a release draws other tiles from the same setti
 _WITHOUT_EFFECT = {"output", "hardware.device", "hardware.backend", "tiles.batch"}  # on the bytes that tiles come to
 _SAMPLES = 64  # pieces of a model file that are read to tell it from others
 _PIECE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where a run keeps its progress, and what the run is, from `describe_run`."""
+
+    folder: Path
+    run: Mapping[str, Any]
 
 
 def folder_for(output: Path) -> Path:

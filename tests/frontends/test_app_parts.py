@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import signal
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -14,22 +19,24 @@ from PIL import Image
 
 gradio = pytest.importorskip("gradio")
 
-from upscaler_ui.app import failures, form, jobs, looks, parts, sizes  # noqa: E402 - after it is known that Gradio is there
-from upscaler_ui.app import handlers as handlers_module  # noqa: E402
+from upscaler_ui.app import choices, failures, form, jobs, listing, looks, parts, sizes  # noqa: E402 - after it is known that Gradio is there
 from upscaler_ui.app import history as history_module  # noqa: E402
+from upscaler_ui.app import result_handlers as result_handlers_module  # noqa: E402
 from upscaler_ui.app import results as results_module  # noqa: E402
-from upscaler_ui.app import session as session_module  # noqa: E402
+from upscaler_ui.app import sessions as sessions_module  # noqa: E402
 from upscaler_ui.app import views as views_module  # noqa: E402
 from upscaler_ui.app.handlers import Handlers, build  # noqa: E402
 from upscaler_ui.app.history import History  # noqa: E402
 from upscaler_ui.app.inputs import Input  # noqa: E402
-from upscaler_ui.app.jobs import Job, State, Worker  # noqa: E402
+from upscaler_ui.app.job import Job, State  # noqa: E402
+from upscaler_ui.app.jobs import Worker  # noqa: E402
 from upscaler_ui.app.live import LiveView  # noqa: E402
+from upscaler_ui.app.page import Page  # noqa: E402
 from upscaler_ui.app.results import check_result, convert, file_name  # noqa: E402
-from upscaler_ui.app.session import Page, Sessions  # noqa: E402
+from upscaler_ui.app.sessions import Sessions  # noqa: E402
 from upscaler_ui.app.views import enlarged_part, reduced  # noqa: E402
 
-from upscaler import save, to_pil  # noqa: E402
+from upscaler import plan, save, to_pil  # noqa: E402
 from upscaler.arrays.resample import resample  # noqa: E402
 from upscaler.errors import ImageError, OutOfMemory, SettingsError, UpscalerError  # noqa: E402
 from upscaler.events import Progress, Stage  # noqa: E402
@@ -153,7 +160,7 @@ def test_a_size_that_is_not_filled_in_is_said(by: str) -> None:
 def test_only_names_of_models_that_are_there_come_through(name: str) -> None:
     for kind in ("gan", "model", "control"):
         with pytest.raises(SettingsError, match="choose one of"):
-            form.checked_model(kind, name)
+            choices.checked_model(kind, name)
 
 
 def test_the_card_of_each_built_in_preset_has_a_sample() -> None:
@@ -275,6 +282,89 @@ def test_what_was_stopped_is_gone_on_with_even_by_another_program(
     assert list((tmp_path / "progress").iterdir()) == []
 
 
+_KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from upscaler_ui.app import drafts, jobs
+from upscaler_ui.app.inputs import Input
+from upscaler_ui.app.sessions import Sessions
+from upscaler.options.settings import Settings
+from upscaler.testing import IdentityRefiner, NearestUpscaler
+
+class Fatal(IdentityRefiner):
+    calls = 0
+    def __call__(self, tiles, **rest):
+        Fatal.calls += 1
+        time.sleep(0.1)  # the last tile is written while this one is drawn
+        if Fatal.calls == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(tiles, **rest)
+
+jobs.upscaler_for = lambda settings: NearestUpscaler(scale=2)
+jobs.refiner_for = lambda settings: Fatal()
+jobs._WORTH_KEEPING = drafts._EVERY = 0.0
+folder = Path(sys.argv[1])
+sessions = Sessions(folder / "history", jobs.Worker(progress=folder / "progress"))
+settings = Settings.of(scale=2, tile="64", overlap=16, feather=8, seams="none", batch=1)
+jobs = sessions.session(None, "page").start([Input.of(Path(name)) for name in sys.argv[2:]], settings)
+while not jobs[-1].state.over:
+    time.sleep(0.1)
+sys.exit(repr([job.error for job in jobs]))
+"""
+
+
+@pytest.mark.slow
+def test_what_a_killed_app_has_left_is_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch, photo: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.png"
+    shutil.copyfile(photo, other)
+    command = [sys.executable, "-c", _KILLED, str(tmp_path), str(photo), str(other)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    for path in (photo, other):  # the drafts have pictures of their own
+        path.unlink()
+    calls: list[int] = []
+
+    class Counting(IdentityRefiner):
+        def __call__(self, tiles: Any, **rest: Any) -> Any:
+            calls.append(len(tiles))
+            return super().__call__(tiles, **rest)
+
+    monkeypatch.setattr(jobs, "upscaler_for", lambda settings: NearestUpscaler(scale=2))
+    monkeypatch.setattr(jobs, "refiner_for", lambda settings: Counting())
+    monkeypatch.setattr(jobs, "_WORTH_KEEPING", 0.0)
+    sessions = Sessions(tmp_path / "history", Worker(progress=tmp_path / "progress"))
+    second = Sessions(tmp_path / "history", Worker())  # another program, in which they are not offered again
+    try:
+        session = sessions.session(None, "page")
+        items = listing.queue(session)["items"]
+        assert [(item["title"], item["state"]) for item in items] == [("my photo", "left"), ("other", "left")]
+        assert second.session(None, "page").drafts.left == []
+        begun, waiting = session.drafts.left
+        assert begun.fraction is not None
+        assert 0 < begun.fraction < 1
+        assert items[0]["text"].startswith(f"{begun.fraction:.0%} finished")
+        assert waiting.fraction is None
+        page, request = handlers_of(build(sessions)), gradio.Request(session_hash="page")
+        press = gradio.EventData(None, {"action": "go on", "id": begun.id})
+        page.on_queue(press, request)
+        (job,) = session.jobs
+        wait(job)
+        assert job.state is State.FINISHED, job.error
+        tiles = plan(Size(96, 80), SMALL).tiles
+        assert tiles is not None
+        assert sum(calls) < len(tiles)
+        assert [entry.name for entry in session.history.entries()] == ["my photo"]
+        page.on_queue(gradio.EventData(None, {"action": "drop", "id": waiting.id}), request)
+        assert session.drafts.left == []
+        assert not [path for path in session.history.folder.glob(".unfinished/*/*") if path.is_dir()]
+        assert list((tmp_path / "progress").iterdir()) == []
+    finally:
+        sessions.close()
+        second.close()
+
+
 def test_a_failing_job_says_why_and_the_next_one_runs(
     worker: Worker, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,7 +421,8 @@ def test_history(sessions: Sessions, photo: Path, tmp_path: Path) -> None:
     assert convert(entry.result_path, "png", SMALL, tmp_path) == entry.result_path
     with Image.open(convert(entry.result_path, "webp", SMALL, tmp_path)) as other:
         assert other.format == "WEBP"
-    assert not list(session.history.folder.glob(".*"))  # no drafts left
+    assert [path.name for path in session.history.folder.glob(".*")] in ([], [".unfinished"])
+    assert not [path for path in session.history.folder.glob(".unfinished/*/*") if path.is_dir()]
     again.remove("../../etc")
     again.remove(entry.id)
     assert again.entries() == []
@@ -367,7 +458,7 @@ def test_a_deleted_result_comes_back_until_the_next_one_is_deleted(sessions: Ses
 def test_results_are_filtered_and_older_ones_are_reached(
     sessions: Sessions, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handlers_module, "LISTED", 2)
+    monkeypatch.setattr(result_handlers_module, "LISTED", 2)
     session, blocks = sessions.session(None, "page"), build(sessions)
     page, request = handlers_of(blocks), gradio.Request(session_hash="page")
     values = [field.value for field in page.form.fields]
@@ -512,7 +603,7 @@ def test_a_disk_that_is_full_fails_and_leaves_nothing(
     wait(job)
     assert job.state is State.FAILED
     assert "No space left" in str(job.error)
-    assert list(session.history.folder.iterdir()) == []
+    assert [path.name for path in session.history.folder.iterdir()] in ([], [".unfinished"])
 
 
 def write_no_entry(path: Path, *arguments: Any) -> int:
@@ -596,7 +687,7 @@ def test_the_original_may_go_while_the_job_waits_or_runs(sessions: Sessions, pho
     assert [job.state for job in jobs] == [State.FINISHED, State.FINISHED, State.STOPPED]
     assert [entry.source_path.read_bytes() for entry in session.history.entries()] == [bytes_of_it] * 2
     sessions.worker.close()
-    assert list((sessions.scratch / "originals").iterdir()) == []
+    assert not list(session.history.folder.glob(".unfinished/*/*/*"))
     with pytest.raises(ImageError, match="no longer there"):
         session.start([Input(photo, "gone")], SMALL)
 
@@ -657,7 +748,7 @@ def test_a_result_is_shown_again_after_a_preview(sessions: Sessions, photo: Path
 def test_the_results_of_a_page_without_a_login_go_with_it(
     worker: Worker, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "KEPT_PAGES", 1)
+    monkeypatch.setattr(sessions_module, "KEPT_PAGES", 1)
     public = Sessions(None, worker)
     public.page("one")
     session = public.session(None, "one")

@@ -20,7 +20,7 @@ import pytest
 from upscaler_ui.app.exchange import Exchange, new_result, results_in
 from upscaler_ui.app.guard import Guard
 from upscaler_ui.app.jobs import Worker
-from upscaler_ui.app.session import Sessions
+from upscaler_ui.app.sessions import Sessions
 
 import upscaler
 

@@ -143,7 +143,7 @@ NAMES = [
     option.name
     for option in options()
     if option.group in ("target", "gan", "tiles", "seams", "wavelet")
-    and option.name not in ("batch", "seam_steps", "wrap")
+    and option.name not in ("batch", "mode", "seam_steps", "wrap")
 ]
 SMALL = {"scale": 2, "gan": "Lanczos", "tile": "192", "overlap": 64, "feather": 32, "seams": "none"}
 RAW = {"wavelet_color": 0, "wavelet_denoise": 0, "consistency": 0}

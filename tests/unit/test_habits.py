@@ -37,7 +37,7 @@ def test_by_name(name: str, lora: str, steps: int, scheduler: str, tmp_path: Pat
 
 
 def test_by_folder(tmp_path: Path) -> None:
-    assert habits_at(weights.find("pocket", "diffusion")) == USUAL
+    assert habits_at(weights.find("pocket", "diffusion")) == Habits(joint=True)
     index = tmp_path / "model_index.json"
     index.write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
     assert habits_at(tmp_path) == PLAIN

@@ -40,6 +40,7 @@ LAW = {
     "workers": VALUES | {"options", "arrays", "tiling", "models.base"},
     "resume": VALUES | {"folders", "options", "arrays", "pictures", "tiling", "weights"},
     "describe": VALUES | {"options", "plan", "weights"},
+    "fitting": VALUES | {"options", "plan"},
     "timing": VALUES | {"events", "folders", "options", "plan"},
     "forecast": VALUES | {"events", "timing"},
     "testing": VALUES | {"options", "arrays", "tiling", "models.base"},
@@ -49,7 +50,7 @@ LIBRARIES = {
     "stdlib": {"errors", "geometry", "text", "families", "events", "options", "timing", "forecast"},
     "numpy": {"plan", "arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
 }
-IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile", "pyvips"}
+IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile", "pyvips", "defusedxml"}
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -113,7 +113,7 @@ class _Batch:
     def _checked(self, job: Job, output: Path) -> Picture:
         if self.folder is not None:
             make_folder(output.parent)
-        return checked(job.source, output, self.settings, self.parsed.scratch)
+        return checked(job.source, output, self.settings, self.parsed)
 
     def _results(self, jobs: Sequence[Job]) -> dict[Job, Path]:
         """Where the results go; pictures that are results of others are left out."""

@@ -17,6 +17,7 @@ from ..models.base import Refiner, Upscaler
 from ..options.settings import Settings
 from ..pictures.compare import comparison
 from ..pictures.files import check_output, load, save
+from ..pictures.masks import load_mask
 from ..pictures.picture import Picture
 from ..plan import RunPlan
 from ..scratch import store_for
@@ -60,10 +61,12 @@ def make_folder(folder: Path) -> None:
         raise ImageError(f"{folder}: this folder cannot be made ({one_line(error)}); choose another one") from error
 
 
-def checked(path: Path, output: Path, settings: Settings, scratch: str | None) -> Picture:
-    """The picture, loaded, once its result is known to be writable; `scratch` is the folder where it is kept if it is large."""
-    kept = partial(store_for, settings=settings, scratch=None if scratch is None else Path(scratch))
+def checked(path: Path, output: Path, settings: Settings, parsed: argparse.Namespace) -> Picture:
+    """The picture, loaded, once its mask is known to fit and its result to be writable."""
+    kept = partial(store_for, settings=settings, scratch=None if parsed.scratch is None else Path(parsed.scratch))
     picture = load(path, max_pixels=settings.output.pixel_limit, store=kept)
+    if parsed.mask is not None:
+        load_mask(parsed.mask, picture.size)
     out = settings.output
     check_output(
         output, settings.target.of(picture.size), format=out.format, bit_depth=out.bit_depth, overwrite=out.overwrite
@@ -88,6 +91,7 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
         settings,
         upscaler=upscaler,
         refiner=refiner,
+        mask=parsed.mask,
         progress=kept,
         restart=parsed.restart,
         scratch=parsed.scratch,

@@ -33,6 +33,11 @@ def make_parser() -> Parser:
     )
     run.add_argument("--compare", action="store_true", help="also write a before/after comparison beside the result")
     run.add_argument(
+        "--mask",
+        metavar="FILE",
+        help="redraw only where this picture is white; it has the shape of the input, in any size",
+    )
+    run.add_argument(
         "--keep-progress",
         action=argparse.BooleanOptionalAction,
         help="keep finished tiles beside the result, so that a run that was killed goes on; default is for runs of more "

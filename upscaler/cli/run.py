@@ -37,7 +37,7 @@ def run_command(parsed: argparse.Namespace) -> int:
     if not settings.output.overwrite and finish_off(output):
         print(f"{output}: was finished before", file=sys.stderr)
         return 0
-    picture = checked(jobs[0].source, output, settings, parsed.scratch)
+    picture = checked(jobs[0].source, output, settings, parsed)
     with Models(settings, parsed.workers) as models:
         run_one(picture, output, settings, models, parsed)
     return 0

@@ -15,6 +15,7 @@ from ..geometry import Box, Size
 from ..memory import Memory
 from ..options.settings import Sampling, Scheduler
 from ..tiling.grid import DEFAULT_SIDES, TileSides
+from ..tiling.tiles import Plan
 from ..tiling.worker import OnStep as OnStep
 
 _ATTENTION = 0.17  # of SD 1.5 at 512 px: products of queries, keys and values, counted, over all other operations
@@ -89,6 +90,20 @@ class Refiner(Protocol):
         ...
 
 
+@runtime_checkable
+class Joins(Protocol):
+    """A refiner that can also denoise all tiles of a canvas together, step by step; its habits say `joint`."""
+
+    def jointly(self, plan: Plan, batch: int) -> Refiner:
+        """A refiner that takes the whole canvas as its one tile, and sees it as the tiles of a plan, blended at each step.
+
+        Args:
+            plan: tiles whose windows sum to one; none of them goes around the canvas.
+            batch: tiles that the network evaluates at once, at most.
+        """
+        ...
+
+
 def _evaluations(sampling: Sampling) -> int:
     """Of img2img: one for each step, and a second one for what guidance leads away from."""
     return sampling.steps * (2 if sampling.guidance > 1 else 1)
@@ -108,6 +123,7 @@ class Habits:
         defaults: values of other options, by name, that are the default with this model.
         ignores: names of options that make no difference.
         evaluations: how often it evaluates its network for one tile, with nothing left open.
+        joint: whether it is one that `Joins`.
     """
 
     steps: int = 1
@@ -118,6 +134,7 @@ class Habits:
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     ignores: tuple[str, ...] = ()
     evaluations: Callable[[Sampling], int] = _evaluations
+    joint: bool = False
 
     def settle(self, sampling: Sampling) -> Sampling:
         """The sampling with everything said that was left open."""

@@ -38,6 +38,11 @@ class Spec:
     auto: bool = False
     repeated: bool = False
 
+    @classmethod
+    def of(cls, help: str, *flags: str, **limits: Any) -> Spec:
+        """A spec with its flags one by one, as they stand in an annotation."""
+        return cls(help, flags, **limits)
+
 
 @dataclass(frozen=True, slots=True)
 class Option:

@@ -14,7 +14,7 @@ from PIL import ImageFile
 from ..arrays.store import Store
 from ..errors import ImageError
 from ..geometry import Size
-from . import metadata
+from . import metadata, xmp
 from .picture import Picture, from_rows, from_samples
 from .vips import Rows
 
@@ -92,6 +92,8 @@ def _fields(
     return described.orientation, {
         "icc": profile,
         "exif": described.exif,
+        "xmp": described.xmp,
+        "iptc": described.iptc,
         "text": described.text,
         "jpeg_quantisation": _tables(image, described.orientation),
         "notices": tuple(notices),
@@ -262,6 +264,8 @@ def decode_tiff(
             notices.append("holds values outside 0 to 1, which are clipped")
         orientation = page.tags.valueof(274, default=1)
         profile = page.tags.valueof(34675)
+        packet = page.tags.valueof(xmp.TIFF_TAG)
+        packet = metadata.checked_packet(packet, Size(page.imagewidth, page.imagelength), notices)
     depth = 8 if samples.dtype == np.uint8 else 16
-    fields: dict[str, Any] = {"icc": profile, "notices": tuple(notices), **rest}
+    fields: dict[str, Any] = {"icc": profile, "xmp": packet, "notices": tuple(notices), **rest}
     return from_samples(_turn(samples, orientation), depth=depth, store=kept, **fields)

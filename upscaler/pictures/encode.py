@@ -15,7 +15,8 @@ from PIL import PngImagePlugin, TiffImagePlugin
 
 from ..arrays.types import Samples
 from ..geometry import Size
-from . import metadata, vips
+from . import iptc, metadata, vips, xmp
+from .iptc import Iptc
 from .metadata import Exif
 from .picture import Picture, strips_of
 
@@ -24,6 +25,7 @@ _WHOLE = (
     1 << 28
 )  # pixels of a PNG or JPEG up to which Pillow writes it: faster than from strips, and all of it in memory
 _DEFLATE = 4  # level 6 makes PNG files 2 to 5 % smaller and takes 4 times as long (measured on a noisy gradient)
+_TYPES = {xmp.TIFF_TAG: 1}  # bytes, where other blocks are undefined
 _CLASSIC_TIFF = 0xF0000000  # bytes of samples above which a TIFF gets 64-bit offsets; leaves room for the directories
 
 
@@ -36,6 +38,8 @@ class Options:
     dither: bool
     icc: bytes | None
     exif: Exif
+    xmp: bytes | None
+    iptc: Iptc
     texts: dict[str, str]
 
 
@@ -81,22 +85,35 @@ def write(picture: Picture, stream: IO[bytes], kind: str, options: Options) -> t
             quality=options.quality,
             dither=options.dither,
             icc=options.icc,
-            exif=options.exif.tobytes() or b"",
+            segments=_segment(0xE1, options.exif.tobytes() or b"") + _segments(options),
         )
         return tuple(notices)
     image = pil_image(picture, alpha=alpha, dither=options.dither, grey=grey)
     image.info.clear()
     profile = options.icc if grey else options.icc and fitting_profile(picture, 3)
     exif = options.exif.tobytes() or b""
-    quality: dict[str, Any] = {"quality": options.quality}
+    more: dict[str, Any] = {"quality": options.quality}
     if kind == "JPEG":
-        quality["subsampling"] = 0 if options.quality >= 90 else 2
-    elif kind == "AVIF":
-        quality["subsampling"] = "4:4:4" if options.quality >= 90 else "4:2:0"
-    elif options.quality == 100:
-        quality |= {"lossless": True, "exact": True}
-    image.save(stream, kind, icc_profile=profile, exif=exif, **quality)
+        more |= {"subsampling": 0 if options.quality >= 90 else 2, "extra": _segments(options)}
+    else:
+        more["xmp"] = options.xmp or b""
+    if kind == "AVIF":
+        more["subsampling"] = "4:4:4" if options.quality >= 90 else "4:2:0"
+    elif kind == "WEBP" and options.quality == 100:
+        more |= {"lossless": True, "exact": True}
+    image.save(stream, kind, icc_profile=profile, exif=exif, **more)
     return tuple(notices)
+
+
+def _segments(options: Options) -> bytes:
+    """The segments of a JPEG with XMP and IPTC, for which an old Pillow has no argument."""
+    packet = b"" if options.xmp is None else xmp.IN_JPEG + options.xmp
+    return _segment(0xE1, packet) + _segment(0xED, iptc.in_jpeg(options.iptc) if options.iptc else b"")
+
+
+def _segment(kind: int, content: bytes) -> bytes:
+    """A segment of a JPEG, none for no content."""
+    return struct.pack(">BBH", 0xFF, kind, len(content) + 2) + content if content else b""
 
 
 def _channels(picture: Picture) -> int:
@@ -108,6 +125,8 @@ def _write_png(picture: Picture, stream: IO[bytes], options: Options) -> None:
     info = PngImagePlugin.PngInfo()
     for key, value in options.texts.items():
         info.add_text(key, value)  # itself picks tEXt or iTXt
+    if options.xmp is not None:
+        info.add_itxt("XML:com.adobe.xmp", options.xmp.decode("utf-8"))
     exif = options.exif.tobytes()
     alpha = picture.alpha is not None
     if options.depth == 8 and picture.size.width * picture.size.height <= _WHOLE:
@@ -182,7 +201,12 @@ def _write_tiff(picture: Picture, stream: IO[bytes], options: Options) -> tuple[
     width, height = picture.size
     samples = channels + alpha
     big = width * height * samples * options.depth // 8 > _CLASSIC_TIFF
-    blocks = {34675: options.icc, metadata.USER_COMMENT: options.exif.comment if big else None}
+    blocks = {
+        xmp.TIFF_TAG: options.xmp,
+        iptc.TAG: iptc.tobytes(options.iptc),
+        34675: options.icc,
+        metadata.USER_COMMENT: options.exif.comment if big else None,
+    }
     strips = strips_of(
         picture, channels=channels, alpha=alpha, depth=options.depth, dither=options.dither, rows=_TIFF_ROWS
     )
@@ -199,7 +223,7 @@ def _write_tiff(picture: Picture, stream: IO[bytes], options: Options) -> tuple[
             predictor=2,
             software=False,
             metadata=None,
-            extratags=[(tag, 7, len(value), value, True) for tag, value in blocks.items() if value],
+            extratags=[(tag, _TYPES.get(tag, 7), len(value), value, True) for tag, value in blocks.items() if value],
         )
     if big:
         return ("a TIFF of more than 4 GiB holds no EXIF here: only the settings were kept",)

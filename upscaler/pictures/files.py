@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, cast
@@ -21,6 +21,8 @@ from ..errors import ImageError
 from ..folders import replaceable, whole_or_absent
 from ..geometry import MAX_PIXELS, MOST_PIXELS, Size
 from ..text import one_line
+from . import iptc, xmp
+from .credentials import has_credentials
 from .decode import decode, decode_rows, decode_tiff, needs_tifffile, raw_mode
 from .encode import Options, fitting_profile, pil_image, write
 from .headers import allow_pixels, as_image_errors, open_description, open_header, stream_of
@@ -34,6 +36,7 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Pillow.Image | 
 _CHANNELS = {"L": 1, "I": 1, "LA": 2, "RGB": 3, "RGBA": 4}  # of samples as they lie in a file
 _TIFF_CODECS = ("raw", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "packbits")
 _EXIF_IN_JPEG = 65533  # bytes in a segment
+_XMP_IN_JPEG = _EXIF_IN_JPEG - len(xmp.IN_JPEG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +122,13 @@ def load(
         kept = store(Size(image.width, image.height))
         with allow_pixels(image.width * image.height):
             if kept is not IN_MEMORY and (rows := _rows(image, origin["source"])) is not None:
-                return decode_rows(image, rows, open_description(stream, max_pixels), store=kept, **origin)
-            return decode(image, again=lambda: open_header(stream, max_pixels), store=kept, **origin)
+                picture = decode_rows(image, rows, open_description(stream, max_pixels), store=kept, **origin)
+            else:
+                picture = decode(image, again=lambda: open_header(stream, max_pixels), store=kept, **origin)
+        if has_credentials(stream):
+            lost = "its content credentials (C2PA) hold for the unchanged file alone and are left out"
+            return replace(picture, notices=(*picture.notices, lost))
+        return picture
 
 
 def _rows(image: ImageFile, path: str | None) -> Rows | None:
@@ -165,6 +173,7 @@ def save(
     dither: bool = True,
     metadata: bool = True,
     gps: bool = True,
+    mark_ai: bool = False,
     settings_json: str | None = None,
     overwrite: bool = False,
 ) -> tuple[str, ...]:
@@ -179,9 +188,10 @@ def save(
             makes WebP lossless.
         bit_depth: 8, or 16 for PNG and TIFF; 0 keeps the source's where the format can.
         dither: see `upscaler.arrays.quantise.quantise`; 8 bits only.
-        metadata: False leaves out EXIF, texts and settings. The colour profile stays: without it the colours would be
+        metadata: False leaves out EXIF, XMP, IPTC, texts and settings. The colour profile stays: without it the colours would be
             wrong.
-        gps: whether EXIF's place goes into the file.
+        gps: whether the place where it was taken goes into the file.
+        mark_ai: say in XMP, in the IPTC's term for it, that a trained model has changed the picture.
         settings_json: a JSON object, for `read_settings`.
         overwrite: replace an existing file.
 
@@ -203,11 +213,32 @@ def save(
         text |= {} if settings is None else {KEY: settings}
     else:
         exif, notices = exif.with_texts(settings, text, most=_EXIF_IN_JPEG if kind == "JPEG" else MAX_EXIF)
-    options = Options(quality=quality, depth=depth, dither=dither, icc=picture.icc, exif=exif, texts=text)
+    datasets = picture.iptc if metadata else {}
+    datasets = datasets if gps else iptc.without_place(datasets)
+    own_place = kind in ("JPEG", "TIFF")  # for IPTC; elsewhere XMP says the same
+    packet = xmp.described(
+        picture.xmp if metadata else None,
+        picture.size,
+        place=gps,
+        more={} if own_place else iptc.as_xmp(datasets),
+        ai=mark_ai,
+    )
+    if kind == "JPEG" and packet is not None and len(packet) > _XMP_IN_JPEG:
+        packet, notices = None, (*notices, "its XMP does not fit into a JPEG and is left out")
+    options = Options(
+        quality=quality,
+        depth=depth,
+        dither=dither,
+        icc=picture.icc,
+        exif=exif,
+        xmp=packet,
+        iptc=datasets if own_place else {},
+        texts=text,
+    )
     try:
         if written.folder:
             write_deep_zoom(picture, path, quality=quality, dither=dither, icc=fitting_profile(picture, 3))
-            return ("deep zoom holds no EXIF and no settings",) if metadata else ()
+            return ("deep zoom holds no EXIF, no XMP and no settings",) if metadata or mark_ai else ()
         with whole_or_absent(path, overwrite=overwrite) as stream:
             return notices + write(picture, stream, kind, options)
     except FileExistsError as error:

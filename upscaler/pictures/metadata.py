@@ -1,4 +1,4 @@
-"""EXIF, text and settings: what is kept of a source's description, and how settings travel in a file.
+"""EXIF, XMP, IPTC, text and settings: what is kept of a source's description, and how settings travel in a file.
 
 A PNG carries the settings as JSON in a text chunk named `upscaler`, every other format in the EXIF tag UserComment as
 `{"upscaler": {...}, ...}`, where the other keys hold the source's own texts. Where the source says in `parameters`, or in
@@ -11,13 +11,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, cast
 
 from PIL import Image as Pillow
 
 from ..geometry import Size
+from ..text import one_line
+from . import iptc, xmp
+from .iptc import DataSet, Iptc
 
 KEY = "upscaler"
 MAX_PROFILE = 4 << 20
@@ -36,7 +39,7 @@ PARAMETERS = "parameters"
 _KEPT = (270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095)
 _NO_TEXT: Mapping[str, str] = {}
 _INFOTEXT = re.compile(r"\bSteps: \d+")  # every WebUI writes it
-_IMAGE_TEXT = ("Raw profile type ", "XML:com.adobe.xmp")  # EXIF again, and XMP that repeats place and orientation
+_IMAGE_TEXT = ("Raw profile type ", "XML:com.adobe.xmp")  # EXIF again, and XMP, which is read as such
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Described:
     orientation: int
     exif: bytes | None
     text: Mapping[str, str]
+    xmp: bytes | None = None
+    iptc: Iptc = field(default_factory=dict[DataSet, "tuple[bytes, ...]"])
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,33 @@ def read(image: Pillow.Image, notices: list[str]) -> Described:
     except Exception:  # a damaged block is no reason to refuse the pixels, and Pillow's parser fails in many ways
         notices.append("its EXIF block is damaged or too long and is left out")
         block = None
-    return Described(orientation, block, text)
+    return Described(orientation, block, text, _packet(image, notices), _datasets(image, notices))
+
+
+def _packet(image: Pillow.Image, notices: list[str]) -> bytes | None:
+    return checked_packet(xmp.packet_in(image), Size(*image.size), notices)
+
+
+def checked_packet(packet: bytes | None, size: Size, notices: list[str]) -> bytes | None:
+    """The XMP packet of a picture of that size if it can be carried on, else None with a line in `notices`."""
+    if not packet:
+        return None
+    try:
+        if len(packet) > xmp.MAX_XMP:
+            raise ValueError(f"it is longer than {xmp.MAX_XMP >> 10} KiB")
+        xmp.described(packet, size)
+    except ValueError as error:
+        notices.append(f"its XMP is left out: {one_line(error)}")
+        return None
+    return packet
+
+
+def _datasets(image: Pillow.Image, notices: list[str]) -> Iptc:
+    try:
+        return iptc.read(image)
+    except Exception:  # as for EXIF
+        notices.append("its IPTC block is damaged or too long and is left out")
+        return {}
 
 
 def settings_in(image: Pillow.Image) -> dict[str, Any] | None:

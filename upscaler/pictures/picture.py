@@ -17,6 +17,7 @@ from ..arrays.transparency import spread_colours
 from ..arrays.types import Image, Samples
 from ..errors import ImageError
 from ..geometry import Size
+from .iptc import DataSet, Iptc
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, what JPEG and Pillow call luma
 
@@ -32,6 +33,8 @@ class Picture:
         depth: bits per sample of the source, 8 or 16.
         icc: colour profile that the pixels are in; None means sRGB.
         exif: EXIF block (with its `Exif\\0\\0` header), orientation already applied, thumbnail left out.
+        xmp: XMP packet as it stood in the file.
+        iptc: IPTC-IIM datasets.
         text: text chunks of a PNG (`parameters`, `workflow`, ...), by keyword.
         jpeg_quantisation: tables of the source, 64 steps each in row order, luma first; None unless it was a JPEG.
         source: where it was loaded from.
@@ -46,6 +49,8 @@ class Picture:
     depth: int = 8
     icc: bytes | None = field(default=None, repr=False)
     exif: bytes | None = field(default=None, repr=False)
+    xmp: bytes | None = field(default=None, repr=False)
+    iptc: Iptc = field(default_factory=dict[DataSet, "tuple[bytes, ...]"], repr=False)
     text: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     jpeg_quantisation: tuple[tuple[int, ...], ...] | None = field(default=None, repr=False)
     source: str | None = None

@@ -20,7 +20,7 @@ from ..geometry import Size
 from .picture import Picture, strips_of
 
 _TILE, _OVERLAP = 254, 1  # pixels, as viewers of deep zoom expect them
-_START, _EXIF_MARK = b"\xff\xd8", b"\xff\xe1"  # of a JPEG, and of its segment with EXIF
+_START = b"\xff\xd8"  # of a JPEG
 _FULL_COLOUR = 90  # from this quality on colour is not reduced
 _TYPES = {("uchar", 8): np.uint8, ("ushort", 16): np.uint16}
 
@@ -67,9 +67,16 @@ def _parts(image: Any, kind: type[np.unsignedinteger[Any]]) -> Iterator[tuple[in
 
 
 def write_jpeg(
-    picture: Picture, stream: IO[bytes], *, channels: int, quality: int, dither: bool, icc: bytes | None, exif: bytes
+    picture: Picture,
+    stream: IO[bytes],
+    *,
+    channels: int,
+    quality: int,
+    dither: bool,
+    icc: bytes | None,
+    segments: bytes,
 ) -> None:
-    """Write a JPEG to an open file; a transparent picture is laid on white.
+    """Write a JPEG to an open file, with segments of EXIF and the like; a transparent picture is laid on white.
 
     Raises:
         ImageError: pyvips is not installed.
@@ -85,8 +92,7 @@ def write_jpeg(
         image.jpegsave_target(target, Q=quality, subsample_mode="off" if quality >= _FULL_COLOUR else "on", keep="icc")
         plain.seek(len(_START))
         stream.write(_START)
-        if exif:  # libvips would write its own choice of it
-            stream.write(_EXIF_MARK + (len(exif) + 2).to_bytes(2, "big") + exif)
+        stream.write(segments)  # libvips would write its own choice of them
         shutil.copyfileobj(plain, stream, 1 << 20)
 
 

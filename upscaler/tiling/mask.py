@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays.resample import resample
 from ..arrays.types import Array
@@ -12,15 +13,21 @@ from ..geometry import NO_WRAP, Box, Size, Wrap
 class Mask:
     """A mask of any size laid over a canvas: 1 where it may change, 0 where it stays bit for bit, soft in between."""
 
-    def __init__(self, values: Array, canvas: Size) -> None:
+    def __init__(self, values: Array, canvas: Size, *, feather: float = 0.0, wrap: Wrap = NO_WRAP) -> None:
         """
         Args:
             values: (h, w) float32 in [0, 1].
             canvas: what it is stretched over.
+            feather: how far from where it is 0 it may be 1 at the earliest, in pixels of the canvas: hard edges fade in
+                on this way, inwards, and what was 0 stays 0.
+            wrap: which axes of the canvas are circles.
         """
-        self._values = np.ascontiguousarray(values[..., None])
         height, width = values.shape
         self._ratio = width / canvas.width, height / canvas.height
+        reach = round(feather * min(self._ratio))
+        if reach >= 1:
+            values = np.minimum(values, _fade_in(values > 0, reach, wrap))
+        self._values = np.ascontiguousarray(values[..., None])
         self._canvas = canvas
 
     def under(self, box: Box, wrap: Wrap = NO_WRAP) -> Array:
@@ -45,3 +52,19 @@ class Mask:
     def touches(self, box: Box, wrap: Wrap = NO_WRAP) -> bool:
         """Whether anything inside `box` may change."""
         return bool(self.under(box, wrap).any())
+
+
+def _fade_in(inside: NDArray[np.bool_], reach: int, wrap: Wrap) -> Array:
+    """0 where not `inside`, then rising to 1 with the distance in steps along the axes, of which `reach` + 1 are 1."""
+    around = [(reach, reach) if circle else (0, 0) for circle in (wrap.y, wrap.x)]
+    distance = np.pad(inside, around, "wrap").astype(np.float32)
+    distance *= reach + 1
+    for axis in (0, 1):
+        lines = np.moveaxis(distance, axis, -1)
+        places = np.arange(lines.shape[-1], dtype=np.float32)
+        for line, place in ((lines, places), (lines[..., ::-1], places)):  # the least of what is left and right, so far
+            np.minimum(line, np.minimum.accumulate(line - place, axis=-1) + place, out=line)
+    height, width = inside.shape
+    rows, columns = (slice(before, before + side) for (before, _), side in zip(around, (height, width)))
+    steps = distance[rows, columns] / np.float32(reach + 1)
+    return (steps * steps * (3 - 2 * steps)).astype(np.float32)

@@ -55,6 +55,11 @@ class Plan:
                 if self.where is None or (row, column) in self.where:
                     yield Tile(row, column, y, x)
 
+    @property
+    def whole(self) -> Plan:
+        """All that these tiles cover as one tile."""
+        return Plan((Span(0, self.rows[-1].stop),), (Span(0, self.columns[-1].stop),))
+
     def only(self, keep: Callable[[Tile], bool]) -> Plan:
         """The same plan with the tiles for which `keep` is true; all else stays where it is."""
         return replace(self, where=frozenset((tile.row, tile.column) for tile in self if keep(tile)))

@@ -24,8 +24,9 @@ from upscaler.options.settings import Settings
 from ..controls import control
 from .failures import cause_and_remedy
 from .form import Form
-from .jobs import State
-from .session import Session, Sessions
+from .job import State
+from .session import Session
+from .sessions import Sessions
 
 _JOB = re.compile(r"[0-9a-f]{32}")
 _LOOK = 0.1  # seconds between two looks at a job

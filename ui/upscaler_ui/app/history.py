@@ -21,7 +21,7 @@ from upscaler.options.settings import Settings
 from upscaler.pictures.picture import Picture
 from upscaler.text import one_line
 
-from .jobs import Job
+from .job import Job
 from .results import file_name, save_result
 from .views import write_views
 

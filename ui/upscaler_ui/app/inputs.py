@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from upscaler.arrays.types import Array
 from upscaler.errors import UpscalerError
 from upscaler.geometry import MAX_PIXELS, Size
 from upscaler.options.settings import Settings
@@ -19,6 +21,8 @@ from .live import LIVE_SIDE
 from .views import data_uri, reduced
 
 _NO_SIZE = Size(0, 0)
+_PNG = "data:image/png;base64,"
+_MASK_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -80,3 +84,13 @@ def describe(picture: Picture) -> str:
         *([picture.format] if picture.format else []),
     ]
     return ", ".join(parts)
+
+
+def painted_mask(sent: object) -> Array | None:
+    """The mask that a browser has sent as a data URI, (h, w) in [0, 1]; `None` if nothing was painted, or it is no picture."""
+    if not isinstance(sent, str) or not sent.startswith(_PNG):
+        return None
+    with suppress(UpscalerError, ValueError):
+        mask = load(base64.b64decode(sent.removeprefix(_PNG), validate=True), max_pixels=_MASK_PIXELS).pixels[..., 0]
+        return mask.copy() if mask.any() else None
+    return None

@@ -1,125 +1,32 @@
-"""Jobs: runs of the engine in a thread of their own, one at a time, whoever asked for them.
+"""The one thread in which jobs run, one at a time, whoever asked for them.
 
 A front end submits jobs and looks at them; what it sees is always the latest state, however long a step takes.
 """
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from upscaler import resume, timing
 from upscaler.api import plan, refiner_for, run, upscaler_for
 from upscaler.errors import UpscalerError
-from upscaler.events import Event, Finished, Notice, Progress, Stage
+from upscaler.events import Finished
 from upscaler.forecast import Forecast
-from upscaler.geometry import Box
 from upscaler.options.settings import Settings
 from upscaler.pictures.files import load
 from upscaler.pictures.picture import Picture
-from upscaler.plan import RunPlan
 
+from .job import Job, State
 from .kept import KeptTiles
-from .live import LiveView
 
 _WORTH_KEEPING = 60.0  # seconds of a run above which its progress is kept
-
-
-class State(str, Enum):
-    """What has become of a job."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    FINISHED = "finished"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
-    @property
-    def over(self) -> bool:
-        return self in (State.FINISHED, State.STOPPED, State.FAILED)
-
-
-@dataclass(eq=False)
-class Job:
-    """One picture to enlarge.
-
-    Attributes:
-        source: the original file.
-        name: what its user calls the picture, without a folder or suffix.
-        settings: what to do with it.
-        region: only this part of the result, in its pixels.
-        done: called in the job's thread when it is over, with the job; it may take the result before it is let go.
-        original: the source as it was read, for as long as the job is at work.
-        picture: the result, or what was finished of it when the job was stopped; `None` before that.
-        files: what `done` wrote for the front end.
-        shown: of an area, the original and the result as data URIs.
-        view: the canvas as it grows.
-        forecast: how far it is and how long it still takes; `None` until its models are loaded.
-        kept: where its finished tiles are kept, until the result is written; `None` for a short one.
-    """
-
-    source: Path
-    name: str
-    settings: Settings
-    region: Box | None = None
-    done: Callable[[Job], None] = lambda job: None
-    id: str = field(default_factory=lambda: secrets.token_hex(16))
-    state: State = State.WAITING
-    plan: RunPlan | None = None
-    progress: Progress | None = None
-    finished: Finished | None = None
-    original: Picture | None = None
-    picture: Picture | None = None
-    files: tuple[Path, ...] = ()
-    shown: tuple[str, str] | None = None
-    view: LiveView = field(default_factory=LiveView)
-    notices: list[str] = field(default_factory=list)
-    error: BaseException | None = None
-    started: float = 0.0
-    ended: float = 0.0
-    forecast: Forecast | None = None
-    kept: Path | None = None
-    _stop: threading.Event = field(default_factory=threading.Event)
-
-    def stop(self) -> None:
-        """Ask the job to stop after the step at work; what was finished is kept."""
-        self._stop.set()
-        if self.state is State.WAITING:
-            self.state = State.STOPPED
-
-    @property
-    def stopping(self) -> bool:
-        return self._stop.is_set()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since it began."""
-        return (self.ended or time.monotonic()) - self.started if self.started else 0.0
-
-    @property
-    def worth_keeping(self) -> bool:
-        """Whether there is more than a half enlarged picture."""
-        return self.finished is not None or (self.progress is not None and self.progress.stage is not Stage.ENLARGE)
-
-    def note(self, event: Event) -> None:
-        """Bring the job up to date with an event of its run."""
-        if isinstance(event, Notice):
-            self.notices.append(event.message)
-        elif isinstance(event, Progress):
-            if self.forecast is not None:
-                self.forecast.note(event)
-            self.view.show(event)
-            self.progress = event
-        else:
-            self.finished, self.picture = event, event.picture
 
 
 class Worker:
@@ -151,6 +58,11 @@ class Worker:
             self._thread.submit(self._run, job)
             self._thread.submit(self._wait_for_idleness)
         return job
+
+    def forget(self, name: str) -> None:
+        """Remove the progress of that name, from `Job.kept`, which nobody wants to go on from."""
+        if self._progress is not None and resume.is_kept(self._progress / Path(name).name):
+            resume.drop(self._progress / Path(name).name)
 
     def warm_up(self) -> None:
         """Load the usual models, so that the first job begins at once; it also reports what is wrong with them."""
@@ -243,12 +155,22 @@ class Worker:
         upscaler = self._kept.of(self._loaded("gan", upscaler_for, settings), settings, keep=job.region is not None)
         refiner = self._loaded("diffusion", refiner_for, settings)
         job.forecast = Forecast(timing.expected(job.plan, settings))
-        job.kept = self._progress_of(job, picture)
-        goes_on = job.kept is not None and resume.is_kept(job.kept)
-        events = run(picture, settings, upscaler=upscaler, refiner=refiner, region=job.region, progress=job.kept)
+        kept = self._progress_of(job, picture)
+        job.kept = kept and kept.folder
+        goes_on = kept is not None and resume.is_kept(kept.folder)
+        events = run(
+            picture,
+            settings,
+            upscaler=upscaler,
+            refiner=refiner,
+            region=job.region,
+            mask=job.mask,
+            progress=kept,
+        )
         with closing(events):  # type: ignore[type-var]
             for event in events:
                 job.note(event)
+                job.told(job)
                 if isinstance(event, Finished):  # progress stays until the result is written
                     break
                 if job.stopping:
@@ -257,13 +179,13 @@ class Worker:
             timing.learn(job.plan, settings, job.finished.seconds)
         return State.FINISHED
 
-    def _progress_of(self, job: Job, picture: Picture) -> Path | None:
+    def _progress_of(self, job: Job, picture: Picture) -> resume.Kept | None:
         """Where the progress of a job is kept, if it takes long enough."""
         assert job.plan is not None
         if self._progress is None or job.region is not None or timing.estimate(job.plan, job.settings) < _WORTH_KEEPING:
             return None
-        described = resume.describe_run(picture, job.settings, region=None, mask=None)
-        return self._progress / resume.name_of(described)
+        described = resume.describe_run(picture, job.settings, region=None, mask=job.mask)
+        return resume.Kept(self._progress / resume.name_of(described), described)
 
     def _loaded(self, kind: str, load: Callable[[Settings], Any], settings: Settings) -> Any:
         """The model that the settings name, from the job before if it was the same."""

@@ -1,10 +1,8 @@
-"""What the parts of the page show: plain values for them, made from the state of a session."""
+"""What the smaller parts of the page say: plain text for them, made from the state of a session."""
 
 from __future__ import annotations
 
 import html
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,11 @@ from upscaler.errors import UpscalerError
 from upscaler.geometry import Box, Size
 from upscaler.text import amount, count, duration
 
-from . import looks
 from .failures import cause_and_remedy
-from .history import Entry
-from .jobs import Job, State, Worker
-from .session import Page, Session
-from .views import TILE_SIDE, file_uri, file_url, levels_of
+from .job import Job, State
+from .jobs import Worker
+from .page import Page
 
-_HOLD = "Hold space to see the original."
-_COMPARE = "Drag the slider to compare; the wheel zooms, and dragging moves the picture."
-_MARK = "Drag with Shift, or press Mark an area, to choose what is previewed."
 _CENTRE = 512  # pixels of the result, the side of the area that is previewed where none is marked
 
 
@@ -61,80 +54,6 @@ def plan_line(page: Page) -> str:
     after = f"; then {count(more, 'more picture')}" if more else ""
     lead = html.escape(f"{found.target.width} × {found.target.height}, about {duration(seconds)}{after}")
     return f"<b>{lead}</b><details><summary>Details</summary>{'<br>'.join(map(html.escape, rows))}</details>"
-
-
-def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
-    """The area that was previewed last, the canvas of the job at work, else the result on show, else the chosen picture."""
-    job = page.current
-    first = page.readable[0] if page.readable else None
-    tiles: list[Any] = []
-    if job is not None and job.shown is not None and entry is None and job.region is not None:
-        before, after = ({"src": uri} for uri in job.shown)
-        found = _shown(job.id, job.region.size, after, before, hint=f"Preview of an area. {_COMPARE}", compare=True)
-    elif (
-        job is not None and (not job.state.over or (entry is None and job.state is not State.FAILED)) and job.view.uri()
-    ):
-        target = job.view.target
-        found = _shown(job.id, target, {"src": job.view.uri()}, {"src": job.view.original}, hint=_HOLD)
-        found["boxes"] = job.view.boxes
-        tiles = list(job.plan.tiles or ()) if job.plan else []
-    elif entry is not None:
-        found = _result(entry)
-        tiles = _tiles_of(entry)
-    elif first is not None:
-        planned = page.planned if isinstance(page.planned, tuple) else None
-        target = planned[0].target if planned else first.size
-        found = _shown(str(first.path), target, {"src": first.thumb}, None, hint=_MARK)
-        tiles = list(planned[0].tiles or ()) if planned else []
-    else:
-        return {}
-    found["tiles"] = [list(tile.box) for tile in tiles]
-    return {**found, "region": page.region}
-
-
-def _shown(
-    id: str,
-    size: Size,
-    after: dict[str, Any] | None,
-    before: dict[str, Any] | None,
-    *,
-    hint: str,
-    compare: bool = False,
-) -> dict[str, Any]:
-    """What the viewer shows; `compare` puts original and result side by side under the slider at once."""
-    return {"id": id, "size": list(size), "after": after, "before": before, "hint": hint, "compare": compare}
-
-
-def _result(entry: Entry) -> dict[str, Any]:
-    views = {name: entry.view(name) for name in ("original", "after", "tiles")}
-    original = views["original"]
-    before = {"src": file_url(original)} if original else None
-    after: dict[str, Any] | None = None
-    if views["after"] is not None:
-        after = {"src": file_url(views["after"])}
-    elif views["tiles"] is not None:
-        after = {"tiles": file_url(views["tiles"]), "side": TILE_SIDE, "levels": levels_of(entry.size)}
-    found = _shown(entry.id, entry.size, after, before, hint=_COMPARE, compare=True)
-    seams = [{"box": joint["box"], "score": joint["score"], "limit": joint["limit"]} for joint in entry.joints]
-    return {**found, "seams": seams, "seamsHint": _seams_hint(entry.joints)}
-
-
-def _tiles_of(entry: Entry) -> list[Any]:
-    """The tiles that a result was refined in, as far as that can be told from its settings."""
-    with suppress(UpscalerError):
-        return list(plan(entry.source_size, entry.settings).tiles or ())
-    return []
-
-
-def _seams_hint(joints: list[dict[str, Any]]) -> str:
-    if not joints:
-        return "This result has no joints."
-    seen = sum(joint["visible"] for joint in joints)
-    mean, inside = (sum(joint[key] for joint in joints) / len(joints) for key in ("score", "inside"))
-    return (
-        f"{count(len(joints), 'joint')}, {seen} visible; mean score {mean:.2f} of 255, lines inside tiles {inside:.2f}. "
-        "Green joints are invisible."
-    )
 
 
 def status(page: Page, worker: Worker) -> str:
@@ -189,47 +108,6 @@ def fraction(job: Job) -> float:
     return 0.0 if job.forecast is None else job.forecast.fraction
 
 
-def queue(session: Session) -> dict[str, Any]:
-    """Jobs that are not over, then those that failed, the latest first."""
-    waiting = [job for job in session.jobs if not job.state.over]
-    failed = [job for job in reversed(session.jobs) if job.state is State.FAILED and job.region is None]
-    return {"items": [_job_item(job) for job in (*waiting, *failed)]}
-
-
-def history(session: Session, page: Page, local: bool) -> dict[str, Any]:
-    """The results, the latest first, as far as they are asked for."""
-    everything = session.history.entries()
-    wanted = listed(session, page)
-    undo = {"id": page.removed[0], "title": page.removed[1]} if page.removed else None
-    return {
-        "local": local,
-        "items": [_entry_item(entry, page) for entry in wanted[: page.listed]],
-        "empty": f"No result matches {page.filter!r}." if everything else "Your results will appear here.",
-        "tools": len(everything) > 1,
-        "more": len(wanted) > page.listed,
-        "undo": undo,
-    }
-
-
-def listed(session: Session, page: Page) -> list[Entry]:
-    """All results that match the filter, the latest first."""
-    wanted = page.filter.lower().split()
-    entries = session.history.entries()
-    if not wanted:
-        return entries
-    return [entry for entry in entries if all(word in f"{entry.name} {_about(entry)}".lower() for word in wanted)]
-
-
-def sheet(page: Page) -> dict[str, Any]:
-    """The looks that are compared."""
-    return {"items": [_look_item(name, job) for name, job in page.sheet]}
-
-
-def _look_item(name: str, job: Job) -> dict[str, Any]:
-    text = f"{duration(job.elapsed)}" if job.shown else "failed" if job.error else job.state.value
-    return {"name": name, "title": looks.title_of(name), "text": text, "src": job.shown[1] if job.shown else ""}
-
-
 def preview_area(page: Page, target: Size) -> Box:
     """What is previewed: the marked area, or else the centre, in pixels of the result."""
     if page.region is not None:
@@ -253,40 +131,6 @@ def preview_label(page: Page) -> str:
     except UpscalerError:
         return what
     return f"{what}, about {duration(timing.estimate(part, settings))}"
-
-
-def _job_item(job: Job) -> dict[str, Any]:
-    stage = job.progress.stage.label if job.progress else job.state.value
-    text = "failed: " + cause_and_remedy(job.error)[0] if job.error is not None else stage
-    return {
-        "id": job.id,
-        "title": job.name if job.region is None else f"{job.name} (area)",
-        "text": text,
-        "state": job.state.value,
-        "fraction": round(fraction(job), 2),
-        "thumb": "",
-        "shown": False,
-    }
-
-
-def _entry_item(entry: Entry, page: Page) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "title": entry.name,
-        "text": _about(entry),
-        "state": "finished" if entry.complete else "partial",
-        "fraction": 1,
-        "thumb": file_uri(entry.view("thumb")),
-        "shown": entry.id == page.shown,
-    }
-
-
-def _about(entry: Entry) -> str:
-    """Look, size and moment of a result, in two lines."""
-    made = time.localtime(entry.made)
-    moment = f"{made.tm_mday} {time.strftime('%b, %H:%M', made)}"
-    first = looks.title_for(entry.settings) if entry.complete else "stopped"
-    return f"{first} · {entry.size}\n{moment} · {amount(entry.bytes)}"
 
 
 def download(path: Path) -> Any:

@@ -16,7 +16,7 @@ from upscaler.errors import SettingsError, UpscalerError
 from upscaler.folders import data_folder
 
 if TYPE_CHECKING:
-    from .session import Sessions
+    from .sessions import Sessions
 
 _PORTS = range(7860, 7960)
 _LARGEST_UPLOAD = "2gb"
@@ -85,7 +85,7 @@ def serving(
     from .guard import guard
     from .handlers import build
     from .jobs import Worker
-    from .session import KEPT_PAGES, Sessions
+    from .sessions import KEPT_PAGES, Sessions
 
     public = listen and auth is None
     if sessions is None:

@@ -30,10 +30,14 @@ HOST = {
     "control_scale": "the ControlNet nodes",
     "control_start": "the ControlNet nodes",
     "control_end": "the ControlNet nodes",
+    "mode": "none: the host's sampler takes the steps, tile by tile",
     "wrap": "none: hints, areas and masks of the host do not go around a picture",
     "device": "the host's own choice",
     "precision": "the host's own choice",
     "backend": "the fastest, found by trying",
+    "low_vram": "the host's own choice",
+    "storage": "the host's own loaders",
+    "memory": "the host's own choice",
 }
 """Settings that are not inputs of their own, and what of the host stands for them; for `output.*` it is SaveImage."""
 

@@ -17,8 +17,10 @@ from upscaler.text import count
 from ..app import looks
 from ..app.components import component
 from ..app.handlers import Handlers
+from ..app.page import Page
 from ..app.render import AS_TYPED, Update
-from ..app.session import Page, Session, Sessions
+from ..app.session import Session
+from ..app.sessions import Sessions
 from .session import DesktopSession, without_size
 
 ASSETS = Path(__file__).parent / "assets"

@@ -31,10 +31,11 @@ from upscaler.text import one_line
 from ..app.components import asset
 from ..app.failures import cause_and_remedy
 from ..app.history import Entry
-from ..app.jobs import Job, State, Worker
+from ..app.job import Job, State
+from ..app.jobs import Worker
 from ..app.parts import fraction
 from ..app.results import convert
-from ..app.session import Sessions
+from ..app.sessions import Sessions
 from ..app.start import serving
 from .deliver import save_as
 from .gate import Gate

@@ -17,7 +17,8 @@ from upscaler.options.settings import Settings
 from ..app.failures import cause_and_remedy
 from ..app.history import Entry, History
 from ..app.inputs import Input
-from ..app.jobs import Job, Worker
+from ..app.job import Job
+from ..app.jobs import Worker
 from ..app.session import Session
 from .deliver import home_of, put
 from .folders import Watch, ending, is_finished, result_stem, sources_below

@@ -16,8 +16,8 @@ GROUPS = {"target": "Size", "gan": "Enlarging", "tiles": "Tiles", "seams": "Seam
 FROM_TAB = ("batch", "seam_steps")
 """Options of these groups that the img2img tab has a widget for: its batch size, and its sampling steps."""
 
-LEFT_OUT = ("wrap",)
-"""Options that the host cannot follow: its own conditioning does not go around a picture."""
+LEFT_OUT = ("mode", "wrap")
+"""Options that the host cannot follow: its sampler takes all steps of a tile, its conditioning does not go around a picture."""
 
 EXTRAS = ("scale", "width", "height", "megapixels", "gan", "gan_tile", "consistency")
 """Options that matter without a diffusion pass."""

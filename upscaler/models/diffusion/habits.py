@@ -12,22 +12,25 @@ from pathlib import Path
 from ... import folders, weights
 from ...options.loras import entries
 from ...options.settings import Sampling
-from ..base import USUAL, Habits
+from ..base import Habits
 
-PLAIN = Habits(steps=30, least=8, scheduler="dpmpp_2m", guidance=5.0)
+PLAIN = Habits(steps=30, least=8, scheduler="dpmpp_2m", guidance=5.0, joint=True)
 """Stable Diffusion as it was trained."""
+
+_POCKET = Habits(joint=True)
+"""The bundled model draws in one step."""
 
 _FEW_STEPS: tuple[tuple[str, Habits], ...] = (
     # Luo et al. 2023: four steps by the LCM sampler, guidance is in the network
-    (r"lcm|latentconsistency", Habits(steps=4, least=2, scheduler="lcm")),
+    (r"lcm|latentconsistency", Habits(steps=4, least=2, scheduler="lcm", joint=True)),
     # Lin et al. 2024: Euler over the last timestep of each part, no guidance
-    (r"lightning", Habits(steps=4, least=2, scheduler="euler")),
+    (r"lightning", Habits(steps=4, least=2, scheduler="euler", joint=True)),
     # Ren et al. 2024: DDIM over the last timestep of each part, no guidance
-    (r"hypersd|hyper\d+step", Habits(steps=8, least=2, scheduler="ddim")),
+    (r"hypersd|hyper\d+step", Habits(steps=8, least=2, scheduler="ddim", joint=True)),
     # Sauer et al. 2023: one to four steps, ancestral, no guidance
-    (r"turbo", Habits(steps=4, least=2, scheduler="euler_a")),
+    (r"turbo", Habits(steps=4, least=2, scheduler="euler_a", joint=True)),
     # Yin et al. 2024: four steps by the LCM sampler
-    (r"dmd2", Habits(steps=4, least=2, scheduler="lcm")),
+    (r"dmd2", Habits(steps=4, least=2, scheduler="lcm", joint=True)),
 )
 """By what is found in the name, in lower case without punctuation; the first that is."""
 
@@ -84,12 +87,19 @@ def _steps(sampling: Sampling) -> int:
     return sampling.steps
 
 
-_SD3 = Family(module="sd3", multiple=16, native=1024, habits=Habits(steps=28, least=8, scheduler="euler", guidance=4.5))
+_SD3 = Family(
+    module="sd3",
+    multiple=16,
+    native=1024,
+    habits=Habits(steps=28, least=8, scheduler="euler", guidance=4.5, joint=True),
+)
 _FLUX = Family(
     module="flux",
     multiple=16,
     native=1024,
-    habits=Habits(steps=28, least=8, scheduler="euler", guidance=3.5, ignores=("negative",), evaluations=_steps),
+    habits=Habits(
+        steps=28, least=8, scheduler="euler", guidance=3.5, ignores=("negative",), evaluations=_steps, joint=True
+    ),
 )
 
 FAMILIES: dict[str, Family] = {
@@ -121,7 +131,7 @@ def habits_at(path: Path, lora: str = "") -> Habits:
     if family is not None:
         return family.habits
     if _class_in(path / weights.FOLDER_MARK, "unet") == "PocketUNet":
-        return USUAL
+        return _POCKET
     kinds = [weights.pipeline_of(path), _class_in(path / "scheduler" / "scheduler_config.json")]
     if any(kind.startswith(("LatentConsistency", "LCM")) for kind in kinds):
         return _FEW_STEPS[0][1]

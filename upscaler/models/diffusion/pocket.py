@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.embeddings import get_timestep_embedding
-from diffusers.models.modeling_utils import ModelMixin
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
 from ...folders import read_json
+from .validate import check_depth, refuse_missing
 
 _COLOURS = ((1.0, 1.0, 1.0), (1.0, 0.0, -1.0), (1.0, -2.0, 1.0))
 """Brightness, red against blue, green against both: orthogonal, so that white noise stays white."""
@@ -22,6 +23,7 @@ _STRONGEST = 1.2  # detail against the contrast around it; nine in ten pixels ha
 _GUIDES = 16  # feature maps of the first stack at half the picture's resolution
 
 _LEVELS = (1, 2, 3, 4)
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 class HaarCodec(nn.Module):
@@ -83,7 +85,7 @@ def _packet(levels: int) -> torch.Tensor:
     return torch.kron(line, line)
 
 
-class PocketUNet(ModelMixin, ConfigMixin):
+class PocketUNet(nn.Module):
     """Latents of a photograph, from noised latents and those of the picture that is to be refined.
 
     A flat stack of residual blocks predicts the correction to the picture, which is the photograph's mean, and so too
@@ -100,13 +102,14 @@ class PocketUNet(ModelMixin, ConfigMixin):
             to 1, the rich detail is.
         detail_width: of the second stack; 0 is none.
         detail_layers: its convolutions, beside the first and the last.
+
+    Attributes:
+        config: the arguments that it was made with.
     """
 
-    to: Any = nn.Module.to  # that of diffusers (0.42) warns whenever the precision changes
     base_scale: torch.Tensor
     correction_scale: torch.Tensor
 
-    @register_to_config
     def __init__(
         self,
         in_channels: int = 384,
@@ -119,6 +122,16 @@ class PocketUNet(ModelMixin, ConfigMixin):
         detail_layers: int = 3,
     ) -> None:
         super().__init__()
+        self.config: Mapping[str, Any] = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "block_out_channels": tuple(block_out_channels),
+            "sigma_end": sigma_end,
+            "num_train_timesteps": num_train_timesteps,
+            "full_strength": full_strength,
+            "detail_width": detail_width,
+            "detail_layers": detail_layers,
+        }
         width = block_out_channels[0]
         self.register_buffer("base_scale", torch.ones(1, out_channels, 1, 1))
         self.register_buffer("correction_scale", torch.ones(1, out_channels, 1, 1))
@@ -166,18 +179,47 @@ class PocketUNet(ModelMixin, ConfigMixin):
             sample is not the base's, (B, C, h, w) with a variance of about 1.
         """
         dtype = self.conv_in.weight.dtype
-        config: Any = self.config
+        config = self.config
         time = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
-        sigma = (config.sigma_end / config.num_train_timesteps * (time.float() + 1)).view(-1, 1, 1, 1)
+        sigma = (config["sigma_end"] / config["num_train_timesteps"] * (time.float() + 1)).view(-1, 1, 1, 1)
         sample, base = sample.float(), base.float()
         deviation = (sample * (1 + sigma**2).sqrt() - base) / (sigma**2 + self.correction_scale.float() ** 2).sqrt()
         inputs = torch.cat([deviation, base / self.base_scale.float()], dim=1).to(dtype)
-        embedding = self.embed_time(get_timestep_embedding(time, 128).to(dtype))
+        embedding = self.embed_time(_embed(time).to(dtype))
         hidden = self.conv_in(inputs.contiguous(memory_format=torch.channels_last))
         for block in self.blocks:
             hidden = block(hidden, embedding)
         hidden = _normalised(hidden)
         return base + self.conv_out(hidden).float() * self.correction_scale.float(), hidden, deviation
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write what `from_pretrained` reads, with the names that diffusers gives to such files."""
+        folder.mkdir(parents=True, exist_ok=True)
+        described = {"_class_name": type(self).__name__, **self.config}
+        (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n", "utf-8")
+        save_file(self.state_dict(), folder / _WEIGHTS, {"format": "pt"})
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, dtype: torch.dtype = torch.float32) -> PocketUNet:
+        """The network in that folder. It is no class of diffusers, whose loader brings transformers and two seconds.
+
+        Raises:
+            UnsupportedModel: weights are missing.
+            OSError, ValueError, RuntimeError, and more: the files do not describe such a network.
+        """
+        check_depth(folder)
+        described = read_json(folder / "config.json")
+        network = cls(**{name: value for name, value in described.items() if not name.startswith("_")})
+        told = network.load_state_dict(load_file(folder / _WEIGHTS), strict=False)
+        refuse_missing(folder, told.missing_keys)
+        return network.to(dtype).eval()
+
+
+def _embed(time: torch.Tensor) -> torch.Tensor:
+    """(B,) timesteps to (B, 128): sines and cosines (Vaswani et al. 2017) of 64 frequencies from 1 to 1 / 10000."""
+    rates = torch.exp(-math.log(10000) * torch.arange(64, dtype=torch.float32, device=time.device) / 63)
+    angles = time[:, None].float() * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 class _Block(nn.Module):

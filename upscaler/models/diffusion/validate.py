@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,26 @@ def whole(kind: Any, folder: Path, **options: Any) -> Any:
         UnsupportedModel: the file lacks weights.
         OSError, ValueError, and more: what the libraries raise.
     """
-    _check_depth(folder)
+    check_depth(folder)
     network, told = kind.from_pretrained(folder, output_loading_info=True, **options)
-    missing = sorted(told["missing_keys"])
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UnsupportedModel(f"{folder}: {missing[0]}{more} missing among its weights; the model is not complete")
+    refuse_missing(folder, told["missing_keys"])
     return network
 
 
-def _check_depth(folder: Path) -> None:
-    """A network is built layer by layer before its file is looked at, so a wrong number of them would never end."""
+def refuse_missing(folder: Path, keys: Collection[str]) -> None:
+    """Refuse a network whose file lacks weights of these names, if any."""
+    missing = sorted(keys)
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UnsupportedModel(f"{folder}: {missing[0]}{more} missing among its weights; the model is not complete")
+
+
+def check_depth(folder: Path) -> None:
+    """Refuse a description with too many layers: they are built before the file with the weights is looked at.
+
+    Raises:
+        UnsupportedModel: says which number it is.
+    """
     for key, value in read_object(folder / "config.json").items():
         for number in value if isinstance(value, list) else [value]:
             if "layers" in key and isinstance(number, (int, float)) and not -_MOST_LAYERS <= number <= _MOST_LAYERS:

@@ -1,6 +1,7 @@
 // Jobs or results: value = {local, empty, tools, more, undo, items: [{id, title, text, state, fraction, thumb, shown}]}; buttons
 // and the filter trigger 'act'.
 const ACTIONS = {
+  left: [["go on", "Go on"], ["drop", "Delete"]],
   waiting: [["stop", "Remove from the queue"]],
   running: [["stop", "Stop"]],
   failed: [["remove", "Remove from the list"]],
@@ -37,8 +38,11 @@ const make = (item, local) => {
     button.textContent = words;
     return button;
   });
-  if (buttons.length < 2) {
-    for (const button of buttons) { button.className = "opener"; card.append(button); }
+  if (buttons.length <= 2) {
+    const row = document.createElement("div");
+    row.className = "row";
+    for (const button of buttons) { button.className = "opener"; row.append(button); }
+    card.append(row);
     return card;
   }
   const menu = document.createElement("div");

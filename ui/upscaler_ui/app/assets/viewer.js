@@ -1,7 +1,7 @@
 // One canvas for the picture, its growing result and the result.
 // value = {id, size: [w, h], after, before, boxes, tiles, seams, region, hint}; `after` and `before` are {src} or, where
 // they are large, {tiles, side, levels}: files TILES/LEVEL/X_Y.jpg, of which each level has half the size of the one
-// before. Boxes are in pixels of the result, the region is in fractions of it. Triggers 'mark' with a region.
+// before. Boxes are in pixels of the result, the region is in fractions of it. Triggers 'mark' with a region. brush.js paints.
 const $ = (name) => element.querySelector("." + name);
 const stage = $("stage"), view = $("view"), context = view.getContext("2d"), handle = $("handle");
 const ratio = () => window.devicePixelRatio || 1;
@@ -108,6 +108,7 @@ const drawPane = (start, width, source, clipFrom, clipTo) => {
   const edge = width / 2 / s, rise = view.height / 2 / s;
   drawSource(source, center[0] - edge, center[1] - rise, center[0] + edge, center[1] + rise, s, x, y);
   drawLayers(s, x, y);
+  drawMask(context, s, x, y);
   context.restore();
 };
 
@@ -170,7 +171,8 @@ const refresh = () => {
   const compares = Boolean(value.before);
   $("hold").disabled = element.querySelector("select").disabled = !compares;
   if (value.compare && compares && (before.id !== value.id || !before.compare)) setMode("split");
-  $("hint").textContent = layers.seams && value.seamsHint ? value.seamsHint : value.hint || "";
+  refreshBrush();
+  $("hint").textContent = brush.on ? BRUSH_HINT : layers.seams && value.seamsHint ? value.seamsHint : value.hint || "";
   ask();
 };
 const setMode = (next) => { mode = next; element.querySelector("select").value = next; ask(); };
@@ -191,10 +193,12 @@ view.addEventListener("pointerdown", (event) => {
   stage.focus({ preventScroll: true });
   try { view.setPointerCapture(event.pointerId); } catch (error) { /* a synthetic pointer */ }
   down.set(event.pointerId, place(event));
-  start = { at: fraction(event), marks: (marking || event.shiftKey) && down.size === 1 };
+  const marks = (marking || event.shiftKey) && down.size === 1;
+  start = { at: fraction(event), marks: marks, paints: brush.on && !marks && down.size === 1 };
 });
 view.addEventListener("pointermove", (event) => {
   const last = down.get(event.pointerId);
+  if (brush.on) { brush.at = fraction(event); ask(); }
   if (!last) return;
   const now = place(event);
   if (down.size === 2) {
@@ -204,7 +208,11 @@ view.addEventListener("pointermove", (event) => {
   } else if (start && start.marks) {
     const end = fraction(event);
     region = [0, 1].map((axis) => Math.min(start.at[axis], end[axis])).concat([0, 1].map((axis) => Math.max(start.at[axis], end[axis])));
-  } else {
+  } else if (start && start.paints) {
+    const to = fraction(event);
+    paintLine(start.at, to);
+    start = { ...start, at: to, painted: true };
+  } else if (!brush.on) {
     center = center.map((middle, axis) => middle - (now[axis] - last[axis]) / scale());
   }
   down.set(event.pointerId, now);
@@ -217,6 +225,10 @@ const up = (event) => {
     setMarking(false);
     trigger("mark", { region: region });
   }
+  if (start.paints) {
+    if (!start.painted && event.type === "pointerup") paintLine(start.at, start.at);
+    sendMask();
+  }
   if (!down.size) start = null;
   ask();
 };
@@ -227,10 +239,12 @@ stage.addEventListener("wheel", (event) => { // over the handle too
   event.preventDefault();
   setZoom(scale() * Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), place(event));
 }, { passive: false });
-view.addEventListener("dblclick", (event) => setZoom(stage.classList.contains("zoomed") ? 0 : Math.max(1, fitting() * 2), place(event)));
+view.addEventListener("pointerleave", () => { brush.at = null; ask(); });
+view.addEventListener("dblclick", (event) => !brush.on && setZoom(stage.classList.contains("zoomed") ? 0 : Math.max(1, fitting() * 2), place(event)));
 
 const setMarking = (on) => {
   marking = on;
+  if (on) setPainting(false);
   $("marker").setAttribute("aria-pressed", on);
   stage.classList.toggle("marking", on);
 };
