@@ -12,7 +12,7 @@ from typing import Any, cast
 from . import pipeline, resume
 from .errors import WeightsError
 from .events import Event, Finished, Notice
-from .fitting import changes, fit, spare
+from .fitting import LEAST_TILE, changes, fit, spare
 from .geometry import Box, Size
 from .models import describe_refiner, describe_upscaler, load_refiner, load_upscaler
 from .models.base import Habits, Redrawer, Refiner, Upscaler, habits_of
@@ -280,14 +280,31 @@ def plan(
         WeightsNotFound: a model is not there.
     """
     settings = _settings(settings, options)
+    size, alpha = _size_and_alpha(image, settings)
+    settings = _within_memory(settings, size, alpha=alpha)
+    return _planned(size, settings, alpha=alpha, region=region)
+
+
+def within_memory(image: Source | Size, settings: Settings) -> Settings:
+    """The settings as a run of that picture, or of one of that size, has them: changed until they fit `hardware.memory`.
+
+    Raises:
+        OutOfMemory: nothing is small enough.
+        SettingsError, WeightsNotFound: as `plan`, and where it is not known what a model takes.
+    """
+    size, alpha = _size_and_alpha(image, settings)
+    return _within_memory(settings, size, alpha=alpha)
+
+
+def _size_and_alpha(image: Source | Size, settings: Settings) -> tuple[Size, bool]:
+    """The size of a picture that can be enlarged as the settings say, and whether it has opacity, as far as its head tells."""
     alpha = False
     size = image if isinstance(image, Size) else size_in_header(image, max_pixels=settings.output.pixel_limit)
     if size is None:
         picture = load(cast("Source", image), max_pixels=settings.output.pixel_limit)
         size, alpha = picture.size, picture.alpha is not None
     settings.target.of(size)  # an impossible size is refused before models are looked for
-    settings = _within_memory(settings, size, alpha=alpha)
-    return _planned(size, settings, alpha=alpha, region=region)
+    return size, alpha
 
 
 def _planned(size: Size, settings: Settings, *, alpha: bool = False, region: Box | None = None) -> RunPlan:
@@ -307,6 +324,7 @@ def _sparing(settings: Settings) -> Settings:
     """The settings with the diffusion model kept as sparingly as `hardware.memory` asks for, whatever the picture."""
 
     def planned(some: Settings) -> RunPlan:
-        return _planned(_LARGE, some.but(scale=4.0, width=None, height=None, megapixels=None))
+        least = min(settings.gan.tile, LEAST_TILE)  # those of the first stage can be made smaller for any picture
+        return _planned(_LARGE, some.but(scale=4.0, width=None, height=None, megapixels=None, gan_tile=least))
 
     return spare(settings, planned, kind=kind_of(settings.hardware.device))

@@ -146,8 +146,12 @@ class DiffusionRefiner:
                 "codec": [getattr(codec, "network", codec)],
             }
             self._places = places = Places(parts, low_vram, partial(free_memory, limit=limit))
+
+            def bring(network: Any, inputs: Any) -> None:
+                places.bring("network")
+
             for network in networks:
-                network.register_forward_pre_hook(lambda *_: places.bring("network"))
+                network.register_forward_pre_hook(bring)
             text = self._parts.text
             if text is not None:
                 self._encoded = lru_cache(maxsize=8)(partial(_encoded_there, text, places))
