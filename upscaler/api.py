@@ -22,7 +22,8 @@ from .pictures.files import Source, load, size_in_header
 from .pictures.masks import load_mask
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
-from .scratch import choose_store
+from .scratch import choose_store, store_for
+from .stages.by_place import Caption
 from .text import count
 from .timing import kind_of
 from .workers import Pool, PooledRefiner, PooledUpscaler, cluster
@@ -40,7 +41,7 @@ def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
         image: a path, bytes, a binary file, a Pillow image, an array (H, W, C), or a `Picture`.
         scale: 0.5 to 16; or give `width`, `height` or `megapixels`.
         options: any option of the command line by its long name with underscores, and `settings`, `upscaler`, `refiner`,
-            `region`, `mask`, `progress`, `restart`, `scratch` and
+            `region`, `mask`, `caption`, `progress`, `restart`, `scratch` and
             `workers` as in `run`.
 
     Raises:
@@ -60,6 +61,7 @@ def run(
     refiner: Refiner | None = None,
     region: Box | None = None,
     mask: Source | None = None,
+    caption: Caption | None = None,
     progress: str | os.PathLike[str] | resume.Kept | None = None,
     restart: bool = False,
     scratch: str | os.PathLike[str] | None = None,
@@ -78,6 +80,8 @@ def run(
         region: only this part of the result, in its pixels; equal to that part of the whole result.
         mask: where the diffusion passes may change the enlarged picture: white there, black or transparent elsewhere; a
             picture of any size in the same ways as `image`, or an array (h, w) from 0 to 1. See `upscaler.pipeline.run`.
+        caption: a function that says what a tile shows, (h, w, 3) float32 in [0, 1], such as a captioning network: the
+            tile's prompt, unless a region of `tile_prompt` has one for it.
         progress: a folder that keeps finished tiles. A run with the same picture and settings goes on from them, and
             gives the same bytes as one that was never stopped. It is removed when the iterator is asked for what comes
             after `Finished`: save the result before. A `resume.Kept` spares a caller that has described the run
@@ -93,7 +97,9 @@ def run(
         UpscalerError: see `upscaler.errors`.
     """
     settings = _settings(settings, options, habits=None if refiner is None else habits_of(refiner))
-    picture = load(image, max_pixels=settings.output.pixel_limit)
+    folder = None if scratch is None else Path(scratch)
+    kept = partial(store_for, settings=settings, scratch=folder)
+    picture = load(image, max_pixels=settings.output.pixel_limit, store=kept)
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
     asked, settings = settings, _within_memory(settings, picture.size, alpha=picture.alpha is not None)
@@ -103,18 +109,26 @@ def run(
     with loaded(settings, workers, upscaler=upscaler, refiner=refiner) as (enlarger, redrawer):
         alpha = picture.alpha is not None
         planned = plan_run(picture.size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)
-        store = choose_store(planned, scratch=None if scratch is None else Path(scratch))
+        store = choose_store(planned, scratch=folder)
         yield from (Notice(message) for message in _about_models(settings, redrawer, given=refiner is not None))
         if mask is not None and planned.tiles is None:
             yield Notice("without a diffusion pass the mask makes no difference")
         go = partial(
-            pipeline.run, picture, settings, upscaler=enlarger, refiner=redrawer, region=region, mask=where, store=store
+            pipeline.run,
+            picture,
+            settings,
+            upscaler=enlarger,
+            refiner=redrawer,
+            region=region,
+            mask=where,
+            caption=caption,
+            store=store,
         )
         if progress is None:
             yield from go()
             return
         if not isinstance(progress, resume.Kept):
-            described = resume.describe_run(picture, settings, region=region, mask=where)
+            described = resume.describe_run(picture, settings, region=region, mask=where, caption=caption)
             progress = resume.Kept(Path(progress), described)
         with resume.keep_progress(progress.folder, progress.run, restart=restart) as journal:
             if len(journal):
@@ -156,7 +170,8 @@ def _about_models(settings: Settings, refiner: Refiner | None, *, given: bool) -
     name = settings.diffusion.model
     if not given:
         yield from about(refiner, settings)
-    if settings.diffusion.prompt and not getattr(refiner, "takes_prompt", True):
+    told = settings.diffusion.prompt or settings.diffusion.tile_prompt
+    if told and not getattr(refiner, "takes_prompt", True):
         yield f"the diffusion model {name} takes no prompt; it is ignored"
     if without := _without_effect(settings, habits_of(refiner)):
         yield f"with the diffusion model {name} these make no difference: {', '.join(without)}"

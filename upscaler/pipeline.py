@@ -16,6 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from .arrays.circle import beginning
+from .arrays.jpeg import ALIGN
 from .arrays.store import IN_MEMORY, Store
 from .arrays.strips import strips
 from .arrays.types import Array, Image
@@ -26,6 +28,7 @@ from .models.base import Joins, Refiner, Upscaler
 from .options.settings import Sampling, Settings
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
+from .stages.by_place import Caption, Places
 from .stages.consistency import enforce_consistency
 from .stages.enlarge import enlarge
 from .stages.refine import refine
@@ -49,6 +52,7 @@ def run(
     mask: Array | None = None,
     journal: Journal | None = None,
     store: Store = IN_MEMORY,
+    caption: Caption | None = None,
     inline: bool = False,
 ) -> Iterator[Event]:
     """The events of enlarging `picture`; the last one is `Finished`.
@@ -68,6 +72,7 @@ def run(
             from there on it fades in over half of `tiles.feather`, or as slowly as it does itself.
         journal: keeps the finished tiles, and gives back those that a run with the same settings has finished before.
         store: where the canvas is kept; default is memory.
+        caption: says what a tile shows, for those that no region of `diffusion.tile_prompt` has a prompt for.
         inline: run the models in the thread that iterates, for a host that allows them no other. The steps of a batch
             are then told when it is done, and a model that should stop within one raises `Cancelled` itself.
 
@@ -78,10 +83,14 @@ def run(
     """
     alpha = picture.alpha is not None
     plan = plan_run(picture.size, settings, upscaler=upscaler, refiner=refiner, alpha=alpha, region=region)
+    if any(plan.wrap):
+        blocks = 1 if picture.jpeg_quantisation is None else ALIGN
+        plan = plan.starting_at(*beginning(picture.pixels, plan.wrap, step=blocks))
     job = _Run(picture, settings, plan, mask=mask, journal=journal, store=store, inline=inline)
     yield from job.enlarge(upscaler)
     report = None
     if refiner is not None and plan.tiles is not None:
+        job.set_places(refiner, caption)
         base = job.store.copy(job.canvas)
         yield from job.redraw_tiles(refiner)
         report = yield from job.mend_seams(base, refiner)
@@ -145,10 +154,19 @@ class _Run:
         self.store = store
         self.inline = inline
         self.seconds: dict[Stage, float] = {}
+        self.places: Places | None = None
 
     @property
     def canvas(self) -> Image:
         return self.result.pixels
+
+    def set_places(self, refiner: Refiner, caption: Caption | None) -> None:
+        """Let the prompts and strengths of tiles depend on where they lie, as far as the settings say so."""
+        reads = getattr(refiner, "takes_prompt", True)
+        found = Places(
+            self.picture.pixels, self.plan.target, self.settings, wrap=self.plan.wrap, prompts=reads, caption=caption
+        )
+        self.places = found if found.differ else None
 
     def part(self, region: Box | None) -> Picture:
         """The result, or what lies in the region."""
@@ -162,7 +180,7 @@ class _Run:
         """Enlarge the picture, and its opacity the same way, and make it true to the input."""
         layers = [self.picture.pixels]
         if self.picture.alpha is not None:
-            layers.append(np.repeat(self.picture.alpha[..., None], 3, axis=2))
+            layers.append(self._in_three_channels(self.picture.alpha))
         each = sum(len(step.plan) for step in self.plan.passes)
         alpha: Array | None = None
         with self._clock(Stage.ENLARGE):
@@ -204,11 +222,20 @@ class _Run:
         if self.plan.joint:
             if not isinstance(refiner, Joins):
                 raise SettingsError("tiles.mode: joint runs in one process; leave out workers, or use tiles")
+            if self.places is not None:
+                raise SettingsError("tiles.mode: joint has one prompt and one strength for all; use tiles")
             refiner, tiles = refiner.jointly(tiles, self._batch(refiner, tiles.tile)), tiles.whole
         yield from self.redraw(Stage.REFINE, [tiles], self.plan.sampling, refiner)
 
     def _batch(self, refiner: Refiner, tile: Size) -> int:
         return self.settings.tiles.batch or max(refiner.batch_size(tile), 1)
+
+    def _in_three_channels(self, plane: Array) -> Image:
+        """A plane (h, w) as a picture, which the super-resolution network takes."""
+        image = self.store.empty((*plane.shape, 3))
+        for rows in strips(*plane.shape):
+            image[rows] = plane[rows, :, None]
+        return image
 
     def redraw(
         self, stage: Stage, plans: Sequence[Plan], sampling: Sampling, refiner: Refiner, *, seed: int = 0
@@ -229,7 +256,9 @@ class _Run:
             batch=self._batch(refiner, tile),
             mask=self.mask,
             alpha=self.result.alpha,
+            places=self.places,
             journal=self.journal,
+            start=self.plan.start_in(self.plan.target),
             inline=self.inline,
         )
         with self._clock(stage):
@@ -281,6 +310,7 @@ class _Run:
             strength=self.settings.wavelet.consistency,
             quantisation=self.picture.jpeg_quantisation,
             wrap=self.plan.wrap,
+            start=self.plan.start,
         )
 
     def _progress(self, stage: Stage, at: Step, total: int) -> Progress:

@@ -43,6 +43,7 @@ class RunPlan:
         tiles: of the diffusion pass; `None` without one.
         seams: the passes along the joints. With `auto` seams only those pieces that stand out are run.
         wrap: on which axes the picture goes on at its other side.
+        start: column and row of the source where it begins on these axes, see `starting_at`.
         sampling, seam_sampling: how tiles and joints are redrawn.
         habits: of the refiner.
         batch: tiles at once, as far as that is known: those that are asked for, else one.
@@ -61,11 +62,32 @@ class RunPlan:
     sampling: Sampling
     seam_sampling: Sampling
     wrap: Wrap = NO_WRAP
+    start: tuple[int, int] = (0, 0)
     habits: Habits = USUAL
     batch: int = 1
     joint: bool = False
     memories: tuple[Memory | None, Memory | None] = (None, None)
     plain: bool = False
+
+    def starting_at(self, x: int, y: int) -> RunPlan:
+        """The same plan for a picture that goes around and begins at that column and row of the source.
+
+        Tiles and what is random are counted from there, so that a rolled picture gives the rolled result.
+        """
+        started = replace(self, start=(x, y))
+        sizes = (self.source, *(step.size for step in self.passes))
+        return replace(
+            started,
+            passes=tuple(
+                replace(step, plan=step.plan.move(*started.start_in(size))) for step, size in zip(self.passes, sizes)
+            ),
+            tiles=None if self.tiles is None else self.tiles.move(*started.start_in(self.target)),
+            seams=tuple(plan.move(*started.start_in(self.target)) for plan in self.seams),
+        )
+
+    def start_in(self, size: Size) -> tuple[int, int]:
+        """Where a copy of the picture that has this size begins."""
+        return self.start[0] * size.width // self.source.width, self.start[1] * size.height // self.source.height
 
     @property
     def factor(self) -> float:

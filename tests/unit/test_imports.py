@@ -36,7 +36,7 @@ LAW = {
     "pipeline": VALUES | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "models.base"},
     "weights": VALUES | {"memory", "folders", "families", "places"},
     "batch": VALUES | {"folders", "pictures"},
-    "scratch": VALUES | {"memory", "arrays", "plan"},
+    "scratch": VALUES | {"memory", "options", "arrays", "plan", "models.base"},
     "workers": VALUES | {"options", "arrays", "tiling", "models.base"},
     "resume": VALUES | {"folders", "options", "arrays", "pictures", "tiling", "weights"},
     "describe": VALUES | {"options", "plan", "weights"},

@@ -57,6 +57,9 @@ class Refiner(Protocol):
     Attributes:
         multiple: the sides of a tile are multiples of this.
         tile_sides: which sides of a tile it likes, where the settings leave that open.
+        takes_prompt: optional; false where a prompt makes no difference.
+        mixes_prompts: optional; true where `sampling` may be a `MixedSampling`, so that tiles with prompts of their own
+            make one batch.
     """
 
     @property
@@ -76,7 +79,8 @@ class Refiner(Protocol):
 
         Args:
             tiles: (h, w, 3) float32 in [0, 1], all of one shape, sides multiples of `multiple`.
-            boxes: where they lie in the canvas, in pixels; what is random is a function of this position.
+            boxes: where they lie in the canvas, in pixels; what is random is a function of this position. In a picture that
+                goes around it is counted from where that begins.
             sampling: strength, steps, prompt and so on; nothing left open.
             seed: >= 0; of the pass, not of the tile.
             on_step: to be called after each evaluation of the network.

@@ -16,6 +16,7 @@ from typing import Any, cast
 from ..errors import SettingsError
 from ..text import did_you_mean, shown
 from .diffusion import Diffusion as Diffusion
+from .diffusion import MixedSampling as MixedSampling
 from .diffusion import Sampling as Sampling
 from .diffusion import Scheduler as Scheduler
 from .pictures import Format as Format

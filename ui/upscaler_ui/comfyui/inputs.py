@@ -26,6 +26,8 @@ HOST = {
     "clip_skip": "CLIP Set Last Layer",
     "allow_pickle": "the host's own loaders",
     "base": "model",
+    "tile_prompt": "Conditioning (Set Area)",
+    "prompt_everywhere": "positive",
     "control": "the ControlNet nodes",
     "control_scale": "the ControlNet nodes",
     "control_start": "the ControlNet nodes",
