@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from . import pipeline, resume
 from .errors import SettingsError, WeightsError
 from .events import Event, Finished, Notice
-from .fitting import changes, fit, spare
+from .fitting import LEAST_TILE, changes, fit, spare
 from .geometry import Box, Size
 from .models import (
     describe_refiner,
@@ -329,16 +329,38 @@ def plan(
         WeightsNotFound: a model is not there.
     """
     settings = _settings(settings, options)
-    alpha, faces = False, []
     restores = settings.faces.strength > 0 and not isinstance(image, Size)
-    size = image if isinstance(image, Size) else size_in_header(image, max_pixels=settings.output.pixel_limit)
-    if size is None or restores:
-        picture = load(cast("Source", image), max_pixels=settings.output.pixel_limit)
-        size, alpha = picture.size, picture.alpha is not None
-        faces = faces_in(picture) if restores else []
-    settings.target.of(size)  # an impossible size is refused before models are looked for
+    size, picture = _look_at(image, settings, decode=restores)
+    alpha = picture is not None and picture.alpha is not None
+    faces = faces_in(picture) if restores and picture is not None else []
     settings = _within_memory(settings, size, alpha=alpha)
     return _planned(size, settings, alpha=alpha, region=region, faces=faces)
+
+
+def within_memory(image: Source | Size, settings: Settings) -> Settings:
+    """The settings as a run of that picture, or of one of that size, has them: changed until they fit `hardware.memory`.
+
+    Raises:
+        OutOfMemory: nothing is small enough.
+        SettingsError, WeightsNotFound: as `plan`, and where it is not known what a model takes.
+    """
+    size, picture = _look_at(image, settings)
+    return _within_memory(settings, size, alpha=picture is not None and picture.alpha is not None)
+
+
+def _look_at(image: Source | Size, settings: Settings, *, decode: bool = False) -> tuple[Size, Picture | None]:
+    """The size of a picture that can be enlarged as the settings say; and itself, where its head does not tell, or if asked for.
+
+    Raises:
+        SettingsError: the target size is out of range for this picture.
+    """
+    size = image if isinstance(image, Size) else size_in_header(image, max_pixels=settings.output.pixel_limit)
+    picture = None
+    if size is None or decode:
+        picture = load(cast("Source", image), max_pixels=settings.output.pixel_limit)
+        size = picture.size
+    settings.target.of(size)  # an impossible size is refused before models are looked for
+    return size, picture
 
 
 def _planned(
@@ -385,6 +407,7 @@ def _sparing(settings: Settings) -> Settings:
     """The settings with the diffusion model kept as sparingly as `hardware.memory` asks for, whatever the picture."""
 
     def planned(some: Settings) -> RunPlan:
-        return _planned(_LARGE, some.but(scale=4.0, width=None, height=None, megapixels=None))
+        least = min(settings.gan.tile, LEAST_TILE)  # those of the first stage can be made smaller for any picture
+        return _planned(_LARGE, some.but(scale=4.0, width=None, height=None, megapixels=None, gan_tile=least))
 
     return spare(settings, planned, kind=kind_of(settings.hardware.device))

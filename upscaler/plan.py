@@ -152,13 +152,14 @@ class RunPlan:
         """Bytes of a device of its own that the models take at most; `None` where one does not say what it takes.
 
         Args:
-            low_vram: the parts of the diffusion model are there in turn.
+            low_vram: the parts of the diffusion model are there in turn, and none of them before it is at work.
         """
         enlarger, redrawer = self.memories
         if enlarger is None or redrawer is None:
             return None
         redrawn = redrawer.bytes(self._tile, batch=self.batch, low_vram=low_vram)
-        return max(enlarger.bytes(self._piece) + redrawer.bytes(0, low_vram=low_vram), enlarger.loaded + redrawn)
+        waiting = 0 if low_vram else redrawer.loaded
+        return max(enlarger.bytes(self._piece) + waiting, enlarger.loaded + redrawn)
 
     @property
     def _piece(self) -> int:
