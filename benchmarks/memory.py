@@ -52,17 +52,22 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--sides", type=int, nargs="+", default=[128, 256, 512])
     parser.add_argument("--scale", type=float, default=4)
+    parser.add_argument("--precision", default="auto", help="as of upscaler run")
+    parser.add_argument("--steps", type=int, default=0, help="as of upscaler run; they take time and no memory")
     parsed = parser.parse_args()
     worst = 1.0
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder) / "source.png", Path(folder) / "result.png"
         for models in parsed.models:
-            gan, model = models.split("/")
+            gan, model = models.split("/", 1)  # what names a folder has more of them
             for side in parsed.sides:
                 samples = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
                 Pillow.fromarray(samples).save(source)
-                predicted = plan(source, Settings.of(gan=gan, model=model, scale=parsed.scale)).memory_bytes
-                measured = peak(source, result, ["--gan", gan, "--model", model, "--scale", str(parsed.scale)])
+                options = {"gan": gan, "model": model, "scale": parsed.scale, "precision": parsed.precision}
+                predicted = plan(source, Settings.of(device="cpu", **options)).memory_bytes
+                flags = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+                measured = peak(source, result, [*flags, "--device", "cpu", "--steps", str(parsed.steps)])
+                assert predicted is not None, f"what {models} takes is not known"
                 ratio = predicted / measured
                 worst = max(worst, ratio, 1 / ratio)
                 print(

@@ -12,6 +12,7 @@ from typing import Any, cast
 from . import pipeline, resume
 from .errors import WeightsError
 from .events import Event, Finished, Notice
+from .fitting import changes, fit, spare
 from .geometry import Box, Size
 from .models import describe_refiner, describe_upscaler, load_refiner, load_upscaler
 from .models.base import Habits, Redrawer, Refiner, Upscaler, habits_of
@@ -21,10 +22,13 @@ from .pictures.files import Source, load, size_in_header
 from .pictures.masks import load_mask
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
-from .scratch import choose_store
+from .scratch import choose_store, store_for
 from .stages.by_place import Caption
 from .text import count
+from .timing import kind_of
 from .workers import Pool, PooledRefiner, PooledUpscaler, cluster
+
+_LARGE = Size(1024, 1024)  # a picture whose tiles are as large as they get
 
 
 def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
@@ -93,14 +97,19 @@ def run(
         UpscalerError: see `upscaler.errors`.
     """
     settings = _settings(settings, options, habits=None if refiner is None else habits_of(refiner))
-    picture = load(image, max_pixels=settings.output.pixel_limit)
+    folder = None if scratch is None else Path(scratch)
+    kept = partial(store_for, settings=settings, scratch=folder)
+    picture = load(image, max_pixels=settings.output.pixel_limit, store=kept)
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
+    asked, settings = settings, _within_memory(settings, picture.size, alpha=picture.alpha is not None)
+    if settings != asked:
+        yield Notice(f"to stay within {asked.hardware.memory}: {changes(asked, settings)}")
     where = None if mask is None else load_mask(mask, picture.size)
     with loaded(settings, workers, upscaler=upscaler, refiner=refiner) as (enlarger, redrawer):
         alpha = picture.alpha is not None
         planned = plan_run(picture.size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)
-        store = choose_store(planned, scratch=None if scratch is None else Path(scratch))
+        store = choose_store(planned, scratch=folder)
         yield from (Notice(message) for message in _about_models(settings, redrawer, given=refiner is not None))
         if mask is not None and planned.tiles is None:
             yield Notice("without a diffusion pass the mask makes no difference")
@@ -181,6 +190,27 @@ def fitted(settings: Settings, *, given: Collection[str]) -> Settings:
     return settings
 
 
+def with_model(before: Settings, settings: Settings) -> Settings:
+    """`settings`, in which another diffusion model or LoRA was chosen than `before`, with the defaults of the new one.
+
+    What the old one's defaults have set, and nobody has changed since, is at its general default again.
+    """
+    old, new = _defaults_of(before), _defaults_of(settings)
+    untouched = {
+        option.name: option.default
+        for option in all_options()
+        if option.name in old and settings.value(option) == old[option.name]
+    }
+    return settings.but(**{**untouched, **new})
+
+
+def _defaults_of(settings: Settings) -> dict[str, Any]:
+    if settings.diffusion.model != "none":
+        with suppress(WeightsError):
+            return dict(_describe_refiner(settings).habits.defaults)
+    return {}
+
+
 def _with_defaults(settings: Settings, habits: Habits, given: Collection[str]) -> Settings:
     return settings.but(**{name: value for name, value in habits.defaults.items() if name not in given})
 
@@ -200,7 +230,15 @@ def _without_effect(settings: Settings, habits: Habits) -> list[str]:
 
 
 def _describe_refiner(settings: Settings) -> Redrawer:
-    return describe_refiner(settings.diffusion.model, lora=settings.diffusion.lora)
+    diffusion, hardware = settings.diffusion, settings.hardware
+    return describe_refiner(
+        diffusion.model,
+        lora=diffusion.lora,
+        control=diffusion.control,
+        device=kind_of(hardware.device),
+        precision=hardware.precision,
+        storage=hardware.storage,
+    )
 
 
 def upscaler_for(settings: Settings) -> Upscaler | None:
@@ -217,6 +255,7 @@ def refiner_for(settings: Settings) -> Refiner | None:
     """The diffusion model that the settings name, loaded; `None` for "none" and for a strength of 0."""
     if settings.diffusion.model == "none" or settings.diffusion.strength == 0:
         return None
+    settings = _sparing(settings)
     return load_refiner(
         settings.diffusion.model,
         control=settings.diffusion.control,
@@ -228,6 +267,9 @@ def refiner_for(settings: Settings) -> Refiner | None:
         allow_pickle=settings.diffusion.allow_pickle,
         device=settings.hardware.device,
         precision=settings.hardware.precision,
+        low_vram=settings.hardware.low_vram,
+        storage=settings.hardware.storage,
+        memory=settings.hardware.memory_bytes,
     )
 
 
@@ -259,6 +301,27 @@ def plan(
         picture = load(cast("Source", image), max_pixels=settings.output.pixel_limit)
         size, alpha = picture.size, picture.alpha is not None
     settings.target.of(size)  # an impossible size is refused before models are looked for
+    settings = _within_memory(settings, size, alpha=alpha)
+    return _planned(size, settings, alpha=alpha, region=region)
+
+
+def _planned(size: Size, settings: Settings, *, alpha: bool = False, region: Box | None = None) -> RunPlan:
+    """The plan by what is known of the models that the settings name."""
     enlarger = None if settings.gan.model == "none" else describe_upscaler(settings.gan.model)
     redrawer = None if settings.diffusion.model == "none" else _describe_refiner(settings)
     return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)
+
+
+def _within_memory(settings: Settings, size: Size, *, alpha: bool) -> Settings:
+    """The settings, changed as far as their `hardware.memory` asks for it. Raises: as `fitting.fit`."""
+    kind = kind_of(settings.hardware.device)
+    return fit(_sparing(settings), partial(_planned, size, alpha=alpha), kind=kind)
+
+
+def _sparing(settings: Settings) -> Settings:
+    """The settings with the diffusion model kept as sparingly as `hardware.memory` asks for, whatever the picture."""
+
+    def planned(some: Settings) -> RunPlan:
+        return _planned(_LARGE, some.but(scale=4.0, width=None, height=None, megapixels=None))
+
+    return spare(settings, planned, kind=kind_of(settings.hardware.device))

@@ -66,7 +66,8 @@ def plan_phrases(plan: RunPlan, settings: Settings, seconds: float) -> dict[str,
     phrases["memory"] = (
         f"{pictures} for the pictures, beside the models"
         if whole is None
-        else f"about {amount(whole)} with the models on the processor, {pictures} of it for the pictures"
+        else f"{pictures} for the pictures, in memory or on the disk, and about {amount(whole - plan.picture_bytes)} "
+        "beside them with the models on the processor"
     )
     phrases["time"] = f"about {duration(seconds)}"
     return phrases

@@ -9,15 +9,32 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Main memory that a model takes where it runs on the processor.
+    """What a model takes of the memory that it runs in: main memory where it runs on the processor.
 
     Attributes:
         loaded: bytes that stay while it is loaded: its weights, as they are kept, without the libraries that run it.
-        at_work: bytes more for each pixel of a tile that goes in.
+        at_work: bytes more for each pixel of a tile that goes in, and each tile of a batch.
+        coding: bytes more for each pixel of one tile while it is encoded or decoded, when nothing else is at work.
+        largest: bytes of the largest of its parts, that of `loaded` which has to be there while the others wait
+            elsewhere; 0 is all of it.
+        loading: bytes of main memory that loading takes beyond `loaded`, before anything is at work.
     """
 
     loaded: int
     at_work: float
+    coding: float = 0.0
+    largest: int = 0
+    loading: int = 0
+
+    def bytes(self, pixels: int, *, batch: int = 1, low_vram: bool = False) -> int:
+        """What it takes at most for tiles of so many pixels.
+
+        Args:
+            batch: tiles at once.
+            low_vram: only the part that is at work is there.
+        """
+        kept = self.largest or self.loaded if low_vram else self.loaded
+        return kept + round(pixels * max(self.at_work * batch, self.coding))
 
 
 def free_memory() -> int:

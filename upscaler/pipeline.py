@@ -16,6 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from .arrays.circle import beginning
+from .arrays.jpeg import ALIGN
 from .arrays.store import IN_MEMORY, Store
 from .arrays.strips import strips
 from .arrays.types import Array, Image
@@ -81,6 +83,9 @@ def run(
     """
     alpha = picture.alpha is not None
     plan = plan_run(picture.size, settings, upscaler=upscaler, refiner=refiner, alpha=alpha, region=region)
+    if any(plan.wrap):
+        blocks = 1 if picture.jpeg_quantisation is None else ALIGN
+        plan = plan.starting_at(*beginning(picture.pixels, plan.wrap, step=blocks))
     job = _Run(picture, settings, plan, mask=mask, journal=journal, store=store, inline=inline)
     yield from job.enlarge(upscaler)
     report = None
@@ -175,7 +180,7 @@ class _Run:
         """Enlarge the picture, and its opacity the same way, and make it true to the input."""
         layers = [self.picture.pixels]
         if self.picture.alpha is not None:
-            layers.append(np.repeat(self.picture.alpha[..., None], 3, axis=2))
+            layers.append(self._in_three_channels(self.picture.alpha))
         each = sum(len(step.plan) for step in self.plan.passes)
         alpha: Array | None = None
         with self._clock(Stage.ENLARGE):
@@ -225,6 +230,13 @@ class _Run:
     def _batch(self, refiner: Refiner, tile: Size) -> int:
         return self.settings.tiles.batch or max(refiner.batch_size(tile), 1)
 
+    def _in_three_channels(self, plane: Array) -> Image:
+        """A plane (h, w) as a picture, which the super-resolution network takes."""
+        image = self.store.empty((*plane.shape, 3))
+        for rows in strips(*plane.shape):
+            image[rows] = plane[rows, :, None]
+        return image
+
     def redraw(
         self,
         stage: Stage,
@@ -253,6 +265,7 @@ class _Run:
             alpha=self.result.alpha,
             places=places,
             journal=self.journal,
+            start=self.plan.start_in(self.plan.target),
             inline=self.inline,
         )
         with self._clock(stage):
@@ -304,6 +317,7 @@ class _Run:
             strength=self.settings.wavelet.consistency,
             quantisation=self.picture.jpeg_quantisation,
             wrap=self.plan.wrap,
+            start=self.plan.start,
         )
 
     def _progress(self, stage: Stage, at: Step, total: int) -> Progress:

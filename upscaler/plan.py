@@ -43,8 +43,10 @@ class RunPlan:
         tiles: of the diffusion pass; `None` without one.
         seams: the passes along the joints. With `auto` seams only those pieces that stand out are run.
         wrap: on which axes the picture goes on at its other side.
+        start: column and row of the source where it begins on these axes, see `starting_at`.
         sampling, seam_sampling: how tiles and joints are redrawn.
         habits: of the refiner.
+        batch: tiles at once, as far as that is known: those that are asked for, else one.
         joint: all tiles are denoised together, as one.
         memories: what the models take, the super-resolution network's first; `None` where that is not known.
         plain: the refiner is given the bicubic enlargement as it is; the result alone is made true to the input.
@@ -60,10 +62,32 @@ class RunPlan:
     sampling: Sampling
     seam_sampling: Sampling
     wrap: Wrap = NO_WRAP
+    start: tuple[int, int] = (0, 0)
     habits: Habits = USUAL
+    batch: int = 1
     joint: bool = False
     memories: tuple[Memory | None, Memory | None] = (None, None)
     plain: bool = False
+
+    def starting_at(self, x: int, y: int) -> RunPlan:
+        """The same plan for a picture that goes around and begins at that column and row of the source.
+
+        Tiles and what is random are counted from there, so that a rolled picture gives the rolled result.
+        """
+        started = replace(self, start=(x, y))
+        sizes = (self.source, *(step.size for step in self.passes))
+        return replace(
+            started,
+            passes=tuple(
+                replace(step, plan=step.plan.move(*started.start_in(size))) for step, size in zip(self.passes, sizes)
+            ),
+            tiles=None if self.tiles is None else self.tiles.move(*started.start_in(self.target)),
+            seams=tuple(plan.move(*started.start_in(self.target)) for plan in self.seams),
+        )
+
+    def start_in(self, size: Size) -> tuple[int, int]:
+        """Where a copy of the picture that has this size begins."""
+        return self.start[0] * size.width // self.source.width, self.start[1] * size.height // self.source.height
 
     @property
     def factor(self) -> float:
@@ -108,11 +132,37 @@ class RunPlan:
             return None
         libraries = _LIBRARY_BYTES if any(memory != _NO_MODEL for memory in self.memories) else 0
         enlarging, redrawing, writing = self._picture_bytes
+        enlarged, redrawn = enlarger.bytes(self._piece), redrawer.bytes(self._tile, batch=self.batch)
+        at_work = max(
+            enlarging + enlarged + redrawer.loaded,
+            redrawing + enlarger.loaded + redrawn,
+            writing + enlarger.loaded + redrawer.loaded,
+            enlarger.loaded + redrawer.loaded + redrawer.loading,
+        )
+        return _PROCESS_BYTES + libraries + at_work
+
+    def device_bytes(self, *, low_vram: bool) -> int | None:
+        """Bytes of a device of its own that the models take at most; `None` where one does not say what it takes.
+
+        Args:
+            low_vram: the parts of the diffusion model are there in turn.
+        """
+        enlarger, redrawer = self.memories
+        if enlarger is None or redrawer is None:
+            return None
+        redrawn = redrawer.bytes(self._tile, batch=self.batch, low_vram=low_vram)
+        return max(enlarger.bytes(self._piece) + redrawer.bytes(0, low_vram=low_vram), enlarger.loaded + redrawn)
+
+    @property
+    def _piece(self) -> int:
+        """Pixels of the largest piece that is enlarged at once."""
         pieces = (step.plan.tile for step in self.passes if len(step.plan))
-        piece = max((size.width * size.height for size in pieces), default=0)
-        tile = 0 if self.tile is None else self.tile.width * self.tile.height
-        at_work = max(enlarging + piece * enlarger.at_work, redrawing + tile * redrawer.at_work, writing)
-        return _PROCESS_BYTES + libraries + enlarger.loaded + redrawer.loaded + round(at_work)
+        return max((size.width * size.height for size in pieces), default=0)
+
+    @property
+    def _tile(self) -> int:
+        """Pixels of a tile that is redrawn."""
+        return 0 if self.tile is None else self.tile.width * self.tile.height
 
     @property
     def _picture_bytes(self) -> tuple[int, int, int]:
@@ -201,8 +251,9 @@ def plan_run(
         seam_sampling=seam_sampling,
         wrap=wrap,
         habits=habits,
+        batch=max(settings.tiles.batch, 1),
         joint=joint,
-        memories=tuple(_NO_MODEL if model is None else memory_of(model) for model in (upscaler, refiner)),
+        memories=(_memory(upscaler), _memory(refiner)),
         plain=plain,
     )
 
@@ -238,3 +289,7 @@ def _narrow_all(plans: list[Plan], box: Box | None) -> tuple[tuple[Plan, ...], B
 
 def _around(box: Box | None, margin: int, size: Size) -> Box | None:
     return None if box is None else box.grow(margin, size)
+
+
+def _memory(model: object | None) -> Memory | None:
+    return _NO_MODEL if model is None else memory_of(model)

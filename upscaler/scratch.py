@@ -7,12 +7,25 @@ import tempfile
 from pathlib import Path
 
 from .arrays.store import IN_MEMORY, Store
-from .errors import OutOfMemory
+from .errors import OutOfMemory, SettingsError
+from .geometry import Size
 from .memory import free_memory
-from .plan import RunPlan
+from .models.base import Redrawer
+from .options.settings import Settings
+from .plan import RunPlan, plan_run
 
 _PART = 0.5  # of the free memory, above which pictures go to the disk: models and the system need the rest
 _GIB = 2**30
+
+
+def store_for(size: Size, settings: Settings, *, scratch: Path | None = None) -> Store:
+    """Where a picture of that size is kept that is to be enlarged with these settings, as `choose_store` tells of the run."""
+    refiner = None if settings.diffusion.model == "none" else Redrawer()
+    try:
+        plan = plan_run(size, settings, upscaler=None, refiner=refiner)
+    except SettingsError:  # the run says so, once it knows which way up the picture is
+        return IN_MEMORY
+    return choose_store(plan, scratch=scratch)
 
 
 def choose_store(plan: RunPlan, *, scratch: Path | None = None) -> Store:

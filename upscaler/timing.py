@@ -126,7 +126,7 @@ def _shipped(stage: Stage, plan: RunPlan, settings: Settings) -> float:
         return _FINISH / cores
     if stage is Stage.ENLARGE and not plan.passes:
         return _RESAMPLING / cores
-    speed = _FASTER.get(_kind_of(settings.hardware.device), cores)
+    speed = _FASTER.get(kind_of(settings.hardware.device), cores)
     if stage is Stage.ENLARGE:
         return _NETWORKS.get(settings.gan.model, _NETWORKS["realesrgan-x4plus"]) / speed
     rate = (_POCKET if diffusion.model == "pocket" else _STABLE_DIFFUSION) / speed
@@ -135,7 +135,7 @@ def _shipped(stage: Stage, plan: RunPlan, settings: Settings) -> float:
     return rate * _AUTO_SEAMS if stage is Stage.SEAMS and settings.seams.mode == "auto" else rate
 
 
-def _kind_of(device: str) -> str:
+def kind_of(device: str) -> str:
     """cpu, cuda or mps; for auto the likely one, since asking takes seconds."""
     if device != "auto":
         return device.split(":")[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -29,6 +30,7 @@ Load = Callable[[], Any]
 """Loads a model in the worker's own process; it travels there by pickle."""
 
 _TRIES = 3  # of a call whose worker dies; a tile that kills three workers kills all
+_TELL = 0.25  # seconds between two steps that are told: each costs the run about a millisecond
 _FACTS = ("scale", "halo", "multiple", "tile_sides", "takes_prompt", "mixes_prompts", "habits", "about", "name")
 
 
@@ -104,14 +106,18 @@ class _Worker:
         self._stopped.set()
 
     def call(self, *args: Any, **kwargs: Any) -> Generator[Any, None, None]:
-        """Each step of the model's work as (step, of), then what it returns in a list."""
+        """Steps of the model's work as (step, of), a few a second, then what it returns in a list."""
         self._stopped.clear()
         told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        last = time.monotonic()
 
         def on_step(step: int, of: int) -> None:
+            nonlocal last
             if self._stopped.is_set():
                 raise UpscalerError("stopped")
-            told.put((step, of))
+            if step == of or time.monotonic() - last >= _TELL:
+                last = time.monotonic()
+                told.put((step, of))
 
         def work() -> None:
             try:
@@ -151,6 +157,11 @@ class Pool:
         self.facts: dict[str, Any] = _got(self._workers[0].facts.remote())
         for index in range(len(loads)):
             self._free.put(index)
+
+    def wait(self) -> None:
+        """Come back when all workers have loaded their models. Raises: as `Pool`."""
+        for worker in self._workers:
+            _got(worker.facts.remote())
 
     def __len__(self) -> int:
         return len(self._workers)

@@ -19,9 +19,9 @@ from PIL import Image
 
 gradio = pytest.importorskip("gradio")
 
-from upscaler_ui.app import failures, form, jobs, listing, looks, parts, sizes  # noqa: E402 - after it is known that Gradio is there
-from upscaler_ui.app import handlers as handlers_module  # noqa: E402
+from upscaler_ui.app import choices, failures, form, jobs, listing, looks, parts, sizes  # noqa: E402 - after it is known that Gradio is there
 from upscaler_ui.app import history as history_module  # noqa: E402
+from upscaler_ui.app import result_handlers as result_handlers_module  # noqa: E402
 from upscaler_ui.app import results as results_module  # noqa: E402
 from upscaler_ui.app import sessions as sessions_module  # noqa: E402
 from upscaler_ui.app import views as views_module  # noqa: E402
@@ -160,7 +160,7 @@ def test_a_size_that_is_not_filled_in_is_said(by: str) -> None:
 def test_only_names_of_models_that_are_there_come_through(name: str) -> None:
     for kind in ("gan", "model", "control"):
         with pytest.raises(SettingsError, match="choose one of"):
-            form.checked_model(kind, name)
+            choices.checked_model(kind, name)
 
 
 def test_the_card_of_each_built_in_preset_has_a_sample() -> None:
@@ -458,7 +458,7 @@ def test_a_deleted_result_comes_back_until_the_next_one_is_deleted(sessions: Ses
 def test_results_are_filtered_and_older_ones_are_reached(
     sessions: Sessions, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handlers_module, "LISTED", 2)
+    monkeypatch.setattr(result_handlers_module, "LISTED", 2)
     session, blocks = sessions.session(None, "page"), build(sessions)
     page, request = handlers_of(blocks), gradio.Request(session_hash="page")
     values = [field.value for field in page.form.fields]

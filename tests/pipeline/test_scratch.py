@@ -19,7 +19,7 @@ class Usage(NamedTuple):
     free: int
 
 
-def enlarged(picture: np.ndarray, **options: Any) -> upscaler.Picture:
+def enlarged(picture: np.ndarray | Path, **options: Any) -> upscaler.Picture:
     models = {"upscaler": NearestUpscaler(), "refiner": NoiseRefiner()}
     return upscaler.upscale(picture, **models, **{**killed.OPTIONS, **options})
 
@@ -46,3 +46,21 @@ def test_what_fits_nowhere_is_refused_with_what_to_do(tmp_path: Path, monkeypatc
     monkeypatch.setattr(scratch.shutil, "disk_usage", lambda folder: Usage(1 << 20))
     with pytest.raises(OutOfMemory, match=r"^a result of 440x360 needs .* --scratch$"):
         enlarged(np.zeros((90, 110, 3), np.float32), scratch=tmp_path)
+    path = tmp_path / "a.png"
+    upscaler.save(upscaler.Picture(np.zeros((90, 110, 3), np.float32)), path)
+    with pytest.raises(OutOfMemory, match=r"^a result of 440x360 needs .* --scratch$"):  # before it is decoded
+        enlarged(path, scratch=tmp_path)
+
+
+def test_a_file_is_read_onto_the_disk_where_its_result_will_be(
+    rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    upscaler.save(upscaler.Picture(rng.random((90, 110, 3)).astype(np.float32)), path)
+    expected = enlarged(path).pixels
+    monkeypatch.setattr(scratch, "free_memory", lambda: 1 << 20)
+    decoded: list[object] = []
+    monkeypatch.setattr("upscaler.pictures.files.decode", lambda *args, **rest: decoded.append(args))
+    np.testing.assert_array_equal(enlarged(path, scratch=tmp_path).pixels, expected)
+    assert decoded == []
+    assert list(tmp_path.iterdir()) == [path]

@@ -63,10 +63,16 @@ _ENOUGH = 64
 _SAMPLE = 640
 
 
-def sample(image: Array) -> Array:
-    """Luma of the middle of a picture (h, w, 3), in units of 1/255; it starts at multiples of 8 pixels."""
-    top, left = (max(length - _SAMPLE, 0) // 16 * 8 for length in image.shape[:2])
-    return planes.split(image[top : top + _SAMPLE, left : left + _SAMPLE])[0] * np.float32(255)
+def sample(image: Array, start: tuple[int, int] = (0, 0)) -> Array:
+    """Luma of the middle of a picture (h, w, 3), in units of 1/255; it starts at multiples of 8 pixels.
+
+    Of a picture that goes around and begins at column and row `start`, the middle is counted from there.
+    """
+    rows, columns = (
+        (np.arange(min(length, _SAMPLE)) + max(length - _SAMPLE, 0) // 16 * 8 + first) % length
+        for length, first in zip(image.shape[:2], reversed(start))
+    )
+    return planes.split(image[np.ix_(rows, columns)])[0] * np.float32(255)
 
 
 def find_steps(luma: Array, tables: Sequence[Sequence[int]] | None = None) -> Steps | None:

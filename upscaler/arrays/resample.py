@@ -18,6 +18,7 @@ from ..geometry import NO_WRAP, Size, Wrap
 
 Array = NDArray[np.float32]
 Kernel = Literal["bicubic", "lanczos"]
+_FINE = 2.0**32  # parts of a pixel
 
 
 class Taps(NamedTuple):
@@ -89,6 +90,8 @@ def taps(
     radius, function = _KERNELS[kernel]
     stretch = max(ratio, 1.0)
     centres = offset + (np.arange(count, dtype=np.float64) + 0.5) * ratio
+    if circle:  # whole pixels apart, samples have the same weights
+        centres = np.rint(centres * _FINE) / _FINE
     centres = np.clip(centres, 0, length)
     first = np.floor(centres - radius * stretch + 0.5).astype(np.intp)
     index = first + np.arange(math.ceil(2 * radius * stretch) + 1)[:, None]

@@ -5,38 +5,38 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .store import IN_MEMORY, Store
 from .strips import strips
 from .types import Image
 
 
-def spread_colours(pixels: Image, alpha: NDArray[np.float32]) -> None:
+def spread_colours(pixels: Image, alpha: NDArray[np.float32], store: Store = IN_MEMORY) -> None:
     """Give every fully transparent pixel, in place, the colours of the visible pixels around it.
 
     What stands in a file below alpha 0 is arbitrary (often black) and would bleed into the edge at the first filter or
     network. Push-pull: average the visible pixels down a pyramid, then fill each hole from the level below it, linearly
-    interpolated. Visible pixels stay as they are. Memory: about half of `pixels`.
+    interpolated. Visible pixels stay as they are. Memory: about half of `pixels`, in the store.
 
     Source: Gortler et al., The Lumigraph, SIGGRAPH 1996, section 3.3.
     """
-    visible = alpha > 0
-    if visible.all() or not visible.any():
+    if alpha.min() > 0 or not alpha.max() > 0:
         return
     height, width = alpha.shape
-    coarse = np.empty(((height + 1) // 2, (width + 1) // 2, 3), np.float32)
-    weight = np.empty(coarse.shape[:2], np.float32)
+    coarse = store.empty(((height + 1) // 2, (width + 1) // 2, 3))
+    weight = store.empty(coarse.shape[:2])
     for rows in strips(*weight.shape):
         fine = slice(2 * rows.start, 2 * rows.stop)
-        seen = visible[fine, :, None].astype(np.float32)
+        seen = (alpha[fine, :, None] > 0).astype(np.float32)
         total = _sum_blocks(pixels[fine] * seen)
         count = _sum_blocks(seen)
         coarse[rows] = total / np.maximum(count, 1)
         weight[rows] = count[..., 0] > 0
-    spread_colours(coarse, weight)
+    spread_colours(coarse, weight, store)
     for rows in strips(height, width, align=2):
         above, below = rows.start // 2, min((rows.stop + 1) // 2, len(coarse))
         top = max(above - 1, 0)
         filled = _double(_double(coarse[top : below + 1], 0), 1)[rows.start - 2 * top :, :width]
-        hidden = ~visible[rows]
+        hidden = ~(alpha[rows] > 0)
         pixels[rows][hidden] = filled[: len(hidden)][hidden]
 
 

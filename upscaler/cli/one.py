@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from .. import resume, timing
@@ -19,6 +20,7 @@ from ..pictures.files import check_output, load, save
 from ..pictures.masks import load_mask
 from ..pictures.picture import Picture
 from ..plan import RunPlan
+from ..scratch import store_for
 from ..text import one_line
 from .terminal import Display
 
@@ -61,7 +63,8 @@ def make_folder(folder: Path) -> None:
 
 def checked(path: Path, output: Path, settings: Settings, parsed: argparse.Namespace) -> Picture:
     """The picture, loaded, once its mask is known to fit and its result to be writable."""
-    picture = load(path, max_pixels=settings.output.pixel_limit)
+    kept = partial(store_for, settings=settings, scratch=None if parsed.scratch is None else Path(parsed.scratch))
+    picture = load(path, max_pixels=settings.output.pixel_limit, store=kept)
     if parsed.mask is not None:
         load_mask(parsed.mask, picture.size)
     out = settings.output

@@ -7,6 +7,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..api import plan
 from ..batch import find_jobs
 from ..describe import plan_headline, plan_phrases, plan_values
 from ..errors import ImageError, WeightsError
+from ..fitting import cards
 from ..options import presets
 from ..options.settings import Settings, options
 from ..pictures.files import read_settings, size_in_header
@@ -32,7 +34,10 @@ def plan_command(parsed: argparse.Namespace) -> int:
             print(json.dumps({"input": str(path), **plan_values(result, seconds)}))
         else:
             print(f"{path}: {plan_headline(result, seconds)}")
-            for head, phrase in plan_phrases(result, settings, seconds).items():
+            phrases = plan_phrases(result, settings, seconds)
+            if result.tiles is not None and (fitting := cards(settings, partial(plan, path))):
+                phrases["on a GPU"] = fitting
+            for head, phrase in phrases.items():
                 print(f"  {head:9}{phrase}")
     return 0
 

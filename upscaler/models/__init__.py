@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import weights
 from ..errors import WeightsNotFound
 from .base import Enlarger, Redrawer, tile_sides
+from .diffusion.footprint import likely_precision, memory_at
 from .diffusion.habits import family_at, habits_at
 from .sharing import GATE, model_errors, shared
 
@@ -45,6 +47,9 @@ def load_refiner(
     allow_pickle: bool = False,
     device: str = "auto",
     precision: str = "auto",
+    low_vram: bool = False,
+    storage: str = "auto",
+    memory: int | None = None,
 ) -> Refiner:
     """The diffusion model of that name, file, folder or hub id, and what is laid over it.
 
@@ -68,6 +73,9 @@ def load_refiner(
         allow_pickle=allow_pickle,
         device=device,
         precision=precision,
+        low_vram=low_vram,
+        storage=storage,
+        memory=memory,
     )
 
 
@@ -85,12 +93,28 @@ def describe_upscaler(name: str) -> Enlarger:
         return describe(model)
 
 
-def describe_refiner(name: str, *, lora: str = "") -> Redrawer:
-    """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values."""
+def describe_refiner(
+    name: str,
+    *,
+    lora: str = "",
+    control: str = "none",
+    device: str = "auto",
+    precision: str = "auto",
+    storage: str = "auto",
+) -> Redrawer:
+    """What a plan needs to know of the diffusion model of that name, file or folder; of one on the hub, the usual values.
+
+    Args: as of `load_refiner`.
+    """
     try:
         path = weights.find(name, "diffusion")
         with model_errors(name):
-            return _redrawer(path, lora)
+            known = _redrawer(path, lora)
+            if known.memory is not None:
+                return known
+            numbers = likely_precision(device, precision)
+            memory = memory_at(path, precision=numbers, float8=storage == "float8", control=control)
+            return replace(known, memory=memory)
     except WeightsNotFound:
         if not weights.HUB_ID.fullmatch(name):
             raise

@@ -79,7 +79,8 @@ class Refiner(Protocol):
 
         Args:
             tiles: (h, w, 3) float32 in [0, 1], all of one shape, sides multiples of `multiple`.
-            boxes: where they lie in the canvas, in pixels; what is random is a function of this position.
+            boxes: where they lie in the canvas, in pixels; what is random is a function of this position. In a picture that
+                goes around it is counted from where that begins.
             sampling: strength, steps, prompt and so on; nothing left open.
             seed: >= 0; of the pass, not of the tile.
             on_step: to be called after each evaluation of the network.

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
+import psutil
 import torch
 
 from .. import memory
@@ -41,8 +42,26 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(wanted)
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that can still be allocated on the device; on the CPU within the limits of a container."""
+def free_memory(device: torch.device, limit: int | None = None) -> int:
+    """Bytes that can still be allocated on the device; on the CPU within the limits of a container.
+
+    Args:
+        limit: bytes of the device that this process may take in all.
+    """
+    free = _free_memory(device)
+    return free if limit is None else max(min(free, limit - _taken_memory(device)), 0)
+
+
+def _taken_memory(device: torch.device) -> int:
+    """Bytes of the device that this process has taken."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    return psutil.Process().memory_info().rss
+
+
+def _free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached

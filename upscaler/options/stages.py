@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from .spec import Group, Spec
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Backend = Literal["auto", "torch", "openvino"]
+Storage = Literal["auto", "float8"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,3 +70,35 @@ class Hardware(Group):
         Backend,
         Spec.of("library that runs the super-resolution model; auto is the fastest that is installed", "--backend"),
     ] = "auto"
+    low_vram: Annotated[
+        bool,
+        Spec.of(
+            "keep on the GPU only the part of the diffusion model that is at work; up to 64 tiles are encoded, then sampled, "
+            "then decoded, so that each part moves once",
+            "--low-vram",
+        ),
+    ] = False
+    storage: Annotated[
+        Storage,
+        Spec.of(
+            "how the weights of the diffusion model are kept: float8 takes half of the memory and changes the picture a little",
+            "--storage",
+        ),
+    ] = "auto"
+    memory: Annotated[
+        str,
+        Spec.of(
+            "memory that a run may take on its device, such as 6GB: batch, tile and low-vram are chosen to fit; auto is what "
+            "is free",
+            "--memory",
+            pattern=r"auto|\d{1,5}(\.\d+)? ?[GM](i?B)?",
+        ),
+    ] = "auto"
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """`memory` in bytes, by units of 1024; `None` for auto."""
+        if self.memory == "auto":
+            return None
+        number, unit = re.fullmatch(r"([\d.]+) ?([GM]).*", self.memory).groups()  # pyright: ignore[reportOptionalMemberAccess]
+        return round(float(number) * (2**30 if unit == "G" else 2**20))

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageFile
 
+from ..arrays.store import Store
 from ..errors import ImageError
 from ..geometry import Size
 from . import metadata, xmp
-from .picture import Picture, from_samples
+from .picture import Picture, from_rows, from_samples
+from .vips import Rows
 
 _HIGH = np.uint16(256)
 _TURNS: dict[int, tuple[int, bool]] = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True)} | {
@@ -35,10 +37,7 @@ def decode(image: Pillow.Image, *, again: Callable[[], ImageFile.ImageFile] | No
     Raises:
         ImageError, or whatever Pillow raises for broken data.
     """
-    notices: list[str] = []
-    if image.format != "MPO" and getattr(image, "is_animated", False):
-        notices.append("holds several frames or pages; only the first is used")
-    tables: dict[int, list[int]] = getattr(image, "quantization", {})
+    notices = _about_frames(image)
     samples, profile = _wide_samples(image, again), image.info.get("icc_profile") or None
     depth = 8
     if samples is not None:
@@ -51,25 +50,62 @@ def decode(image: Pillow.Image, *, again: Callable[[], ImageFile.ImageFile] | No
             plain, profile = _plain(image, profile, notices)
             samples = np.asarray(plain)
             samples = samples[..., None] if samples.ndim == 2 else samples
-    fits = {"RGB ", "GRAY"} if samples.shape[2] < 3 else {"RGB "}
-    if profile is not None and metadata.profile_space(profile) not in fits:
+    orientation, fields = _fields(image, profile, samples.shape[2], notices)
+    orientation = 1 if image.format == "TIFF" else orientation  # Pillow turns a TIFF while it decodes it
+    return from_samples(_turn(samples, orientation), depth=depth, **fields, **rest)
+
+
+def decode_rows(
+    image: ImageFile.ImageFile, rows: Rows, described: ImageFile.ImageFile, *, store: Store, **rest: Any
+) -> Picture:
+    """The picture of an image whose rows are read one after the other, in arrays of a store; the same as by `decode`.
+
+    `described` is a file that says the same of its picture, and whose pixels may be read to learn it.
+    """
+    notices = _about_frames(image)
+    profile = described.info.get("icc_profile") or None
+    orientation, fields = _fields(described, profile, rows.channels, notices)
+    turns, mirror = _TURNS.get(orientation, (0, False))
+    size = Size(rows.size.height, rows.size.width) if turns % 2 else rows.size
+
+    def seen(array: NDArray[Any]) -> NDArray[Any]:
+        return np.rot90(array[:, ::-1] if mirror else array, -turns)
+
+    depth = 8 if rows.bits == 8 else 16
+    return from_rows(rows.parts, size, rows.channels, depth=depth, store=store, seen=seen, **fields, **rest)
+
+
+def _about_frames(image: Pillow.Image) -> list[str]:
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        return ["holds several frames or pages; only the first is used"]
+    return []
+
+
+def _fields(
+    image: Pillow.Image, profile: bytes | None, channels: int, notices: list[str]
+) -> tuple[int, dict[str, Any]]:
+    """The orientation, and the fields of a `Picture` that say what came with its pixels."""
+    if profile is not None and metadata.profile_space(profile) not in ({"RGB ", "GRAY"} if channels < 3 else {"RGB "}):
         notices.append("its colour profile does not fit its colours and is left out")
         profile = None
     described = metadata.read(image, notices)
-    orientation = 1 if image.format == "TIFF" else described.orientation  # Pillow turns a TIFF while it decodes it
-    samples = _turn(samples, orientation)
-    if orientation > 4:
-        tables = {key: [table[8 * (i % 8) + i // 8] for i in range(64)] for key, table in tables.items()}
-    fields: dict[str, Any] = {
+    return described.orientation, {
         "icc": profile,
         "exif": described.exif,
         "xmp": described.xmp,
         "iptc": described.iptc,
         "text": described.text,
-        "jpeg_quantisation": tuple(tuple(tables[key]) for key in sorted(tables)) or None,
+        "jpeg_quantisation": _tables(image, described.orientation),
         "notices": tuple(notices),
     }
-    return from_samples(samples, depth=depth, **fields, **rest)
+
+
+def _tables(image: Pillow.Image, orientation: int) -> tuple[tuple[int, ...], ...] | None:
+    """The quantisation tables of a JPEG, turned as its picture is."""
+    tables: dict[int, list[int]] = getattr(image, "quantization", {})
+    if orientation > 4:
+        tables = {key: [table[8 * (i % 8) + i // 8] for i in range(64)] for key, table in tables.items()}
+    return tuple(tuple(tables[key]) for key in sorted(tables)) or None
 
 
 def _turn(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -147,7 +183,7 @@ def _wide_samples(image: Pillow.Image, again: Callable[[], ImageFile.ImageFile] 
     Pillow has no such mode and keeps the high byte of each sample. Told that the byte order is the other one, it keeps
     the low byte; so two passes of its decoder give all 16 bits, whatever the compression.
     """
-    raw = _raw_mode(image)
+    raw = raw_mode(image)
     kind, _, order = raw.partition(";16")
     if again is None or not order or kind not in {"LA", "RGB", "RGBA", "RGBX", "RGBa"}:
         return None
@@ -170,7 +206,7 @@ def _wide_samples(image: Pillow.Image, again: Callable[[], ImageFile.ImageFile] 
     return samples
 
 
-def _raw_mode(image: Pillow.Image) -> str:
+def raw_mode(image: Pillow.Image) -> str:
     """How Pillow's decoder is to unpack the file's samples; empty for an image that is no longer lazy."""
     tiles: list[Any] = getattr(image, "tile", None) or []
     if not tiles:
@@ -198,10 +234,12 @@ def needs_tifffile(image: Pillow.Image) -> bool:
     return tags.get(284, 1) == 2 and max(tags.get(258, (1,))) > 8
 
 
-def decode_tiff(stream: BinaryIO, check_size: Callable[[int, int], None], **rest: Any) -> Picture:
+def decode_tiff(
+    stream: BinaryIO, check_size: Callable[[int, int], None], *, store: Callable[[Size], Store], **rest: Any
+) -> Picture:
     """The picture in a TIFF that Pillow cannot read: floats, 32 bits, planes of 16 bits, BigTIFF with an old Pillow.
 
-    `check_size(width, height)` is called before any pixel is read.
+    `check_size(width, height)` is called before any pixel is read; `store` says where pixels are kept.
     """
     import tifffile
 
@@ -209,6 +247,7 @@ def decode_tiff(stream: BinaryIO, check_size: Callable[[int, int], None], **rest
     with tifffile.TiffFile(stream) as file:
         page: Any = file.pages.first
         check_size(page.imagewidth, page.imagelength)
+        kept = store(Size(page.imagewidth, page.imagelength))
         if page.photometric.name not in {"RGB", "MINISBLACK", "MINISWHITE"} or page.imagedepth != 1:
             raise ImageError(f"its colours are of kind {page.photometric.name}; convert it to RGB first")
         samples = page.asarray()
@@ -229,4 +268,4 @@ def decode_tiff(stream: BinaryIO, check_size: Callable[[int, int], None], **rest
         packet = metadata.checked_packet(packet, Size(page.imagewidth, page.imagelength), notices)
     depth = 8 if samples.dtype == np.uint8 else 16
     fields: dict[str, Any] = {"icc": profile, "xmp": packet, "notices": tuple(notices), **rest}
-    return from_samples(_turn(samples, orientation), depth=depth, **fields)
+    return from_samples(_turn(samples, orientation), depth=depth, store=kept, **fields)

@@ -5,30 +5,36 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from PIL.ImageFile import ImageFile
 
+from ..arrays.store import IN_MEMORY, Store
 from ..errors import ImageError
 from ..folders import replaceable, whole_or_absent
 from ..geometry import MAX_PIXELS, MOST_PIXELS, Size
 from ..text import one_line
 from . import iptc, xmp
 from .credentials import has_credentials
-from .decode import decode, decode_tiff, needs_tifffile
+from .decode import decode, decode_rows, decode_tiff, needs_tifffile, raw_mode
 from .encode import Options, fitting_profile, pil_image, write
-from .headers import allow_pixels, as_image_errors, open_header, stream_of
+from .headers import allow_pixels, as_image_errors, open_description, open_header, stream_of
 from .metadata import KEY, MAX_EXIF, Exif, settings_in
 from .metadata import read as read_description
 from .picture import Picture
-from .vips import write_deep_zoom
+from .vips import Rows, open_rows, write_deep_zoom
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Pillow.Image | NDArray[Any] | Picture"
 
+_CHANNELS = {"L": 1, "I": 1, "LA": 2, "RGB": 3, "RGBA": 4}  # of samples as they lie in a file
+_TIFF_CODECS = ("raw", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "packbits")
 _EXIF_IN_JPEG = 65533  # bytes in a segment
 _XMP_IN_JPEG = _EXIF_IN_JPEG - len(xmp.IN_JPEG)
 
@@ -73,7 +79,9 @@ def suffix_of(format: str) -> str:
     return FORMATS["png" if format == "auto" else format].suffixes[0]
 
 
-def load(source: Source, *, max_pixels: int | None = MAX_PIXELS) -> Picture:
+def load(
+    source: Source, *, max_pixels: int | None = MAX_PIXELS, store: Callable[[Size], Store] = lambda size: IN_MEMORY
+) -> Picture:
     """The picture in a path, bytes, a binary file, a Pillow image or an array; a `Picture` is returned as it is.
 
     Of animations and several pages the first. 16 bits per sample come whole out of PNG and TIFF (Pillow reads other
@@ -82,6 +90,9 @@ def load(source: Source, *, max_pixels: int | None = MAX_PIXELS) -> Picture:
 
     Args:
         max_pixels: pictures with more pixels are refused before anything is decoded; `None` refuses none.
+        store: says of the size of a picture where its pixels are kept; default is memory. Outside of it, the pictures in
+            PNG, JPEG and TIFF are decoded row by row where their samples are 8 or 16 bits of grey or RGB, if there is
+            libvips; others are held decoded meanwhile.
 
     Raises:
         ImageError: missing, empty, damaged, too large, or not a picture.
@@ -104,15 +115,35 @@ def load(source: Source, *, max_pixels: int | None = MAX_PIXELS) -> Picture:
                 raise
             image = None
         if image is None or needs_tifffile(image):
-            return decode_tiff(stream, lambda w, h: _check_input(name, w, h, max_pixels), format="TIFF", **origin)
+            check = partial(_check_input, name, max_pixels=max_pixels)
+            return decode_tiff(stream, check, store=store, format="TIFF", **origin)
         _check_input(name, image.width, image.height, max_pixels)
         origin["format"] = "JPEG" if image.format == "MPO" else image.format
+        kept = store(Size(image.width, image.height))
         with allow_pixels(image.width * image.height):
-            picture = decode(image, again=lambda: open_header(stream, max_pixels), **origin)
+            if kept is not IN_MEMORY and (rows := _rows(image, origin["source"])) is not None:
+                picture = decode_rows(image, rows, open_description(stream, max_pixels), store=kept, **origin)
+            else:
+                picture = decode(image, again=lambda: open_header(stream, max_pixels), store=kept, **origin)
         if has_credentials(stream):
             lost = "its content credentials (C2PA) hold for the unchanged file alone and are left out"
             return replace(picture, notices=(*picture.notices, lost))
         return picture
+
+
+def _rows(image: ImageFile, path: str | None) -> Rows | None:
+    """The rows of an image in a file, if they can be read one after the other; as Pillow reads them, to the bit."""
+    kind, _, order = raw_mode(image).partition(";")
+    channels, deep = _CHANNELS.get(kind), order.startswith("16")
+    whole_rows = not image.info.get("interlace") and not getattr(image, "is_animated", False)
+    plain = (
+        (image.format == "PNG" and whole_rows)
+        or image.format in ("JPEG", "MPO")
+        or image.info.get("compression") in _TIFF_CODECS
+    )
+    if path is None or channels is None or not plain or "transparency" in image.info or not (deep or order == ""):
+        return None
+    return open_rows(path, channels, 16 if deep else 8)
 
 
 def size_in_header(source: Source, *, max_pixels: int | None = MAX_PIXELS) -> Size | None:
@@ -128,8 +159,7 @@ def size_in_header(source: Source, *, max_pixels: int | None = MAX_PIXELS) -> Si
         if image.format == "TIFF" or image.mode not in ("L", "RGB", "CMYK") or "transparency" in image.info:
             return None
         _check_input(name, image.width, image.height, max_pixels)
-        with allow_pixels(image.width * image.height):  # a PNG may hold EXIF behind the pixels, which Pillow then reads
-            turned = read_description(image, []).orientation > 4
+        turned = read_description(open_description(stream, max_pixels), []).orientation > 4
         return Size(image.height, image.width) if turned else Size(image.width, image.height)
 
 
@@ -284,7 +314,7 @@ def _format_of(path: Path, format: str) -> FileFormat:
 def read_settings(source: str | os.PathLike[str] | bytes | BinaryIO) -> dict[str, Any] | None:
     """The settings that `save` put into this file, or `None`; pixels are not read. Raises: ImageError."""
     with stream_of(source) as (stream, name), as_image_errors(name):
-        return settings_in(open_header(stream, None))
+        return settings_in(open_description(stream, None))
 
 
 def _check_input(name: str, width: int, height: int, max_pixels: int | None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from io import BytesIO
@@ -13,13 +15,17 @@ from typing import Any, BinaryIO, cast
 from PIL import Image as Pillow
 from PIL import ImageFile
 
-from ..errors import ImageError
+from ..errors import ImageError, OutOfMemory
 from ..text import one_line
 
 # Formats read: Pillow's own readers of pictures. No EPS, PDF or WMF (they run other programs), no icons, no containers.
 # HEIF works where the host has registered a reader for it.
 _READ = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF", "HEIF", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000", "QOI")
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_SAMPLES = {2: 3, 4: 2, 6: 4}  # of a pixel of a PNG, by its colour type; one of all others
+_PIXELS = (b"IDAT", b"acTL", b"fcTL", b"fdAT")
+_LONGEST = 64 << 20  # bytes of a chunk that is read
 _ANY = 1 << 62  # pixels: more than any file has
 _lock = threading.Lock()
 _at_work: list[int] = []  # pixels of the files being decoded, and Pillow's limit when there are none
@@ -61,7 +67,7 @@ def as_image_errors(name: str) -> Generator[None, None, None]:
     except ImageError as error:
         text = str(error)
         raise (error if text.startswith(f"{name}: ") else ImageError(f"{name}: {text}")) from error.__cause__
-    except MemoryError:
+    except (MemoryError, OutOfMemory):
         raise
     except Pillow.UnidentifiedImageError as error:
         known = str(error).startswith("damaged")
@@ -98,6 +104,45 @@ def open_header(stream: BinaryIO, max_pixels: int | None) -> ImageFile.ImageFile
         except (SyntaxError, IndexError, TypeError, EOFError, KeyError, ValueError, OSError) as error:
             reason = reason or (f"damaged {kind} ({one_line(error)})" if accepts is not None else None)
     raise Pillow.UnidentifiedImageError(reason or "not a picture that can be read")
+
+
+def open_description(stream: BinaryIO, max_pixels: int | None) -> ImageFile.ImageFile:
+    """As `open_header`; but of a PNG, which may describe itself behind its pixels, a copy that has only one of them.
+
+    Pillow decodes a PNG where it is asked for what may stand there.
+    """
+    image = open_header(stream, max_pixels)
+    return open_header(_with_one_pixel(stream), None) if image.format == "PNG" else image
+
+
+def _with_one_pixel(stream: BinaryIO) -> BinaryIO:
+    """A PNG with all that the one in `stream` says of its picture."""
+    stream.seek(len(_PNG))
+    copy = BytesIO()
+    copy.write(_PNG)
+    samples, kind = b"", b""
+    while len(head := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind in _PIXELS or length > _LONGEST:
+            if kind == b"IDAT" and samples:
+                _write_chunk(copy, kind, zlib.compress(samples))
+                samples = b""
+            stream.seek(length + 4, os.SEEK_CUR)
+            continue
+        data = stream.read(length)
+        stream.seek(4, os.SEEK_CUR)
+        if kind == b"IHDR" and length == 13:
+            samples = bytes(1 + -(-data[8] * _SAMPLES.get(data[9], 1) // 8))  # the number of a filter, and a pixel
+            data = struct.pack(">II", 1, 1) + data[8:12] + b"\0"
+        _write_chunk(copy, kind, data)
+    if kind != b"IEND":
+        _write_chunk(copy, b"IEND", b"")
+    copy.seek(0)
+    return copy
+
+
+def _write_chunk(stream: BinaryIO, kind: bytes, data: bytes) -> None:
+    stream.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.quantise import quantise, to_float
+from ..arrays.store import IN_MEMORY, Store
 from ..arrays.strips import strips
 from ..arrays.transparency import spread_colours
 from ..arrays.types import Image, Samples
@@ -87,16 +88,38 @@ def from_samples(samples: NDArray[Any], *, depth: int, **rest: Any) -> Picture:
 
     An alpha channel that is opaque everywhere says nothing and is dropped; else `spread_colours` is applied.
     """
-    channels = samples.shape[2]
-    colour = samples[..., :1] if channels < 3 else samples[..., :3]
-    pixels = np.empty((*samples.shape[:2], 3), np.float32)
-    for rows in strips(*samples.shape[:2]):
-        pixels[rows] = to_float(colour[rows])
-    alpha = None if channels in (1, 3) else np.ascontiguousarray(to_float(samples[..., -1]))
+    height, width, channels = samples.shape
+    parts = ((rows.start, samples[rows]) for rows in strips(height, width))
+    return from_rows(parts, Size(width, height), channels, depth=depth, **rest)
+
+
+def from_rows(
+    parts: Iterable[tuple[int, NDArray[Any]]],
+    size: Size,
+    channels: int,
+    *,
+    depth: int,
+    store: Store = IN_MEMORY,
+    seen: Callable[[NDArray[Any]], NDArray[Any]] = lambda array: array,
+    **rest: Any,
+) -> Picture:
+    """The picture of that size in rows that come one after the other: the first one's number, and (h, W, C) samples.
+
+    Args:
+        store: where its arrays are made.
+        seen: a view of an array of the picture on which the samples lie in the order in which they come.
+    """
+    pixels = store.empty((size.height, size.width, 3))
+    alpha = None if channels in (1, 3) else store.empty((size.height, size.width))
+    for top, samples in parts:
+        rows = slice(top, top + len(samples))
+        seen(pixels)[rows] = to_float(samples[..., :1] if channels < 3 else samples[..., :3])
+        if alpha is not None:
+            seen(alpha)[rows] = to_float(samples[..., -1])
     if alpha is not None and alpha.min() >= 1:
         alpha = None
     if alpha is not None:
-        spread_colours(pixels, alpha)
+        spread_colours(pixels, alpha, store)
     return replace(Picture(pixels, alpha=alpha, depth=depth, grey=channels < 3), **rest)
 
 

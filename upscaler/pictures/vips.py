@@ -1,21 +1,69 @@
-"""What libvips writes from rows on a disk: JPEG of a size that Pillow would hold in memory, and deep zoom for the web."""
+"""What libvips does row by row: reading pictures, writing JPEG of a size that Pillow would hold in memory, and deep zoom."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
+from ..arrays.strips import strips
+from ..arrays.types import Samples
 from ..errors import ImageError
+from ..geometry import Size
 from .picture import Picture, strips_of
 
 _TILE, _OVERLAP = 254, 1  # pixels, as viewers of deep zoom expect them
 _START = b"\xff\xd8"  # of a JPEG
 _FULL_COLOUR = 90  # from this quality on colour is not reduced
+_TYPES = {("uchar", 8): np.uint8, ("ushort", 16): np.uint16}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A picture in a file whose rows are decoded one after the other.
+
+    Attributes:
+        size: as it lies in the file, before it is turned.
+        bits: of a sample, 8 or 16.
+        parts: the first row's number and (h, W, C) samples, from top to bottom.
+    """
+
+    size: Size
+    channels: int
+    bits: int
+    parts: Iterator[tuple[int, Samples]]
+
+
+def open_rows(path: str, channels: int, bits: int) -> Rows | None:
+    """The rows of a PNG, JPEG or TIFF that is known to have samples of that kind; `None` where it cannot be read so.
+
+    Memory: a few rows; where the file is a progressive JPEG, its coefficients.
+    """
+    try:
+        vips = _vips()
+    except ImageError:
+        return None
+    try:
+        image: Any = vips.Image.new_from_file(path, access="sequential", fail_on="truncated")
+    except vips.Error:  # Pillow tells what is wrong with it
+        return None
+    if (image.format, bits) not in _TYPES or image.bands != channels:
+        return None
+    return Rows(Size(image.width, image.height), channels, bits, _parts(image, _TYPES[image.format, bits]))
+
+
+def _parts(image: Any, kind: type[np.unsignedinteger[Any]]) -> Iterator[tuple[int, Samples]]:
+    region = _vips().Region.new(image)
+    for rows in strips(image.height, image.width):
+        content = region.fetch(0, rows.start, image.width, rows.stop - rows.start)
+        yield rows.start, np.frombuffer(content, kind).reshape(-1, image.width, image.bands)
 
 
 def write_jpeg(

@@ -37,6 +37,7 @@ def enforce_consistency(
     strength: float = 1.0,
     quantisation: Sequence[Sequence[int]] | None = None,
     wrap: Wrap = NO_WRAP,
+    start: tuple[int, int] = (0, 0),
 ) -> None:
     """Make `canvas`, scaled down, equal to what it was made from, in place.
 
@@ -54,6 +55,7 @@ def enforce_consistency(
         quantisation: tables of the file that the input came from, see `jpeg.find_steps`; without them, traces of
             compression are looked for in the picture itself.
         wrap: on which axes the picture goes around.
+        start: column and row of the input where it begins there.
 
     Source: iterative back-projection (Irani and Peleg 1991, https://doi.org/10.1016/1049-9652(91)90045-L).
     """
@@ -63,12 +65,13 @@ def enforce_consistency(
     if strength == 0 or small == (width, height):
         return
     target = source if size is None and small == whole else _down(source, small, store, wrap)
-    gate = Gate.of(target, quantisation if small == whole else None) if size is None else None
+    start = start[0] * small.width // whole.width, start[1] * small.height // whole.height
+    gate = Gate.of(target, quantisation if small == whole else None, start=start) if size is None else None
     for _ in range(_ROUNDS):
         residual = _down(canvas, small, store, wrap)
         np.subtract(target, residual, out=residual)
         if gate is not None:
-            gate(residual, target, wrap)
+            gate(residual, target, wrap, start)
         if strength != 1:
             residual *= np.float32(strength)
         for rows in strips(height, width):

@@ -43,30 +43,41 @@ class Gate:
     steps: jpeg.Steps | None
 
     @classmethod
-    def of(cls, source: Array, tables: Sequence[Sequence[int]] | None = None) -> Gate:
-        """The gate for a whole input picture (h, w, 3); `tables` as for `jpeg.find_steps`."""
-        luma = jpeg.sample(source)
+    def of(
+        cls, source: Array, tables: Sequence[Sequence[int]] | None = None, *, start: tuple[int, int] = (0, 0)
+    ) -> Gate:
+        """The gate for a whole input picture (h, w, 3); `tables` and `start` as for `jpeg.find_steps` and `jpeg.sample`."""
+        luma = jpeg.sample(source, start)
         steps = jpeg.find_steps(luma, tables)
         noise = max(_LEAST, _NOISE_FACTOR * noise_level(luma) / 255)
         if steps is not None:
             noise = max(noise, _STEP_FACTOR * float(steps.luma[:3, :3].mean()) / 8)
         return cls(noise, steps)
 
-    def __call__(self, difference: Array, source: Array, wrap: Wrap = NO_WRAP) -> None:
+    def __call__(self, difference: Array, source: Array, wrap: Wrap = NO_WRAP, start: tuple[int, int] = (0, 0)) -> None:
         """Reduce `difference`, the source less an enlargement scaled down, in place to what is more than noise.
 
         Its low band is kept as it is. Of the rest, what quantisation explains is dropped (`jpeg.beyond_steps`), and
         where the enlargement is flat, nearly all is: a network has cleaned that place, and blocks that hold an edge
-        ring all over.
+        ring all over. A picture that goes around begins at column and row `start`.
         """
-        if any(wrap):  # as it goes on around the picture
-            margins = [(_HALO, _HALO) if circle else (0, 0) for circle in (wrap.y, wrap.x)]
-            around, source = (np.pad(image, (*margins, (0, 0)), mode="wrap") for image in (difference, source))
-            self(around, source)
-            (top, _), (left, _) = margins
-            difference[...] = around[top : top + difference.shape[0], left : left + difference.shape[1]]
+        if any(wrap):
+            height, width = difference.shape[:2]
+            rows, columns = _around(height, start[1], wrap.y), _around(width, start[0], wrap.x)
+            around = difference[np.ix_(rows, columns)]
+            self(around, source[np.ix_(rows, columns)])
+            inner = tuple(
+                slice(len(places) - length >> 1, len(places) + length >> 1)
+                for places, length in ((rows, height), (columns, width))
+            )
+            difference[np.ix_(rows[inner[0]], columns[inner[1]])] = around[inner]
             return
         apply_in_strips(partial(_beyond_noise, gate=self), difference, source, halo=_HALO, align=jpeg.ALIGN)
+
+
+def _around(length: int, start: int, circle: bool) -> NDArray[np.intp]:
+    """The places of an axis in order; of a circle from `start` on, with what comes before and after them."""
+    return np.arange(start - _HALO, start + length + _HALO) % length if circle else np.arange(length)
 
 
 def noise_level(luma: Array) -> float:

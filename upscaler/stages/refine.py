@@ -36,6 +36,7 @@ def refine(
     alpha: NDArray[np.float32] | None = None,
     places: Places | None = None,
     journal: Journal | None = None,
+    start: tuple[int, int] = (0, 0),
     inline: bool = False,
 ) -> Iterator[Step | Notice]:
     """Let `refiner` redraw the tiles of some plans in `canvas`, each filtered against what it was cut from.
@@ -51,6 +52,7 @@ def refine(
         alpha: opacity of the canvas, (H, W); `None` is opaque.
         places: what of the sampling depends on where a tile lies.
         journal: as in `redraw`.
+        start: column and row from which the refiner counts where tiles lie.
         inline: run the refiner in the calling thread.
 
     Raises:
@@ -60,10 +62,10 @@ def refine(
     wrap, least = plans[0].wrap if plans else NO_WRAP, habits_of(refiner).least
 
     def draw(tiles: Sequence[Tile], crops: Sequence[Image], on_step: OnStep) -> Sequence[Image]:
-        boxes = [tile.box for tile in tiles]
+        boxes = [tile.box.move(-start[0], -start[1]) for tile in tiles]
         if places is None:
             return refiner(crops, boxes=boxes, sampling=sampling, seed=seed, on_step=on_step)
-        samplings = [places.sampling(sampling, box, crop, least=least) for box, crop in zip(boxes, crops)]
+        samplings = [places.sampling(sampling, tile.box, crop, least=least) for tile, crop in zip(tiles, crops)]
         return draw_each(refiner, crops, boxes, samplings, seed=seed, on_step=on_step)
 
     def skip(tile: Tile, crop: Image) -> bool:

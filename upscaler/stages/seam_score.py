@@ -144,7 +144,7 @@ def margin_of_score(plan: Plan) -> int:
 def _measure(image: Image, reference: Image, joint: float, span: Span, gap: int, wrap: Wrap) -> tuple[Box, float]:
     """Band and score of the vertical joint at column `joint`, along the part of the rows where `span`'s window is on."""
     reach = gap + _SIDE
-    middle = round(joint)
+    middle = math.floor(joint + 0.5)
     length, across_length = image.shape[:2]
     top = 0 if span.rise is None else int(span.rise)
     bottom = length if span.fall is None else int(span.fall) if wrap.y else min(int(span.fall), length)

@@ -125,9 +125,9 @@ class _Loop:
         self._finish, self._skip, self._mask, self._journal = finish, skip, mask, journal
         self._network = make_worker("network", inline=inline, threads=parallel)
         self._helpers = make_worker("helper", inline=inline, threads=min(os.cpu_count() or 1, _MOST_HELPERS))
-        self._ahead, self._inline = _AHEAD * parallel, inline
+        self._parallel, self._inline = parallel, inline
         self._wrap = NO_WRAP
-        self._proven = False  # whether a batch of this size has fitted: until then nothing is started behind it
+        self._proven = False  # whether a batch of this size has fitted: until then each network has but one
         self._under_way: deque[_Batch] = deque()
         self._done = self._skipped = 0
 
@@ -182,7 +182,8 @@ class _Loop:
 
     def _start(self, wave: Wave, again: deque[_Taken]) -> bool:
         """Hand batches to the network as far ahead as is wanted; whether any is under way."""
-        while len(self._under_way) < (self._ahead if self._proven and not self._inline else 1):
+        most = 1 if self._inline else self._parallel * (_AHEAD if self._proven else 1)
+        while len(self._under_way) < most:
             taken = self._take(wave, again)
             if not taken:
                 break

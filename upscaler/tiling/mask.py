@@ -67,4 +67,4 @@ def _fade_in(inside: NDArray[np.bool_], reach: int, wrap: Wrap) -> Array:
     height, width = inside.shape
     rows, columns = (slice(before, before + side) for (before, _), side in zip(around, (height, width)))
     steps = distance[rows, columns] / np.float32(reach + 1)
-    return steps * steps * (3 - 2 * steps)
+    return (steps * steps * (3 - 2 * steps)).astype(np.float32)

@@ -25,6 +25,11 @@ class Span:
     fall: float | None = None
     feather: float = 0.0
 
+    def move(self, by: int) -> Span:
+        """The same span so many pixels further on."""
+        rise, fall = (None if switch is None else switch + by for switch in (self.rise, self.fall))
+        return Span(self.start + by, self.stop + by, rise, fall, self.feather)
+
 
 Axis = tuple[Span, ...]
 

@@ -64,6 +64,14 @@ class Plan:
         """The same plan with the tiles for which `keep` is true; all else stays where it is."""
         return replace(self, where=frozenset((tile.row, tile.column) for tile in self if keep(tile)))
 
+    def move(self, x: int, y: int) -> Plan:
+        """The same plan `x` further to the right and `y` further down, on axes that are circles."""
+        return replace(
+            self,
+            columns=tuple(span.move(x) for span in self.columns),
+            rows=tuple(span.move(y) for span in self.rows),
+        )
+
     def narrow(self, box: Box | None) -> tuple[Plan, Box | None]:
         """The tiles that `box` of the result depends on, and what of the canvas must be right before they are drawn.
 

@@ -92,7 +92,7 @@ class Drafts:
     def note(self, job: Job) -> None:
         """Note how far it is, now and then."""
         now = time.monotonic()
-        if job.kept is None or job.forecast is None or now - self._noted < _EVERY:
+        if job.kept is None or not job.worth_keeping or now - self._noted < _EVERY:  # what is enlarged is not kept
             return
         self._noted = now
         with suppress(OSError):  # a full disk is no reason to end the run
@@ -118,7 +118,11 @@ class Drafts:
                 shutil.rmtree(self._own, ignore_errors=True)
 
     def _write(self, job: Job, place: Path) -> None:
-        far = {"fraction": job.forecast.fraction, "kept": job.kept.name} if job.kept and job.forecast else {}
+        far = (
+            {"fraction": job.forecast.fraction, "kept": job.kept.name}
+            if job.kept and job.forecast and job.worth_keeping
+            else {}
+        )
         far["begun"] = self._begun[job.id]
         about = {"name": job.name, "source": job.source.name, "settings": job.settings.to_dict(), **far}
         replace_text(place / _NOTE, json.dumps(about))

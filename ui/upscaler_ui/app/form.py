@@ -7,16 +7,15 @@ from typing import Any
 
 import gradio as gr
 
-from upscaler import weights
 from upscaler.errors import SettingsError
 from upscaler.geometry import Size
-from upscaler.options.loras import entries
 from upscaler.options.settings import Output, Settings, options
 from upscaler.options.spec import Option
 from upscaler.pictures.files import FORMATS
 
 from ..controls import control, read
 from . import looks, sizes
+from .choices import LISTS, MODELS, checked_model, checked_names, model_choices
 from .components import component
 
 LEFT_OUT = {
@@ -32,9 +31,6 @@ WORDS = "what is there"
 WHOLE_FILES = [name for name, format in FORMATS.items() if not format.folder]
 """Formats of a single file, which a browser can show and download."""
 
-_MODELS: dict[str, weights.Kind] = {"gan": "gan", "model": "diffusion", "control": "control", "vae": "vae"}
-_LISTS: dict[str, weights.Kind] = {"lora": "lora", "embedding": "embedding"}
-_PATHS = {option.name: option.path for option in options()}
 _GROUPS = (
     ("ControlNet", ("control", "control_scale", "control_start", "control_end")),
     ("LoRA and VAE", ("lora", "embedding", "vae")),
@@ -43,8 +39,11 @@ _GROUPS = (
     ("Seams", ("seams", "seam_strength", "seam_width", "seam_steps")),
     ("Colour and noise", ("wavelet_color", "wavelet_denoise")),
     ("File", ("quality", "bit_depth", "dither", "metadata", "gps", "mark_ai", "max_pixels")),
-    ("Hardware", ("device", "precision", "backend")),
+    ("Hardware", ("device", "precision", "backend", "low_vram", "storage", "memory")),
 )
+
+ADAPTERS = ("ControlNet", "LoRA and VAE")
+"""Groups that are shown for models that take such things."""
 
 CREATIVITY_HELP = "How much new detail is invented."
 _TO_STRENGTH = "(c) => Math.round(c * c) / 10000"
@@ -63,12 +62,14 @@ class Form:
         print_width, print_height, dpi: a size on paper, in centimetres.
         cards, creativity, resemblance: what stands for several of the widgets at once.
         panels: what is shown for some ways to say a size alone, by the way.
+        groups: of the other settings, by title; those of `ADAPTERS` are shown for some models alone.
         words: the prompts, shown for models that read them; `add_region` begins one for the marked area.
     """
 
     def __init__(self) -> None:
         self.table: dict[str, Option] = {option.name: option for option in options() if option.name not in LEFT_OUT}
         self.widgets: dict[str, Any] = {}
+        self.groups: dict[str, Any] = {}
 
     def look(self) -> None:
         """Presets, and the one big slider."""
@@ -103,6 +104,7 @@ class Form:
         with gr.Row():
             self._add("gan", info=None, min_width=120)
             self._add("model", info=None, min_width=120)
+        self.more_models = gr.Button("More models…", size="sm", elem_id="more-models")
         with gr.Column() as self.words:
             self._add("prompt", info=None, placeholder="What the picture shows")
             self._add("negative", info=None, placeholder="What it must not show; needs a guidance above 1")
@@ -129,7 +131,7 @@ class Form:
             self._add("strength", number=True, info="Creativity, as a number.", min_width=96, scale=1)
         self._add("consistency")
         for title, names in _GROUPS:
-            with gr.Accordion(title, open=False):
+            with gr.Accordion(title, open=False, visible=title not in ADAPTERS) as self.groups[title]:
                 for name in names:
                     self._add(name)
         self._link()
@@ -144,7 +146,7 @@ class Form:
             widget.input(inputs=widget, outputs=self.resemblance, js=_TO_RESEMBLANCE, **_OWN)
 
     def _add(self, name: str, **more: Any) -> None:
-        if name in _MODELS:
+        if name in MODELS:
             more["choices"] = model_choices(name)
         if name == "format":
             more["choices"] = ["auto", *WHOLE_FILES]
@@ -164,7 +166,18 @@ class Form:
     @property
     def told(self) -> list[Any]:
         """What says something about the settings, and is drawn with the rest of the page."""
-        return [self.cards, self.creativity, self.words]
+        return [
+            self.cards,
+            self.creativity,
+            self.words,
+            *self.groups.values(),
+            *map(self.widgets.get, MODELS),
+            self.widgets["lora"],
+        ]
+
+    def choices(self, family: str) -> dict[str, list[tuple[str, str]]]:
+        """What the lists of models offer with a diffusion model of that family, by option."""
+        return {name: model_choices(name, family if name in ("control", "vae") else "") for name in MODELS}
 
     def settings(self, values: Sequence[Any], *, size: bool = True, source: Size | None = None) -> Settings:
         """The settings that the values of `fields` say, or all of them but the size.
@@ -193,9 +206,9 @@ class Form:
     def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values of options from what their widgets hold, both by option name. Raises: as `settings`."""
         given = {name: read(option, values[name]) for name, option in self.table.items()}
-        for name in _MODELS:
+        for name in MODELS:
             checked_model(name, given[name])
-        for name, kind in _LISTS.items():
+        for name, kind in LISTS.items():
             checked_names(name, kind, given[name])
         return given
 
@@ -229,38 +242,3 @@ class Form:
         return {self.print_width: found.pop("print_width"), self.print_height: None} | {
             self.widgets[name]: value for name, value in found.items()
         }
-
-
-def model_choices(name: str) -> list[tuple[str, str]]:
-    """What the list of a model offers: name with size and licence, and the name alone."""
-    labels = [
-        (f"{model.name} · {model.bytes / 1e6:,.0f} MB · {model.licence or model.family or model.place}", model.name)
-        for model in weights.usable(_MODELS[name])
-    ]
-    neutral = "auto" if name == "vae" else "none"
-    return [*labels, (neutral, neutral)]
-
-
-def checked_names(name: str, kind: weights.Kind, value: str) -> None:
-    """Nothing, if all names in a list of LoRAs or embeddings are those of installed ones; paths are refused.
-
-    Raises:
-        SettingsError: one is not.
-    """
-    known = [model.name for model in weights.models(kind)]
-    for wanted, _ in entries(value):
-        if wanted not in known:
-            offer = f"choose from {', '.join(known)}" if known else "put it into the models folder first"
-            raise SettingsError(f"{_PATHS[name]}: no {kind} {wanted!r}; {offer}")
-
-
-def checked_model(name: str, value: str) -> str:
-    """The name, if it is that of an installed model; paths and hub ids are refused.
-
-    Raises:
-        SettingsError: it is not in the list.
-    """
-    names = [choice for _, choice in model_choices(name)]
-    if value not in names:
-        raise SettingsError(f"{_PATHS[name]}: no model {value!r}; choose one of {', '.join(names)}")
-    return value

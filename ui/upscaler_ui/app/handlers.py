@@ -16,19 +16,17 @@ from upscaler.errors import UpscalerError
 from upscaler.geometry import Box
 from upscaler.options import presets
 from upscaler.options.settings import Settings
-from upscaler.text import amount
 
-from . import listing, looks, parts
+from . import looks, parts
 from .endpoints import add_endpoints
-from .form import WHOLE_FILES, WORDS
+from .form import WORDS
 from .inputs import Input, painted_mask
-from .page import LISTED, Page
-from .preset_handlers import PresetHandlers
-from .render import AS_TYPED, PRIVATE, QUEUED, QUIET, Update
-from .results import archive, check_result, convert
-from .session import Session
+from .page import Page
+from .render import AS_TYPED, QUEUED, QUIET, Update
+from .result_handlers import ResultHandlers
+from .results import check_result
 from .sessions import Sessions
-from .system import pictures_in, reveal
+from .system import pictures_in
 
 
 def build(sessions: Sessions, *, local: bool = True) -> gr.Blocks:
@@ -43,7 +41,7 @@ def build(sessions: Sessions, *, local: bool = True) -> gr.Blocks:
     return blocks
 
 
-class Handlers(PresetHandlers):
+class Handlers(ResultHandlers):
     """The page with all that happens on it."""
 
     def __init__(self, sessions: Sessions, local: bool) -> None:
@@ -56,7 +54,11 @@ class Handlers(PresetHandlers):
         # not `change`: what the program changes, it plans itself, once
         sliders = [widget for widget in (*form.shown, form.creativity) if isinstance(widget, gr.Slider)]
         ways = (form.way, form.custom)
-        used = [*(widget.input for widget in fields if widget not in ways), *(slider.release for slider in sliders)]
+        models = (form.widgets["model"], form.widgets["lora"])
+        used = [
+            *(widget.input for widget in fields if widget not in (*ways, *models)),
+            *(slider.release for slider in sliders),
+        ]
         gr.on(used, self.on_plan, fields, own, trigger_mode="always_last", **AS_TYPED)
         gr.on([way.input for way in ways], self.on_way, fields, everything, **AS_TYPED)
         self.files.change(self.on_files, [self.files, *fields], everything, **QUEUED)
@@ -71,10 +73,9 @@ class Handlers(PresetHandlers):
         self.preview.click(self.on_preview, fields, own, **AS_TYPED)
         self.stop.click(self.on_stop, None, own, trigger_mode="multiple", **QUIET)
         self.timer.tick(self.on_tick, None, own, trigger_mode="once", **QUIET)
-        self.queue.act(self.on_queue, None, own, trigger_mode="multiple", **QUIET)
-        self.history.act(self.on_history, fields, everything, trigger_mode="multiple", **AS_TYPED)
-        self.convert.input(self.on_convert, self.convert, own, **PRIVATE)
+        self.wire_results()
         self.wire_presets()
+        self.wire_models()
 
     def on_load(self, request: gr.Request) -> Update:
         """A page was opened: show what the session has."""
@@ -202,109 +203,3 @@ class Handlers(PresetHandlers):
         for job in page.jobs:
             job.stop()
         return self.changes(session, page)
-
-    def on_queue(self, event: gr.EventData, request: gr.Request) -> Update:
-        """A button of a job in the queue."""
-        session, page = self.of(request)
-        action, id = self._action(event)
-        job = session.job(id)
-        update: Update = {}
-        if job is None:
-            update = self._on_draft(action, id, session, page)
-        elif action == "stop":
-            job.stop()
-        elif action == "remove" and job.state.over:
-            session.forget(job)
-        elif action == "show" and job.error is not None:
-            update = self.failure(job.error, job.settings)
-        elif action == "show" and not job.state.over and job not in page.jobs:
-            page.follow([job])  # started by a page that was closed or loaded again
-        return {**self.changes(session, page), **update}
-
-    def _on_draft(self, action: str, id: str, session: Session, page: Page) -> Update:
-        """A button of what a crash has left."""
-        draft = next((draft for draft in session.drafts.left if draft.id == id), None)
-        if draft is None:
-            return {}
-        if action == "drop":
-            session.drop(draft)
-        elif action in ("go on", "show"):
-            try:
-                page.follow(session.go_on(draft))
-            except UpscalerError as error:
-                return self.failure(error)
-        return self.no_failure()
-
-    def on_history(self, event: gr.EventData, request: gr.Request, *values: Any) -> Update:
-        """A button of a result in the history."""
-        session, page = self.of(request)
-        action, id = self._action(event)
-        entry = session.history.get(id)
-        update: Update = {}
-        if entry is None:
-            update = self._on_list(action, id, str(self.sent(event).get("text", "")), session, page)
-        elif action == "show":
-            page.shown = id
-            update = self.no_failure()
-        elif action == "remove":
-            session.history.remove(id)
-            page.removed = (id, entry.name)
-            page.shown = None if page.shown == id else page.shown
-        elif action == "restore":
-            page.look = looks.look_of(entry.settings)
-            page.planned = self.planned(page, entry.settings)
-            update = self.form.updates(entry.settings)
-        elif action == "input":
-            try:
-                update = {
-                    self.files: [str(session.hold(entry.result_path))]
-                }  # it may be removed before it is handed over
-            except UpscalerError as error:
-                update = self.failure(error)
-        elif action == "reveal" and self.local:
-            reveal(entry.result_path)
-        elif action == "rerun":
-            try:
-                item = Input(entry.source_path, entry.name, entry.source_size)
-                settings = self.settings(values, item)
-                check_result(plan(item.size, settings).target, settings)
-                page.follow(session.start([item], settings))
-            except UpscalerError as error:
-                update = self.failure(error)
-        return {**self.changes(session, page), **update}
-
-    def _on_list(self, action: str, id: str, text: str, session: Session, page: Page) -> Update:
-        """A button beside the results: they are filtered, more are listed, all are wanted, or one comes back."""
-        if action == "filter":
-            page.filter, page.listed = text[:100], LISTED
-        elif action == "more":
-            page.listed += LISTED
-        elif action == "undo" and page.removed is not None:
-            if session.history.restore(page.removed[0]):
-                page.shown = page.removed[0]
-            page.removed = None
-        elif action == "zip":
-            try:
-                path = archive(listing.listed(session, page), session.scratch)
-            except UpscalerError as error:
-                return self.failure(error)
-            name = f"Save {path.name}, {amount(path.stat().st_size)}"
-            return {self.archive: gr.DownloadButton(name, value=str(path), visible=True)}
-        return {}
-
-    def on_convert(self, format: str | None, request: gr.Request) -> Update:
-        """The result is wanted in another format."""
-        session, page = self.of(request)
-        entry = session.history.get(page.shown or "")
-        if entry is None or format not in WHOLE_FILES:
-            return self.nothing()
-        try:
-            path = convert(entry.result_path, format, entry.settings, session.scratch)
-        except UpscalerError as error:
-            return self.failure(error)
-        return {**self.no_failure(), self.download: parts.download(path)}
-
-    def _action(self, event: gr.EventData) -> tuple[str, str]:
-        """What to do, and with what: the action and the id that a strip has sent."""
-        sent = self.sent(event)
-        return str(sent.get("action")), str(sent.get("id"))

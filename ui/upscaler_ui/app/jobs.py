@@ -158,8 +158,15 @@ class Worker:
         kept = self._progress_of(job, picture)
         job.kept = kept and kept.folder
         goes_on = kept is not None and resume.is_kept(kept.folder)
-        models: dict[str, Any] = {"upscaler": upscaler, "refiner": refiner}
-        events = run(picture, settings, region=job.region, mask=job.mask, progress=kept, **models)
+        events = run(
+            picture,
+            settings,
+            upscaler=upscaler,
+            refiner=refiner,
+            region=job.region,
+            mask=job.mask,
+            progress=kept,
+        )
         with closing(events):  # type: ignore[type-var]
             for event in events:
                 job.note(event)

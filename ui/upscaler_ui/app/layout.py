@@ -9,6 +9,7 @@ from gradio.blocks import Block
 
 from upscaler.pictures.files import SUFFIXES
 
+from . import library
 from .components import component
 from .form import WHOLE_FILES, Form
 from .looks import names_of_own
@@ -31,10 +32,14 @@ class Layout:
                 self._left(with_presets)
             with gr.Column(scale=8, min_width=330, elem_id="right"):
                 self._right()
+        with gr.Column(elem_id="models-page"):
+            self._models(with_presets)
         self.timer = gr.Timer(_TICK, active=False)
 
     def _left(self, with_presets: bool) -> None:
-        gr.HTML("<h1>upscaler</h1>", elem_id="title")
+        with gr.Row(elem_id="title"):
+            gr.HTML("<h1>upscaler</h1>")
+            self.models_open = gr.Button("Models", size="sm", elem_id="models-open", min_width=80, scale=0)
         self.choice()
         self.facts = gr.HTML("", elem_id="facts")
         gr.HTML("<h2>Look</h2>")
@@ -111,6 +116,25 @@ class Layout:
         self.history = component("strip", {"items": []}, elem_id="history")
         self.archive = gr.DownloadButton("Save", visible=False, size="sm", elem_id="archive")
 
+    def _models(self, with_files: bool) -> None:
+        """The page of models, which is shown in place of all else."""
+        with gr.Row(elem_id="models-head"):
+            gr.HTML("<h2>Models</h2>")
+            self.models_close = gr.Button(
+                "Back to the picture", size="sm", elem_id="models-close", min_width=150, scale=0
+            )
+        with gr.Row(elem_id="models-add", visible=with_files):
+            self.add_model = gr.UploadButton(
+                "Add a model file…",
+                file_types=list(library.SUFFIXES),
+                size="sm",
+                elem_id="add-model",
+                min_width=160,
+                scale=0,
+            )
+            self.added = gr.HTML("", elem_id="added")
+        self.models = component("models", {}, elem_id="models")
+
     def outcome(self) -> None:
         """What can be done with the result on show."""
         with gr.Row(visible=False, elem_id="result", equal_height=True) as self.result:
@@ -134,4 +158,4 @@ class Layout:
     @property
     def everything(self) -> list[Any]:
         """Every component that a handler may change."""
-        return [*self.own, *self.form.shown]
+        return list(dict.fromkeys([*self.own, *self.form.shown]))

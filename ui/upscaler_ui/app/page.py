@@ -37,6 +37,8 @@ class Page:
         removed: the result that was taken out of the history last, by its id and name; it can be brought back.
         filter: only results whose name or look contains this are listed.
         listed: how many results are listed at most.
+        sees_models: whether the page of models is open.
+        library: how often it was looked for models.
         sheet: looks that are compared, each with its job.
         sent: what the browser has, by the name of the part.
         reported: ids of the jobs whose end the browser knows.
@@ -55,6 +57,8 @@ class Page:
     removed: tuple[str, str] | None = None
     filter: str = ""
     listed: int = LISTED
+    sees_models: bool = False
+    library: int = 0
     sheet: list[tuple[str, Job]] = field(default_factory=list["tuple[str, Job]"])
     sent: dict[str, object] = field(default_factory=dict[str, object])
     reported: set[str] = field(default_factory=set[str])

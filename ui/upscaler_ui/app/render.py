@@ -13,7 +13,7 @@ from upscaler.errors import UpscalerError
 from upscaler.options.settings import Settings
 from upscaler.plan import RunPlan
 
-from . import listing, looks, parts, showing
+from . import library, listing, looks, parts, showing
 from .failures import cause_and_remedy, report
 from .form import CREATIVITY_HELP
 from .history import Entry
@@ -31,8 +31,17 @@ AS_TYPED: dict[str, Any] = {**QUIET, "preprocess": False}
 QUEUED: dict[str, Any] = {**QUIET, "queue": True}
 """For what may take some seconds."""
 
+Properties = dict[Any, tuple[Callable[..., Any], dict[str, Any]]]
+"""Kinds of components with properties, by component."""
+
 Update = dict[Any, Any]
 """What changes on the page: new values, or components with new properties, by component."""
+
+
+def sentences(error: BaseException) -> str:
+    """What went wrong, and what to do."""
+    cause, remedy = (html.escape(part) for part in cause_and_remedy(error))
+    return f"<b>{cause}</b> {remedy}"
 
 
 class Screen(Layout):
@@ -94,12 +103,13 @@ class Screen(Layout):
             self.history: listing.history(session, page, self.local),
             self.sheet: listing.sheet(page),
         }
-        properties: dict[Any, tuple[Callable[..., Any], dict[str, Any]]] = {
-            self.timer: (gr.Timer, {"active": busy}),
+        properties: Properties = {
+            self.timer: (gr.Timer, {"active": busy or (page.sees_models and self.sessions.fetches.busy)}),
             self.stop: (gr.Button, {"interactive": page.busy}),
             self.preview: (gr.Button, {"interactive": can_preview, "value": parts.preview_label(page)}),
             self.compare: (gr.Button, {"interactive": can_preview}),
             self.result: (gr.Row, {"visible": entry is not None}),
+            **self._library(page),
             self.form.words: (gr.Column, {"visible": looks.reads_prompt(settings.diffusion.model)}),
             self.form.creativity: (
                 gr.Slider,
@@ -108,9 +118,28 @@ class Screen(Layout):
         }
         update |= {part: value for part, value in values.items() if page.send(str(part.elem_id), value)}
         update |= {part: kind(**state) for part, (kind, state) in properties.items() if page.send(str(part._id), state)}
+        if page.sees_models:
+            values = library.listed(self.sessions.fetches, local=self.local, owned=not self.sessions.public)
+            update |= {self.models: values} if page.send("models", values) else {}
         if page.send("entry", entry and entry.id):
             update |= self._result(entry)
         return update
+
+    def _library(self, page: Page) -> Properties:
+        """The models that can be chosen, and the settings of theirs; looked for when either may have changed."""
+        chosen = page.settings.diffusion
+        if not page.send(
+            "library", (page.library, self.sessions.fetches.arrived, chosen.model, chosen.control, chosen.lora)
+        ):
+            return {}
+        family, form = library.family_of(chosen.model), self.form
+        lists = {name: (gr.Dropdown, {"choices": choices}) for name, choices in form.choices(family).items()}
+        shown = library.adapters_shown(page.settings)
+        return {
+            **{form.widgets[name]: properties for name, properties in lists.items()},
+            **{form.groups[title]: (gr.Accordion, {"visible": shown[title]}) for title in shown},
+            form.widgets["lora"]: (gr.Textbox, {"info": library.about_loras(family)}),
+        }
 
     def _result(self, entry: Entry | None) -> Update:
         """What there is to download."""
@@ -132,10 +161,9 @@ class Screen(Layout):
 
     def failure(self, error: BaseException, settings: Settings | None = None) -> Update:
         """What went wrong, what to do, and a report."""
-        cause, remedy = (html.escape(part) for part in cause_and_remedy(error))
         return {
             self.error: gr.Column(visible=True),
-            self.message: f"<b>{cause}</b> {remedy}",
+            self.message: sentences(error),
             self.report: report(error, settings),
         }
 

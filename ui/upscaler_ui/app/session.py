@@ -39,9 +39,8 @@ class Session:
 
     def start(self, inputs: Sequence[Input], settings: Settings, mask: Array | None = None) -> list[Job]:
         """A job for each picture; the results go into the history."""
-        return self.submit(
-            [Job(item.path, item.name, settings, mask=mask, lasts=True, done=self.keep) for item in inputs]
-        )
+        jobs = [Job(item.path, item.name, settings, mask=mask, lasts=True, done=self.keep) for item in inputs]
+        return self.submit(jobs)
 
     def go_on(self, draft: Draft) -> list[Job]:
         """Go on with what an earlier program did not finish."""

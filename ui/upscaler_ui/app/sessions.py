@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .exchange import Exchange
+from .fetches import Fetches
 from .jobs import Worker
 from .page import Page
 from .results import file_name
@@ -34,6 +35,7 @@ class Sessions:
         self.folder = folder or self.scratch / "history"
         self.public = folder is None
         self.worker = worker
+        self.fetches = Fetches()
         self._make = make
         self._sessions: dict[str, Session] = {}
         self._pages: dict[str, Page] = {}
@@ -83,6 +85,7 @@ class Sessions:
     def close(self) -> None:
         """Stop all jobs, keep what they finished, and drop what was only scratch."""
         self.exchange.close()
+        self.fetches.close()
         self.worker.close()
         for session in self._sessions.values():
             session.drafts.close()

@@ -16,6 +16,12 @@ def pictures_in(paths: Sequence[str] | None) -> list[str]:
     return sorted(path for path in paths or () if Path(path).suffix.lower() in SUFFIXES)
 
 
+def open_folder(folder: Path) -> None:
+    """Show what is in a folder, as `reveal` shows a file."""
+    command = {"win32": "explorer", "darwin": "open"}.get(sys.platform, "xdg-open")
+    _start([command, str(folder)])
+
+
 def reveal(path: Path) -> None:
     """Show a file in its folder, in whatever program the system has for that; nothing where it has none."""
     if sys.platform == "win32":
@@ -24,5 +30,9 @@ def reveal(path: Path) -> None:
         command = ["open", "-R", str(path)]
     else:
         command = ["xdg-open", str(path.parent)]
+    _start(command)
+
+
+def _start(command: list[str]) -> None:
     with contextlib.suppress(OSError):
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

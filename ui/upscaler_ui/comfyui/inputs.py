@@ -37,6 +37,9 @@ HOST = {
     "device": "the host's own choice",
     "precision": "the host's own choice",
     "backend": "the fastest, found by trying",
+    "low_vram": "the host's own choice",
+    "storage": "the host's own loaders",
+    "memory": "the host's own choice",
 }
 """Settings that are not inputs of their own, and what of the host stands for them; for `output.*` it is SaveImage."""
 

@@ -14,10 +14,10 @@ from ... import weights
 from ...errors import SettingsError, UnsupportedModel
 from ...text import one_line
 from ..backends import pick_dtype
-from ..device import is_out_of_memory, loading, pick_device
+from ..device import is_out_of_memory, loading, pick_device, release_memory
 from ..find import find_or_download, read_json
 from .adapters import adapt
-from .codec import VaeCodec, load_vae
+from .codec import VaeCodec, load_vae, ready_codec
 from .control import load_controls
 from .folder import FolderParts
 from .habits import Family, family_at, habits_at
@@ -57,6 +57,9 @@ def load_refiner(
     allow_pickle: bool = False,
     device: str = "auto",
     precision: str = "auto",
+    low_vram: bool = False,
+    storage: str = "auto",
+    memory: int | None = None,
 ) -> DiffusionRefiner:
     """The diffusion model of that name, in that file or folder, or of that hub id.
 
@@ -69,7 +72,8 @@ def load_refiner(
         lora, embedding, clip_skip: as in `settings.Diffusion`.
         base: of PiSA-SR and OSEDiff, as in `settings.Diffusion`.
         allow_pickle: read a .ckpt too, weights-only.
-        device, precision: as in `settings.Hardware`.
+        device, precision, low_vram, storage: as in `settings.Hardware`.
+        memory: bytes that this process may take on the device.
 
     Raises:
         WeightsNotFound: nothing of that name, and the hub has it not or is out of reach.
@@ -78,10 +82,28 @@ def load_refiner(
             extra.
         OutOfMemory: it does not fit.
     """
-    where = pick_device(device)
-    dtype = pick_dtype(where, precision)
+    target = pick_device(device)
+    dtype = pick_dtype(target, precision)
+    moves = low_vram and target.type != "cpu"
+    refiner = _load(
+        name,
+        torch.device("cpu") if moves else target,
+        dtype,
+        Extras(vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip),
+        control=control,
+        base=base,
+        allow_pickle=allow_pickle,
+    )
+    if storage == "float8":
+        refiner.keep_in_float8()
+    return refiner.within(memory, low_vram=target if moves else None)
+
+
+def _load(
+    name: str, where: torch.device, dtype: torch.dtype, extras: Extras, *, control: str, base: str, allow_pickle: bool
+) -> DiffusionRefiner:
+    """The model on that device. Raises: as `load_refiner`."""
     path = find_or_download(name, "diffusion", _download, what="a file, or a folder in diffusers format")
-    extras = Extras(vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
     if (path.is_file() and path.suffix.lower() == ".pkl") or weights.one_step_kind(path):
         from . import one_step_load
 
@@ -91,7 +113,7 @@ def load_refiner(
             return one_step_load.load(path, base=base, load_base=load_base, device=where, dtype=dtype)
     family, pocket = family_at(path), _is_pocket(path)
     if family is not None or pocket:
-        _refuse(path.name, control=control, vae=vae, lora=lora, embedding=embedding, clip_skip=clip_skip)
+        _refuse(path.name, control=control, **vars(extras))
     if family is not None:
         return _load_family(family, path, where, dtype)
     with loading(where, name):
@@ -108,7 +130,9 @@ def load_refiner(
             network = load_controls(control, parts.unet, dtype=dtype)
             parts = replace(parts, control=ready(network.to(where), where))
     check_parts(name, parts)
-    parts = replace(parts, habits=habits_at(path, lora))
+    if not pocket:
+        release_memory()  # what was read is another third of what stays
+    parts = replace(parts, habits=habits_at(path, extras.lora))
     return DiffusionRefiner(parts, device=where, dtype=dtype, name=path.stem if path.is_file() else path.name)
 
 
@@ -168,7 +192,7 @@ def load_parts(
         autoencoder = parts.vae(dtype)
     else:
         autoencoder = load_vae(extras.vae, parts.vae_config, dtype, allow_pickle=allow_pickle)
-    codec = VaeCodec(autoencoder.to(device).eval().requires_grad_(False))
+    codec = ready_codec(autoencoder, device, dtype)
     unet: Any = parts.unet(dtype)
     _check_inputs(path, unet, codec)
     unet = unet.to(device)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from diffusers import AutoencoderKL
 
 from ... import families, weights
 from ...arrays.store import IN_MEMORY, Store
@@ -14,13 +15,14 @@ from ...errors import SettingsError, UnsupportedModel
 from ...text import one_line
 from ..device import convert, free_memory, is_out_of_memory
 from .folder import load_vae_folder
+from .footprint import CODING_MAPS
+from .mixed import mix
 from .single import build_vae
 from .states import read_state
 from .strips import InStrips
 
 _PREFIX = "first_stage_model."
-_WHOLE, _IN_STRIPS = 7.0, 4.5
-"""Maps of the first level's width at full resolution that decoding holds at its peak, at once and in strips."""
+_IN_STRIPS = 4.5  # maps of the first level's width at full resolution that decoding in strips holds at its peak
 _PART = 0.8  # of the free memory that it may take
 _PARTS = ("encoder.", "decoder.", "taesd_")
 
@@ -42,13 +44,30 @@ class Codec(Protocol):
     def to(self, dtype: torch.dtype) -> Any: ...
 
 
+def ready_codec(vae: Any, device: torch.device, dtype: torch.dtype) -> VaeCodec:
+    """An autoencoder as it runs fastest beside a network in that number format, without gradients.
+
+    On a processor that is fast in bfloat16 its convolutions take part in that; all of it in bfloat16 would show.
+    """
+    if device.type == "cpu":
+        if dtype == torch.bfloat16 and isinstance(vae, AutoencoderKL):
+            vae = mix(vae, dtype)
+        vae = vae.to(memory_format=torch.channels_last)
+    return VaeCodec(vae.to(device).eval().requires_grad_(False))
+
+
 class VaeCodec:
-    """diffusers' `AutoencoderKL` (the mean of its posterior, so nothing is random) or `AutoencoderTiny`."""
+    """diffusers' `AutoencoderKL` (the mean of its posterior, so nothing is random) or `AutoencoderTiny`.
+
+    Attributes:
+        limit: bytes of its device that this process may take; `None` is what is free.
+    """
 
     def __init__(self, vae: Any) -> None:
         self._vae = vae
         self.factor = 2 ** (len(vae.config.get("block_out_channels", vae.config.get("encoder_block_out_channels"))) - 1)
         self.latent_channels = int(vae.config["latent_channels"])
+        self.limit: int | None = None
         self._width = int(vae.config.get("block_out_channels", vae.config.get("decoder_block_out_channels"))[0])
         self._scale = float(vae.config.get("scaling_factor") or 1.0)
         self._shift = float(vae.config.get("shift_factor") or 0.0)
@@ -71,7 +90,7 @@ class VaeCodec:
 
     def work_bytes(self, pixels: int) -> int:
         """Bytes that it takes at work on so many pixels, beside itself."""
-        return round(pixels * _WHOLE * self._each)
+        return round(pixels * CODING_MAPS * self._each)
 
     @property
     def _each(self) -> float:
@@ -84,10 +103,10 @@ class VaeCodec:
         That is the device, or main memory, or the disk.
         """
         device, cpu = self._vae.device, torch.device("cpu")
-        if self.work_bytes(pixels) <= free_memory(device) * _PART or not InStrips.can(self._vae):
+        if self.work_bytes(pixels) <= free_memory(device, self.limit) * _PART or not InStrips.can(self._vae):
             return None
         needed = pixels * _IN_STRIPS * self._each
-        if needed <= free_memory(device) * _PART:
+        if needed <= free_memory(device, self.limit) * _PART:
             return InStrips(self._vae)
         in_memory = needed <= free_memory(cpu) * _PART
         return InStrips(self._vae, store=IN_MEMORY if in_memory else Store(Path(tempfile.gettempdir())))

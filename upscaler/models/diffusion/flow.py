@@ -20,8 +20,7 @@ from ...errors import SettingsError
 from ...geometry import Size
 from ...options.settings import Sampling
 from ..base import tile_sides
-from ..device import free_memory
-from .codec import VaeCodec
+from .codec import VaeCodec, ready_codec
 from .folder import load_vae_folder
 from .habits import Family
 from .refiner import Components, DiffusionRefiner
@@ -31,8 +30,6 @@ from .text import Prompt
 _TIMES = 1000  # timesteps are sigma * 1000
 _BELOW_ONE = 0.999  # where solvers in log signal-to-noise start: at 1 there is no signal
 _ACTIVATIONS = 48  # numbers for each token and each of a transformer's width at its peak
-_DECODER_BYTES = 4 * 256 * 4
-_LARGEST_BATCH = 16
 _MULTISTEP: dict[str, Callable[[], Any]] = {
     "dpmpp_2m": lambda: _solver(DPMSolverMultistepScheduler, algorithm_type="dpmsolver++"),
     "dpmpp_2m_sde": lambda: _solver(DPMSolverMultistepScheduler, algorithm_type="sde-dpmsolver++"),
@@ -141,13 +138,10 @@ class FlowRefiner(DiffusionRefiner):
         self.tile_sides = tile_sides(family.native)
         self.habits = family.habits
 
-    def batch_size(self, tile: Size) -> int:
-        """See `Refiner`."""
+    def _tile_bytes(self, tile: Size) -> int:
         config = self._parts.unet.config
         width = config["num_attention_heads"] * config["attention_head_dim"]
-        each = self._tokens(tile) * width * _ACTIVATIONS * torch.finfo(self._dtype).bits // 8
-        free = free_memory(self._device) * 0.8 - tile.width * tile.height * _DECODER_BYTES
-        return int(min(max(free, 0) // each, 1 if self._device.type == "cpu" else _LARGEST_BATCH))
+        return self._tokens(tile) * width * _ACTIVATIONS * self._dtype.itemsize
 
     def _tokens(self, tile: Size) -> int:
         return (tile.width // self.multiple) * (tile.height // self.multiple)
@@ -200,7 +194,7 @@ def load_part(kind: Any, folder: Path, device: torch.device, dtype: torch.dtype)
 
 def load_codec(folder: Path, device: torch.device, dtype: torch.dtype) -> VaeCodec:
     """The autoencoder of a model in diffusers format, ready to run."""
-    return VaeCodec(load_vae_folder(folder / "vae", dtype).to(device).eval().requires_grad_(False))
+    return ready_codec(load_vae_folder(folder / "vae", dtype), device, dtype)
 
 
 class TextModel:
@@ -216,10 +210,10 @@ class TextModel:
         from transformers import AutoTokenizer
 
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder / f"tokenizer{suffix}", local_files_only=True)
-        self._network = load_part(kind, folder / f"text_encoder{suffix}", device, dtype)
+        self.network = load_part(kind, folder / f"text_encoder{suffix}", device, dtype)
 
     def __call__(self, prompt: str, tokens: int | None = None) -> Any:
         """What the encoder makes of a prompt, padded or cut to so many tokens; default is what its tokenizer says."""
         length = tokens or self._tokenizer.model_max_length
         made = self._tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-        return self._network(made.input_ids.to(self._network.device), output_hidden_states=True)
+        return self.network(made.input_ids.to(self.network.device), output_hidden_states=True)

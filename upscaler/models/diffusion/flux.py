@@ -55,6 +55,7 @@ class _Text:
 
     def __init__(self, clip: TextModel, t5: TextModel, tokens: int) -> None:
         self._clip, self._t5, self._tokens = clip, t5, tokens
+        self.networks = [clip.network, t5.network]
 
     @torch.inference_mode()
     def __call__(self, prompt: str, *, negative: bool = False) -> Prompt:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...arrays.types import Image
+from ...errors import SettingsError
 from ...geometry import Box, Size
 from ...options.settings import MixedSampling, Sampling
 from ...tiling.noise import field as noise_field
@@ -23,14 +24,17 @@ from ..device import convert, free_memory, memory_errors
 from ..layers import after_each, layers_with_weights
 from ..sharing import WHEN_RUN, Turns, model_errors
 from .codec import Codec
+from .footprint import CONTROL_MAPS, FEATURE_MAPS
 from .joint import Predict, Windows
+from .placing import Part, Places
 from .sampling import Sampler
 from .text import Prompt, padded
 
 _LARGEST_BATCH = 16
 _PROMPTS = 64  # encoded ones that are kept
-_FEATURE_MAPS = 60  # full resolution feature maps of the first level's width that a UNet evaluation holds at its peak
-_CONTROL_MAPS = 14  # of these, what a ControlNet hands over
+_LARGEST_WAVE = (
+    64  # tiles that are encoded, sampled and decoded in turn where parts of the model move: 0.4 GB of pictures
+)
 _BEAUTIFUL, _UGLY = 6.0, 2.5  # aesthetic scores for prompt and negative prompt, as in diffusers' SDXL pipeline
 _DECODER_BYTES = 4 * 256 * 4  # per pixel: four float32 maps of 256 channels, the peak of the SD decoder
 
@@ -50,6 +54,7 @@ class Components:
             UNet whose hint is the picture itself; `None` without one.
         full_strength: a conditioned model mends the picture however little noise there is, so below this strength what
             it changed is faded in, down to nothing at 0.
+        float8: the weights of its network are kept in float8, and it cannot be raised to float32.
         aesthetic: it is told how beautiful the picture is instead of its size (the refiner of SDXL).
         habits: how it is used where the settings leave that open.
         about: family and format in a few words, to be told to the user; empty where there is nothing to tell.
@@ -62,6 +67,7 @@ class Components:
     conditioned: bool
     control: Any = None
     full_strength: float = 0.0
+    float8: bool = False
     aesthetic: bool = False
     about: str = ""
     habits: Habits = USUAL
@@ -72,7 +78,14 @@ class DiffusionRefiner:
 
     mixes_prompts = True
 
-    def __init__(self, parts: Components, *, device: torch.device, dtype: torch.dtype, name: str) -> None:
+    def __init__(
+        self,
+        parts: Components,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        name: str,
+    ) -> None:
         self.name = name
         self.multiple = parts.codec.factor
         self._parts = parts
@@ -83,6 +96,8 @@ class DiffusionRefiner:
         self.tile_sides = tile_sides(native * self.multiple if isinstance(native, int) else None)
         self._turns = Turns()
         self._windows: Windows | None = None
+        self._places: Places | None = None
+        self._limit: int | None = None
         # of the encoder, not of a method of ours, which would keep this object and its networks alive
         self._encoded: Callable[..., Prompt] | None = lru_cache(maxsize=_PROMPTS)(parts.text) if parts.text else None
 
@@ -102,15 +117,66 @@ class DiffusionRefiner:
         joint._windows = Windows(plan, batch=batch, factor=self._parts.codec.factor)
         return joint
 
+    def keep_in_float8(self) -> None:
+        """Keep the weights of the network, and of a ControlNet, in float8, from where each layer takes them to its format.
+
+        Raises:
+            SettingsError: this kind of network cannot.
+        """
+        networks = [network for network in (self._parts.unet, self._parts.control) if network is not None]
+        if not all(hasattr(network, "enable_layerwise_casting") for network in networks):
+            raise SettingsError(f"hardware.storage: {self.name} cannot be kept in float8; use auto")
+        for network in networks:
+            network.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=self._dtype)
+        self._parts = replace(self._parts, float8=True)
+
+    def within(self, limit: int | None, *, low_vram: torch.device | None = None) -> DiffusionRefiner:
+        """Let this refiner take no more than some memory, and have on its device only what is at work; itself.
+
+        Args:
+            limit: bytes of its device that this process may take; `None` is what is free.
+            low_vram: the device that its parts come to in turn, from main memory where they are; `None` is not to move them.
+        """
+        codec: Any = self._parts.codec
+        self._limit = limit
+        if hasattr(codec, "limit"):
+            codec.limit = limit
+        if low_vram is not None:
+            self._device = low_vram
+            networks = [network for network in (self._parts.unet, self._parts.control) if network is not None]
+            parts = {
+                "text": list(getattr(self._parts.text, "networks", ())),
+                "network": networks,
+                "codec": [getattr(codec, "network", codec)],
+            }
+            self._places = places = Places(parts, low_vram, partial(free_memory, limit=limit))
+            for network in networks:
+                network.register_forward_pre_hook(partial(_bring_network, places))
+            text = self._parts.text
+            if text is not None:
+                self._encoded = lru_cache(maxsize=_PROMPTS)(partial(_encoded_there, text, places))
+        return self
+
     def batch_size(self, tile: Size) -> int:
-        """See `Refiner`; on a CPU one tile at a time is as fast as many."""
-        width = int(self._parts.unet.config.get("block_out_channels", (320,))[0])
-        cells = tile.width * tile.height / self.multiple**2
-        maps = _FEATURE_MAPS + (_CONTROL_MAPS if self._parts.control is not None else 0)
-        each = cells * width * maps * torch.finfo(self._dtype).bits // 8
-        free = free_memory(self._device) * 0.8 - tile.width * tile.height * _DECODER_BYTES
+        """See `Refiner`; on a CPU one tile at a time is as fast as many. A whole wave, where parts of the model move."""
+        fitting = self._fitting(tile)
+        return fitting if self._places is None else _LARGEST_WAVE * bool(fitting)
+
+    def _fitting(self, tile: Size) -> int:
+        """How many tiles of that size the network can evaluate at once."""
+        pixels = tile.width * tile.height
+        places = self._places
+        free = free_memory(self._device, self._limit) if places is None else places.room_for("network")
+        coding = pixels * _DECODER_BYTES if self._places is None else 0
         largest = 1 if self._device.type == "cpu" else _LARGEST_BATCH
-        return int(min(max(free, 0) // each, largest))
+        return int(min(max(free * 0.8 - coding, 0) // self._tile_bytes(tile), largest))
+
+    def _tile_bytes(self, tile: Size) -> int:
+        """Bytes that the network takes at work on each tile of a batch."""
+        width = int(self._parts.unet.config.get("block_out_channels", (320,))[0])
+        cells = tile.width * tile.height // self.multiple**2
+        maps = FEATURE_MAPS + (CONTROL_MAPS if self._parts.control is not None else 0)
+        return cells * width * maps * self._dtype.itemsize
 
     def __call__(
         self, tiles: Sequence[Image], *, boxes: Sequence[Box], sampling: Sampling, seed: int, on_step: OnStep
@@ -136,7 +202,7 @@ class DiffusionRefiner:
             for number, members in enumerate(groups):
                 refine(members, part_of(on_step, number, len(groups)))
             broken = [index for index, tile in enumerate(refined) if not np.isfinite(tile).all()]
-            if broken and self._dtype != torch.float32:
+            if broken and self._dtype != torch.float32 and not self._parts.float8:
                 with self._in_float32():
                     for index in broken:
                         refine([index], on_step)
@@ -171,19 +237,37 @@ class DiffusionRefiner:
     def _refine(
         self, tiles: Sequence[Image], boxes: Sequence[Box], sampling: Sampling, seed: int, on_step: OnStep
     ) -> list[Image]:
+        """The tiles encoded, then sampled, as many at once as fit where parts of the model move, and then decoded."""
         codec = self._parts.codec
         pixels = [self._tensor(tile) for tile in tiles]
+        self._bring("codec")
         with self._stopped_by(on_step):
             base = torch.cat([codec.encode(tile) for tile in pixels])
+        cells = [Box(*(side // codec.factor for side in box)) for box in boxes]
+        height, width = tiles[0].shape[:2]
+        moving = self._places is not None and self._windows is None
+        at_once = max(self._fitting(Size(width, height)), 1) if moving else len(tiles)
+        starts = range(0, len(tiles), at_once)
+        latents: list[torch.Tensor] = []
+        for group, start in enumerate(starts):
+            some = slice(start, start + at_once)
 
-        def noise(stream: int) -> torch.Tensor:
-            cells = (Box(*(side // codec.factor for side in box)) for box in boxes)
-            fields = [noise_field(seed, stream, box, codec.latent_channels) for box in cells]
-            return torch.from_numpy(np.stack(fields)).to(self._device)
+            def noise(stream: int, cells: Sequence[Box] = cells[some]) -> torch.Tensor:
+                fields = [noise_field(seed, stream, box, codec.latent_channels) for box in cells]
+                return torch.from_numpy(np.stack(fields)).to(self._device)
 
-        latents = self._sample(base, torch.cat(pixels), sampling, noise, on_step)
+            def tell(step: int, of: int, group: int = group) -> None:
+                on_step(group * of + step, len(starts) * of)
+
+            own = sampling if self._windows is not None else _sampling_of(sampling, range(len(tiles))[some])
+            latents += self._sample(base[some], torch.cat(pixels[some]), own, noise, tell)
+        self._bring("codec")
         with self._stopped_by(on_step, done=1):
             return [self._image(codec.decode(one[None])) for one in latents]
+
+    def _bring(self, part: Part) -> None:
+        if self._places is not None:
+            self._places.bring(part)
 
     @contextmanager
     def _stopped_by(self, on_step: OnStep, *, done: int = 0) -> Generator[None, None, None]:
@@ -317,6 +401,16 @@ class DiffusionRefiner:
         pixels = torch.where(pixels.isfinite(), pixels, torch.nan)  # clamping would hide infinity
         image = (pixels[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0)
         return np.ascontiguousarray(image.float().cpu().numpy())
+
+
+def _bring_network(places: Places, module: torch.nn.Module, inputs: Any) -> None:
+    places.bring("network")
+
+
+def _encoded_there(text: Callable[..., Prompt], places: Places, prompt: str, *, negative: bool = False) -> Prompt:
+    """What a text encoder makes of a prompt, on the device that it is brought to."""
+    places.bring("text")
+    return text(prompt, negative=negative)
 
 
 def _sampling_of(sampling: Sampling, members: Sequence[int]) -> Sampling:

@@ -31,6 +31,7 @@ class _Text:
 
     def __init__(self, clips: list[TextModel], t5: TextModel | None, width: int) -> None:
         self._clips, self._t5, self._width = clips, t5, width
+        self.networks = [part.network for part in (*clips, t5) if part is not None]
 
     @torch.inference_mode()
     def __call__(self, prompt: str, *, negative: bool = False) -> Prompt:

@@ -3,11 +3,21 @@ document.addEventListener("keydown", (event) => {
   const press = (id) => { const button = document.querySelector(id); if (button && !button.disabled) button.click(); };
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); press("button#run"); }
   const listOpen = event.target.getAttribute && event.target.getAttribute("aria-expanded") === "true";
+  if (event.key === "Escape" && !listOpen && document.body.dataset.page) return press("button#models-close");
   if (event.key === "Escape" && !listOpen && !document.fullscreenElement) press("button#stop");
 }, true); // before a list closes at Esc
 document.addEventListener("click", (event) => { // on a phone the picture lies below the form
   if (innerWidth > 900 || !(event.target.closest && event.target.closest("#run, #preview, #compare"))) return;
   setTimeout(() => document.querySelector("#viewer").scrollIntoView({ block: "start", behavior: "smooth" }), 300);
+});
+document.addEventListener("click", (event) => { // the page of models stands in place of all else
+  const button = event.target.closest && event.target.closest("#models-open, #more-models, #models-close");
+  if (!button) return;
+  if (button.id !== "models-close") document.body.dataset.page = button.id;
+  const left = document.body.dataset.page;
+  if (button.id === "models-close") delete document.body.dataset.page;
+  scrollTo(0, 0);
+  document.querySelector(button.id === "models-close" ? "button#" + left : "button#models-close").focus();
 });
 document.addEventListener("focusout", (event) => { // Gradio leaves a list open that Tab has left
   const field = event.target;
