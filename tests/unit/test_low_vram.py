@@ -17,6 +17,7 @@ from upscaler.geometry import Box, Size  # noqa: E402
 from upscaler.models import device, load_refiner  # noqa: E402
 from upscaler.models.diffusion.placing import Places  # noqa: E402
 from upscaler.options.settings import Sampling  # noqa: E402
+from upscaler.stages.by_place import mixed  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from checkpoints import make_control, make_sd, make_sd3  # noqa: E402
@@ -113,6 +114,18 @@ def test_a_wave_is_many_tiles_and_the_network_sees_as_many_as_fit(
     seen: list[Any] = []
     draw(other, seen)
     assert seen[-1][1] % 3 == 0  # five tiles in groups of two
+
+
+def test_each_tile_of_a_wave_keeps_its_prompt(models: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, other = models
+    monkeypatch.setattr(other, "_fitting", lambda tile: 2)
+    sampling = mixed(Sampling(steps=2, strength=0.5), ["a barn", "a lake", "a barn", "a hill " * 30, "a cat"])
+    tiles = [np.random.default_rng(index).random((64, 64, 3), np.float32) for index in range(5)]
+    boxes = [Box(64 * index, 0, 64 * index + 64, 64) for index in range(5)]
+    drawn = [
+        model(tiles, boxes=boxes, sampling=sampling, seed=0, on_step=lambda step, of: None) for model in (plain, other)
+    ]
+    np.testing.assert_allclose(*drawn, atol=1e-4)
 
 
 def test_no_room_for_the_network_is_told() -> None:

@@ -76,6 +76,8 @@ class Components:
 class DiffusionRefiner:
     """A `Refiner` over a latent diffusion model: a tile's result is a function of tile, box, sampling and seed."""
 
+    mixes_prompts = True
+
     def __init__(
         self,
         parts: Components,
@@ -257,7 +259,8 @@ class DiffusionRefiner:
             def tell(step: int, of: int, group: int = group) -> None:
                 on_step(group * of + step, len(starts) * of)
 
-            latents += self._sample(base[some], torch.cat(pixels[some]), sampling, noise, tell)
+            own = sampling if self._windows is not None else _sampling_of(sampling, range(len(tiles))[some])
+            latents += self._sample(base[some], torch.cat(pixels[some]), own, noise, tell)
         self._bring("codec")
         with self._stopped_by(on_step, done=1):
             return [self._image(codec.decode(one[None])) for one in latents]
