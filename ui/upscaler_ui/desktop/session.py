@@ -103,7 +103,8 @@ class DesktopSession(Session):
 
     def submit(self, jobs: list[Job]) -> list[Job]:
         """As `Session.submit`; the pictures with a place of their own are also in the queue on the disk."""
-        own = [job for job in jobs if job.region is None and self.granted(job.source)]
+        # one with a mask is not begun again without it
+        own = [job for job in jobs if job.region is None and job.mask is None and self.granted(job.source)]
         self.queue.add({job.id: Waiting(job.source, self._granted[job.source], job.name, job.settings) for job in own})
         return super().submit(jobs)
 
