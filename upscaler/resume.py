@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,8 +123,15 @@ def drop(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def describe_run(picture: Picture, settings: Settings, *, region: Box | None, mask: Array | None) -> dict[str, Any]:
-    """All that the tiles of a run depend on, as plain values for JSON.
+def describe_run(
+    picture: Picture,
+    settings: Settings,
+    *,
+    region: Box | None,
+    mask: Array | None,
+    caption: Callable[..., str] | None = None,
+) -> dict[str, Any]:
+    """All that the tiles of a run depend on, as plain values for JSON; of a function its name.
 
     Raises:
         WeightsNotFound: a model that the settings name is not there.
@@ -138,6 +145,9 @@ def describe_run(picture: Picture, settings: Settings, *, region: Box | None, ma
         "format": _FORMAT,
         "picture": _fingerprint_of_arrays(picture.pixels, picture.alpha),
         "mask": None if mask is None else _fingerprint_of_arrays(mask),
+        "caption": None
+        if caption is None
+        else f"{caption.__module__}.{getattr(caption, '__qualname__', type(caption))}",
         "region": None if region is None else list(region),
         "gan": _fingerprint_of_model(settings.gan.model, "gan"),
         "diffusion": _fingerprint_of_model(diffusion.model, "diffusion"),
@@ -146,7 +156,18 @@ def describe_run(picture: Picture, settings: Settings, *, region: Box | None, ma
         "vae": _fingerprint_of_model(diffusion.vae, "vae"),
         "lora": [_fingerprint_of_model(name, "lora") for name, _ in entries(diffusion.lora)],
         "embedding": [_fingerprint_of_model(name, "embedding") for name, _ in entries(diffusion.embedding)],
+        **_of_faces(settings),
         "settings": json.loads(json.dumps(kept)),
+    }
+
+
+def _of_faces(settings: Settings) -> dict[str, str]:
+    """What the faces of a run depend on, where any are restored."""
+    if settings.faces.strength == 0:
+        return {}
+    return {
+        "faces": _fingerprint_of_model(settings.faces.model, "face"),
+        "detector": _fingerprint_of_model(weights.DETECTOR, "detector"),
     }
 
 

@@ -31,7 +31,7 @@ Load = Callable[[], Any]
 
 _TRIES = 3  # of a call whose worker dies; a tile that kills three workers kills all
 _TELL = 0.25  # seconds between two steps that are told: each costs the run about a millisecond
-_FACTS = ("scale", "halo", "multiple", "tile_sides", "takes_prompt", "habits", "about", "name")
+_FACTS = ("scale", "halo", "multiple", "tile_sides", "takes_prompt", "mixes_prompts", "habits", "about", "name")
 
 
 class Share(NamedTuple):

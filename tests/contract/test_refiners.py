@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from upscaler.geometry import Box, Size
 from upscaler.models import load_refiner
 from upscaler.models.base import Refiner, habits_of
 from upscaler.options.settings import Sampling, options
+from upscaler.stages.by_place import mixed
 from upscaler.testing import IdentityRefiner, InvertRefiner, NoiseRefiner, ToneShiftRefiner
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -123,6 +125,35 @@ def test_the_batch_does_not_matter(refiner: Refiner, batch: int) -> None:
     together = refine(refiner, order)
     for index, tile in zip(order, together):
         np.testing.assert_allclose(tile, alone[index], atol=1e-4)
+
+
+def test_prompts_may_be_mixed_in_a_batch(refiner: Refiner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In any order each tile is drawn by its own prompt, whatever its length; a text is encoded once."""
+    if not getattr(refiner, "mixes_prompts", False):
+        pytest.skip("it takes one prompt a batch")
+    long = "a wide green hill " * 30
+    prompts = ["a red barn", long, "a red barn", "a lake"]
+    alone = [refine(refiner, [index], prompt=prompt)[0] for index, prompt in enumerate(prompts)]
+    encoded: list[tuple[str, bool]] = []
+    if (encode := getattr(refiner, "_encoded", None)) is not None:
+        encode.cache_clear()
+        text = refiner._parts.text  # type: ignore[attr-defined]
+        note = lru_cache(
+            lambda prompt, negative=False: (encoded.append((prompt, negative)), text(prompt, negative=negative))[1]
+        )
+        monkeypatch.setattr(refiner, "_encoded", note)
+    for order in ([0, 1, 2, 3], [3, 1], [2, 0, 3]):
+        sampling = mixed(Sampling(strength=0.3, steps=3), [prompts[index] for index in order])
+        tiles, boxes = [TILES[index] for index in order], [BOXES[index] for index in order]
+        seen: list[float] = []
+        drawn = refiner(
+            tiles, boxes=boxes, sampling=sampling, seed=3, on_step=lambda k, n, seen=seen: seen.append(k / n)
+        )
+        assert seen == sorted(seen)
+        assert seen[-1] == 1
+        for index, tile in zip(order, drawn):
+            np.testing.assert_allclose(tile, alone[index], atol=1e-4)
+    assert len(encoded) == len({*encoded})
 
 
 def test_same_input_same_bytes(refiner: Refiner) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..errors import SettingsError
 from ..options.settings import options
 from ..options.spec import Option
-from ..text import shown
+from ..text import one_line, shown
 from .help import Parser
 from .models import add_models
 
@@ -177,6 +178,8 @@ def _metavar(option: Option) -> str:
 def _parse(option: Option) -> Any:
     def parse(text: str) -> Any:
         try:
+            if option.spec.lines and len(text) < 4096 and Path(text).is_file():
+                text = _text_in(Path(text))
             return option.check(
                 text if option.kind is str else option.kind(0 if text == "auto" and option.spec.auto else text)
             )
@@ -186,6 +189,13 @@ def _parse(option: Option) -> Any:
             raise argparse.ArgumentTypeError(f"{shown(text)} is not allowed; give {option.allowed}") from None
 
     return parse
+
+
+def _text_in(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{file}: cannot be read as text ({one_line(error)})") from None
 
 
 def _size(text: str) -> tuple[int, int]:

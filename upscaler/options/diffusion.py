@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from ..errors import SettingsError
 from .loras import entries
+from .regions import regions
 from .spec import Group, Spec
 
 Scheduler = Literal["auto", "euler", "euler_a", "ddim", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "lcm"]
@@ -67,6 +68,20 @@ class Sampling(Group):
         float,
         Spec.of("the ControlNet acts up to this part of a tile's steps", "--control-end", low=0, high=1, step=0.05),
     ] = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedSampling(Sampling):
+    """Of a batch whose tiles have prompts of their own, for a refiner whose attribute `mixes_prompts` is true.
+
+    Attributes:
+        prompts: one for each tile, in joint mode of the plan; `prompt` is not used.
+    """
+
+    prompts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """It is made of a `Sampling`, which has been checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,12 +149,31 @@ class Diffusion(Sampling):
             repeated=True,
         ),
     ] = "none"
+    tile_prompt: Annotated[
+        str,
+        Spec.of(
+            'prompts for parts of the picture: a file, or lines such as "0,0,50,100: a barn" (left, top, right, bottom in '
+            'percent) or "2,1 of 3x2: a hill"',
+            "--tile-prompt",
+            repeated=True,
+            lines=True,
+        ),
+    ] = ""
+    prompt_everywhere: Annotated[
+        bool,
+        Spec.of(
+            "give the whole prompt to every tile; else plain ones are not told of its subject, the words before the first "
+            "comma",
+            "--prompt-everywhere",
+        ),
+    ] = False
     seed: Annotated[int, Spec.of("same seed, same picture", "--seed", low=0, high=2**63 - 1, step=1)] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         entries(self.lora)  # raises where a weight is out of range
         entries(self.control, option="diffusion.control")
+        regions(self.tile_prompt)  # raises where a line is no region
         if self.control_start > self.control_end:
             raise SettingsError(
                 f"diffusion.control_start: {self.control_start:g} is above diffusion.control_end {self.control_end:g}; lower it "

@@ -26,6 +26,7 @@ class Spec:
         pattern: what a text value has to match as a whole.
         auto: 0 leaves the value open; the command line takes the word "auto" for it.
         repeated: the flag may be given several times; the values are joined by semicolons.
+        lines: a text of several lines; the command line takes the name of a file for it.
     """
 
     help: str
@@ -37,6 +38,7 @@ class Spec:
     pattern: str | None = None
     auto: bool = False
     repeated: bool = False
+    lines: bool = False
 
     @classmethod
     def of(cls, help: str, *flags: str, **limits: Any) -> Spec:

@@ -61,6 +61,13 @@ class Tiles(Group):
         WrapMode,
         Spec.of("the picture goes on at its other side: x for panoramas, both for seamless textures", "--wrap"),
     ] = "none"
+    adaptive: Annotated[
+        bool,
+        Spec.of(
+            "redraw texture at the full strength, clear lines and letters more gently, and plain tiles not at all",
+            "--adaptive",
+        ),
+    ] = False
     batch: Annotated[
         int, Spec.of("tiles at once; 0 is as many as fit into memory", "--batch", low=0, high=1024, step=1, auto=True)
     ] = 0
@@ -79,7 +86,7 @@ class Tiles(Group):
             raise SettingsError(
                 f"tiles.overlap: {self.overlap} px is above half of the tile of {self.tile} px; lower it or raise tiles.tile"
             )
-        for name, neutral in (("order", "independent"), ("wrap", "none")):
+        for name, neutral in (("order", "independent"), ("wrap", "none"), ("adaptive", False)):
             if self.mode == "joint" and getattr(self, name) != neutral:
                 raise SettingsError(
                     f"tiles.mode: joint denoises all tiles together, so tiles.{name} {getattr(self, name)} is not for it; use "

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from ..arrays.types import Image
 from ..events import Notice
 from ..geometry import NO_WRAP
-from ..models.base import OnStep, Refiner
+from ..models.base import OnStep, Refiner, habits_of
 from ..options.settings import Sampling, Wavelet
 from ..tiling.canvas import cut
 from ..tiling.journal import Journal
 from ..tiling.loop import Step, redraw
 from ..tiling.mask import Mask
 from ..tiling.tiles import Plan, Tile
+from .by_place import Places, draw_each
 from .detail import filter_detail, has_nothing_to_refine
 
 
@@ -33,6 +34,7 @@ def refine(
     batch: int,
     mask: Mask | None = None,
     alpha: NDArray[np.float32] | None = None,
+    places: Places | None = None,
     journal: Journal | None = None,
     start: tuple[int, int] = (0, 0),
     inline: bool = False,
@@ -48,6 +50,7 @@ def refine(
         batch: tiles at once, at most.
         mask: where the canvas may change.
         alpha: opacity of the canvas, (H, W); `None` is opaque.
+        places: what of the sampling depends on where a tile lies.
         journal: as in `redraw`.
         start: column and row from which the refiner counts where tiles lie.
         inline: run the refiner in the calling thread.
@@ -56,17 +59,24 @@ def refine(
         OutOfMemory: one tile alone does not fit.
     """
 
-    wrap = plans[0].wrap if plans else NO_WRAP
+    wrap, least = plans[0].wrap if plans else NO_WRAP, habits_of(refiner).least
 
     def draw(tiles: Sequence[Tile], crops: Sequence[Image], on_step: OnStep) -> Sequence[Image]:
         boxes = [tile.box.move(-start[0], -start[1]) for tile in tiles]
-        return refiner(crops, boxes=boxes, sampling=sampling, seed=seed, on_step=on_step)
+        if places is None:
+            return refiner(crops, boxes=boxes, sampling=sampling, seed=seed, on_step=on_step)
+        samplings = [places.sampling(sampling, tile.box, crop, least=least) for tile, crop in zip(tiles, crops)]
+        return draw_each(refiner, crops, boxes, samplings, seed=seed, on_step=on_step)
 
     def skip(tile: Tile, crop: Image) -> bool:
+        if places is not None and places.share(tile.box) == 0:
+            return True
         if alpha is not None and not cut(alpha[..., None], tile.box, wrap).any():
             return True
         return has_nothing_to_refine(crop, color=wavelet.color, denoise=wavelet.denoise)
 
+    if places is not None and (told := places.tell(plans)):
+        yield Notice(told)
     finish = partial(_filter, wavelet=wavelet, scale=scale)
     yield from redraw(
         canvas,

@@ -16,6 +16,11 @@ OnStep = Callable[[int, int], None]
 T = TypeVar("T")
 
 
+def part_of(on_step: OnStep, number: int, of: int) -> OnStep:
+    """What tells the steps of one of several equal parts of a call as steps of the whole; `number` counts from 0."""
+    return lambda step, steps: on_step(number * steps + step, of * steps)
+
+
 class Inline(Executor):
     """Runs what is submitted at once, in the thread that submits it."""
 

@@ -159,22 +159,13 @@ class FlowRefiner(DiffusionRefiner):
     def _predictor(
         self, sampling: Sampling, base: torch.Tensor, pixels: torch.Tensor
     ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        encoded = self._encoded
-        assert encoded is not None
-        views = [(sampling.prompt, False)]
-        if self.guided and sampling.guidance > 1:
-            views.append((sampling.negative_prompt, True))
-        prompts = [encoded(prompt, negative=negative) for prompt, negative in views]
-        states, pooled = (
-            torch.cat([part.expand(len(base), *part.shape[1:]) for part in parts if part is not None]).to(self._dtype)
-            for parts in zip(*prompts)
-        )
+        prompts, views = self._prompts(sampling, len(base), guided=self.guided and sampling.guidance > 1)
 
         def predict(sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-            inputs = sample.to(self._dtype).repeat(len(prompts), 1, 1, 1)
+            inputs = sample.to(self._dtype).repeat(views, 1, 1, 1)
             times = timestep.expand(len(inputs))
-            output = self._velocity(inputs, times, Prompt(states, pooled), sampling).float()
-            if len(prompts) == 1:
+            output = self._velocity(inputs, times, prompts, sampling).float()
+            if views == 1:
                 return output
             wanted, unwanted = output.chunk(2)
             return unwanted + sampling.guidance * (wanted - unwanted)

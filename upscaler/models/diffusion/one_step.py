@@ -32,8 +32,7 @@ class OneStepRefiner(DiffusionRefiner):
         noise: Callable[[int], torch.Tensor],
         on_step: OnStep,
     ) -> torch.Tensor:
-        assert self._encoded is not None
-        states = self._encoded(sampling.prompt).states.expand(len(base), -1, -1).to(self._dtype)
+        states = self._prompts(sampling, len(base), guided=False)[0].states
         evaluations, done = self.habits.evaluations(sampling), 0
 
         def evaluate(timestep: int) -> torch.Tensor:

@@ -15,21 +15,23 @@ import torch
 from ...arrays.types import Image
 from ...errors import SettingsError
 from ...geometry import Box, Size
-from ...options.settings import Sampling
+from ...options.settings import MixedSampling, Sampling
 from ...tiling.noise import field as noise_field
 from ...tiling.tiles import Plan
+from ...tiling.worker import part_of
 from ..base import USUAL, Habits, OnStep, tile_sides
 from ..device import convert, free_memory, memory_errors
 from ..layers import after_each, layers_with_weights
 from ..sharing import WHEN_RUN, Turns, model_errors
 from .codec import Codec
 from .footprint import CONTROL_MAPS, FEATURE_MAPS
-from .joint import Windows
+from .joint import Predict, Windows
 from .placing import Part, Places
 from .sampling import Sampler
 from .text import Prompt, padded
 
 _LARGEST_BATCH = 16
+_PROMPTS = 64  # encoded ones that are kept
 _LARGEST_WAVE = (
     64  # tiles that are encoded, sampled and decoded in turn where parts of the model move: 0.4 GB of pictures
 )
@@ -95,7 +97,7 @@ class DiffusionRefiner:
         self._places: Places | None = None
         self._limit: int | None = None
         # of the encoder, not of a method of ours, which would keep this object and its networks alive
-        self._encoded: Callable[..., Prompt] | None = lru_cache(maxsize=8)(parts.text) if parts.text else None
+        self._encoded: Callable[..., Prompt] | None = lru_cache(maxsize=_PROMPTS)(parts.text) if parts.text else None
 
     @property
     def takes_prompt(self) -> bool:
@@ -147,10 +149,10 @@ class DiffusionRefiner:
             }
             self._places = places = Places(parts, low_vram, partial(free_memory, limit=limit))
             for network in networks:
-                network.register_forward_pre_hook(lambda *_: places.bring("network"))
+                network.register_forward_pre_hook(partial(_bring_network, places))
             text = self._parts.text
             if text is not None:
-                self._encoded = lru_cache(maxsize=8)(partial(_encoded_there, text, places))
+                self._encoded = lru_cache(maxsize=_PROMPTS)(partial(_encoded_there, text, places))
         return self
 
     def batch_size(self, tile: Size) -> int:
@@ -186,13 +188,32 @@ class DiffusionRefiner:
         what = f"a canvas of {width}x{height} px" if joint else f"a batch of {len(tiles)} tiles of {width}x{height} px"
         clear = memory_errors(self._device, what, "use mode tiles" if joint else "use smaller tiles")
         with model_errors(self.name, "does not run", WHEN_RUN), self._turns.turn(), clear:
-            refined = self._refine(tiles, boxes, sampling, seed, on_step)
+            refined = list(tiles)
+
+            def refine(members: list[int], on_step: OnStep) -> None:
+                own = sampling if joint else _sampling_of(sampling, members)
+                drawn = self._refine([tiles[i] for i in members], [boxes[i] for i in members], own, seed, on_step)
+                for index, tile in zip(members, drawn):
+                    refined[index] = tile
+
+            groups = self._of_one_length(sampling, len(tiles))
+            for number, members in enumerate(groups):
+                refine(members, part_of(on_step, number, len(groups)))
             broken = [index for index, tile in enumerate(refined) if not np.isfinite(tile).all()]
             if broken and self._dtype != torch.float32 and not self._parts.float8:
                 with self._in_float32():
                     for index in broken:
-                        (refined[index],) = self._refine([tiles[index]], [boxes[index]], sampling, seed, on_step)
+                        refine([index], on_step)
             return refined
+
+    def _of_one_length(self, sampling: Sampling, count: int) -> list[list[int]]:
+        """Which tiles make a batch: those whose prompts are equally long. Padding them would change what the shorter say."""
+        if self._encoded is None or self._windows is not None or not isinstance(sampling, MixedSampling):
+            return [list(range(count))]
+        groups: dict[int, list[int]] = {}
+        for index, prompt in enumerate(sampling.prompts):
+            groups.setdefault(self._encoded(prompt, negative=False).states.shape[1], []).append(index)
+        return list(groups.values())
 
     @contextmanager
     def _in_float32(self) -> Generator[None, None, None]:
@@ -273,12 +294,16 @@ class DiffusionRefiner:
         windows = self._windows
         tile = Size(pixels.shape[-1], pixels.shape[-2]) if windows is None else windows.tile
         sampler = self._sampler(sampling, tile)
-        make = partial(self._predictor, replace(sampling, steps=len(sampler.timesteps)))
+        sampling = replace(sampling, steps=len(sampler.timesteps))
         calls = 1 if windows is None else len(windows)
         done, evaluations = 0, calls * len(sampler.timesteps)
         if windows is None:
-            predict = make(base, pixels)
+            predict = self._predictor(sampling, base, pixels)
         else:
+
+            def make(members: Sequence[int], base: torch.Tensor, pixels: torch.Tensor) -> Predict:
+                return self._predictor(_sampling_of(sampling, members), base, pixels)
+
             predict = windows.predictor(make, base, pixels, lambda call: on_step(done + call, evaluations))
         sample = sampler.start(base, noise(0))
         for index, timestep in enumerate(sampler.timesteps):
@@ -307,23 +332,18 @@ class DiffusionRefiner:
 
         To be called once for each of `sampling.steps`, in their order.
         """
-        unet, encoded, control = self._parts.unet, self._encoded, self._parts.control
+        unet, control = self._parts.unet, self._parts.control
         if self._parts.conditioned:
             return lambda sample, timestep: unet(sample, timestep, base, sampling.strength)
-        assert encoded is not None
-        prompts = [encoded(sampling.prompt, negative=False)]
-        if sampling.guidance > 1:
-            prompts.append(encoded(sampling.negative_prompt, negative=True))
-        prompts = padded(prompts, encoded)
-        states = torch.cat([prompt.states.expand(len(base), -1, -1) for prompt in prompts]).to(self._dtype)
-        added = None
-        if prompts[0].pooled is not None:
-            pooled = torch.cat([prompt.pooled.expand(len(base), -1) for prompt in prompts if prompt.pooled is not None])
-            ids = torch.cat([self._sizes(pixels, index > 0).expand(len(base), -1) for index in range(len(prompts))])
+        prompts, views = self._prompts(sampling, len(base), guided=sampling.guidance > 1)
+        states, added = prompts.states, None
+        if prompts.pooled is not None:
+            pooled = prompts.pooled
+            ids = torch.cat([self._sizes(pixels, index > 0).expand(len(base), -1) for index in range(views)])
             added = {"text_embeds": pooled.to(self._dtype), "time_ids": ids.to(self._dtype)}
 
         prompted = {"encoder_hidden_states": states, "added_cond_kwargs": added}
-        hint = ((pixels + 1) / 2).to(self._dtype).repeat(len(prompts), 1, 1, 1)
+        hint = ((pixels + 1) / 2).to(self._dtype).repeat(views, 1, 1, 1)
 
         step = 0
 
@@ -342,14 +362,28 @@ class DiffusionRefiner:
             return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
 
         def predict(sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-            inputs = sample.to(self._dtype).repeat(len(prompts), 1, 1, 1)
+            inputs = sample.to(self._dtype).repeat(views, 1, 1, 1)
             output = unet(inputs, timestep, **prompted, **residuals(inputs, timestep)).sample.float()
-            if len(prompts) == 1:
+            if views == 1:
                 return output
             wanted, unwanted = output.chunk(2)
             return unwanted + sampling.guidance * (wanted - unwanted)
 
         return predict
+
+    def _prompts(self, sampling: Sampling, count: int, *, guided: bool) -> tuple[Prompt, int]:
+        """What a batch of so many tiles is told, in one, and of how many views: the prompts, then the negative one."""
+        encoded = self._encoded
+        assert encoded is not None
+        views = [(text, False) for text in _prompts_of(sampling, count)]
+        if guided:
+            views += [(sampling.negative_prompt, True)] * count
+        distinct = list(dict.fromkeys(views))
+        made = padded([encoded(text, negative=negative) for text, negative in distinct], encoded)
+        found = dict(zip(distinct, made))
+        states = torch.cat([found[view].states for view in views]).to(self._dtype)
+        pooled = [summary for view in views if (summary := found[view].pooled) is not None]
+        return Prompt(states, torch.cat(pooled).to(self._dtype) if pooled else None), len(views) // count
 
     def _sizes(self, pixels: torch.Tensor, negative: bool) -> torch.Tensor:
         """What SDXL is told beside the prompt: each tile is a whole picture, from its upper left corner on."""
@@ -366,7 +400,23 @@ class DiffusionRefiner:
         return np.ascontiguousarray(image.float().cpu().numpy())
 
 
+def _bring_network(places: Places, module: torch.nn.Module, inputs: Any) -> None:
+    places.bring("network")
+
+
 def _encoded_there(text: Callable[..., Prompt], places: Places, prompt: str, *, negative: bool = False) -> Prompt:
     """What a text encoder makes of a prompt, on the device that it is brought to."""
     places.bring("text")
     return text(prompt, negative=negative)
+
+
+def _sampling_of(sampling: Sampling, members: Sequence[int]) -> Sampling:
+    """The sampling of some tiles of a batch."""
+    if not isinstance(sampling, MixedSampling):
+        return sampling
+    return replace(sampling, prompts=tuple(sampling.prompts[index] for index in members))
+
+
+def _prompts_of(sampling: Sampling, count: int) -> tuple[str, ...]:
+    """The prompt of each tile of a batch."""
+    return sampling.prompts if isinstance(sampling, MixedSampling) else (sampling.prompt,) * count
