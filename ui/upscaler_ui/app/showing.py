@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from upscaler.api import plan
 from upscaler.errors import UpscalerError
 from upscaler.geometry import Size
 from upscaler.options.regions import regions
+from upscaler.planning import plan
 from upscaler.text import count
 
 from .history import Entry
