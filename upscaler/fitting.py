@@ -12,7 +12,9 @@ from .plan import RunPlan
 _GIB = 2**30
 _CARDS = (4, 6, 8, 12)
 """Memory of usual graphics cards, in GB."""
-_GRAIN, _LEAST_TILE = 64, 256  # pixels; smaller tiles see too little of a picture
+LEAST_TILE = 256
+"""Side in pixels that tiles are made smaller down to; smaller ones see too little of a picture."""
+_GRAIN = 64
 _RESERVE = 0.5  # GB of a card, which its driver and the screen take
 
 Planned = Callable[[Settings], RunPlan]
@@ -115,7 +117,7 @@ def _candidates(settings: Settings, planned: Planned) -> Iterator[Settings]:
         settings = settings.but(batch=1)
         yield settings
     longest = max(settings.gan.tile, *(plan.tile or (0,)))
-    for side in range((longest - 1) // _GRAIN * _GRAIN, _LEAST_TILE - 1, -_GRAIN):
+    for side in range((longest - 1) // _GRAIN * _GRAIN, LEAST_TILE - 1, -_GRAIN):
         changed: dict[str, object] = {"gan_tile": min(settings.gan.tile, side)}
         if plan.tile is not None and max(plan.tile) > side:
             overlap = min(settings.tiles.overlap, side // 4)

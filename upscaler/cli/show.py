@@ -12,11 +12,11 @@ from importlib import metadata
 from typing import Any
 
 from .. import __version__, timing, weights
-from ..api import plan
+from ..api import advice_on_faces, plan, within_memory
 from ..batch import find_jobs
 from ..describe import plan_headline, plan_phrases, plan_values
 from ..errors import ImageError, WeightsError
-from ..fitting import cards
+from ..fitting import cards, changes
 from ..options import presets
 from ..options.settings import Settings, options
 from ..pictures.files import read_settings, size_in_header
@@ -26,8 +26,9 @@ from .run import settings_from
 
 def plan_command(parsed: argparse.Namespace) -> int:
     """Print what a run would do to each picture."""
-    settings = settings_from(parsed)
+    asked = settings_from(parsed)
     for path in (job.source for job in find_jobs(parsed.input, recursive=parsed.recursive)):
+        settings = within_memory(path, asked)
         result = plan(path, settings)
         seconds = timing.estimate(result, settings)
         if parsed.json:
@@ -35,10 +36,14 @@ def plan_command(parsed: argparse.Namespace) -> int:
         else:
             print(f"{path}: {plan_headline(result, seconds)}")
             phrases = plan_phrases(result, settings, seconds)
+            if changed := changes(asked, settings):
+                phrases["to fit"] = f"{changed}, to stay within {asked.hardware.memory}"
             if result.tiles is not None and (fitting := cards(settings, partial(plan, path))):
                 phrases["on a GPU"] = fitting
             for head, phrase in phrases.items():
                 print(f"  {head:9}{phrase}")
+            if told := advice_on_faces(path, settings):
+                print(f"  {'faces':9}{told} (--faces 0.7)")
     return 0
 
 

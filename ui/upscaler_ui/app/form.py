@@ -37,6 +37,7 @@ _GROUPS = (
     ("Sampling", ("steps", "guidance", "scheduler", "clip_skip", "seed")),
     ("Tiles", ("tile", "overlap", "feather", "mode", "order", "wrap", "adaptive", "batch", "gan_tile")),
     ("Seams", ("seams", "seam_strength", "seam_width", "seam_steps")),
+    ("Faces", ("faces", "face_model")),
     ("Colour and noise", ("wavelet_color", "wavelet_denoise")),
     ("File", ("quality", "bit_depth", "dither", "metadata", "gps", "mark_ai", "max_pixels")),
     ("Hardware", ("device", "precision", "backend", "low_vram", "storage", "memory")),

@@ -138,7 +138,7 @@ class DesktopSession(Session):
 
     def keep(self, job: Job) -> None:
         """Put a result into the history, and beside its source or wherever results go."""
-        if job.picture is None:
+        if job.picture is None or not job.worth_keeping:
             return
         entry = self.history.add(job, job.picture)
         if job.finished is None or job.plan is None or not self.granted(job.source):

@@ -23,8 +23,9 @@ def mix(vae: Any, dtype: torch.dtype) -> Any:
     """The same autoencoder (an `AutoencoderKL` in float32, changed in place), in another number format where it may be."""
     for module in vae.modules():
         if isinstance(module, ResnetBlock2D):
-            _summed(_in(module.conv1, dtype))
-            _in(module.conv2, dtype)
+            for conv in (module.conv1, module.conv2):
+                _in(conv, dtype)
+            module.norm2.register_forward_pre_hook(_for_norm)
     for block in vae.decoder.up_blocks:
         for index, layer in enumerate(block.upsamplers or ()):
             if _doubles(layer):
@@ -43,13 +44,19 @@ def _in(layer: Any, dtype: torch.dtype) -> Any:
 
 
 def _summed(layer: Any) -> Any:
-    """The layer with its result in float32, which is added to or normed next."""
+    """The layer with its result in float32, which others are added to."""
     layer.register_forward_hook(_raised)
     return layer
 
 
 def _raised(layer: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
     return output.float()
+
+
+def _for_norm(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """A processor's norm takes half precision beside weights in float32; those of other devices do not."""
+    maps, *rest = inputs
+    return (maps if maps.device.type == "cpu" else maps.float(), *rest)
 
 
 def _cast(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

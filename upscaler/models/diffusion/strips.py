@@ -91,11 +91,12 @@ class InStrips:
             return True
         if not (isinstance(encoder, Encoder) and isinstance(decoder, Decoder)):
             return False
-        down, up = list(encoder.down_blocks), list(decoder.up_blocks)
-        plain = all(isinstance(block, DownEncoderBlock2D) for block in down) and all(
-            isinstance(block, UpDecoderBlock2D) for block in up
-        )
-        return plain and all(_is_plain(resnet) for block in (*down, *up) for resnet in block.resnets)
+        down: list[Any] = list(encoder.down_blocks)
+        up: list[Any] = list(decoder.up_blocks)
+        plain = all(isinstance(block, DownEncoderBlock2D) for block in down)
+        plain = plain and all(isinstance(block, UpDecoderBlock2D) for block in up)
+        middle: list[Any] = [encoder.mid_block, decoder.mid_block]
+        return plain and all(_is_plain(resnet) for block in (*down, *middle, *up) for resnet in block.resnets)
 
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         """What the encoder makes of (B, 3, H, W): the moments of the latents, or the latents of a tiny one."""
@@ -221,13 +222,14 @@ class InStrips:
 
 def _is_plain(block: Any) -> bool:
     """Whether a residual block is group norm, SiLU and convolution, twice, without a timestep."""
+    if not isinstance(block, ResnetBlock2D):
+        return False
+    parts: Any = block
     return (
-        isinstance(block, ResnetBlock2D)
-        and block.time_emb_proj is None
-        and block.upsample is None
-        and block.downsample is None
-        and block.time_embedding_norm != "scale_shift"
-        and isinstance(block.norm1, torch.nn.GroupNorm)
-        and isinstance(block.norm2, torch.nn.GroupNorm)
-        and isinstance(block.nonlinearity, torch.nn.SiLU)
+        parts.time_emb_proj is None
+        and parts.upsample is None
+        and parts.downsample is None
+        and parts.time_embedding_norm != "scale_shift"
+        and all(isinstance(norm, torch.nn.GroupNorm) for norm in (parts.norm1, parts.norm2))
+        and isinstance(parts.nonlinearity, torch.nn.SiLU)
     )
