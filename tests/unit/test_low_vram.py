@@ -16,7 +16,7 @@ from upscaler.errors import SettingsError  # noqa: E402
 from upscaler.geometry import Box, Size  # noqa: E402
 from upscaler.models import device, load_refiner  # noqa: E402
 from upscaler.models.diffusion.placing import Places  # noqa: E402
-from upscaler.options.settings import Sampling  # noqa: E402
+from upscaler.options.settings import MixedSampling, Sampling  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from checkpoints import make_control, make_sd, make_sd3  # noqa: E402
@@ -147,3 +147,18 @@ def test_weights_in_float8_take_a_byte_and_draw_nearly_the_same(tmp_path: Path) 
 def test_what_cannot_be_kept_in_float8_says_so() -> None:
     with pytest.raises(SettingsError, match=r"hardware\.storage: pocket .* use auto"):
         load_refiner("pocket", device="cpu", storage="float8")
+
+
+def test_each_tile_keeps_its_own_prompt_in_a_wave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = str(make_sd(tmp_path / "sd"))
+    plain = load_refiner(name, device="cpu", precision="float32")
+    other: Any = load_refiner(name, device="cpu", precision="float32", memory=2**42)
+    other.within(None, low_vram=CPU)
+    monkeypatch.setattr(other, "_fitting", lambda tile: 2)
+    prompts = ("a barn", "a hill", "a cow", "a lake", "a tree")
+    sampling = MixedSampling(strength=0.8, steps=2, guidance=3.0, prompts=prompts)
+    drawn = [
+        model(TILES, boxes=BOXES, sampling=sampling, seed=1, on_step=lambda step, of: None) for model in (plain, other)
+    ]
+    for ours, theirs in zip(*drawn):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)

@@ -86,11 +86,10 @@ class Tiles(Group):
             raise SettingsError(
                 f"tiles.overlap: {self.overlap} px is above half of the tile of {self.tile} px; lower it or raise tiles.tile"
             )
-        for name, neutral in (("order", "independent"), ("wrap", "none")):
+        for name, neutral in (("order", "independent"), ("wrap", "none"), ("adaptive", False)):
             if self.mode == "joint" and getattr(self, name) != neutral:
                 raise SettingsError(
-                    f"tiles.mode: joint denoises all tiles together, so tiles.{name} {getattr(self, name)} is not for it; use "
-                    f"tiles.{name} {neutral}, or tiles.mode tiles"
+                    f"tiles.mode: joint denoises all tiles together, so tiles.{name} has to stay {neutral}; or use tiles.mode tiles"
                 )
 
 

@@ -257,7 +257,8 @@ class DiffusionRefiner:
             def tell(step: int, of: int, group: int = group) -> None:
                 on_step(group * of + step, len(starts) * of)
 
-            latents += self._sample(base[some], torch.cat(pixels[some]), sampling, noise, tell)
+            own = _sampling_of(sampling, range(len(tiles))[some])
+            latents += self._sample(base[some], torch.cat(pixels[some]), own, noise, tell)
         self._bring("codec")
         with self._stopped_by(on_step, done=1):
             return [self._image(codec.decode(one[None])) for one in latents]
