@@ -116,10 +116,14 @@ def _candidates(settings: Settings, planned: Planned) -> Iterator[Settings]:
     if settings.tiles.batch > 1:
         settings = settings.but(batch=1)
         yield settings
-    longest = max(settings.gan.tile, *(plan.tile or (0,)))
-    for side in range((longest - 1) // _GRAIN * _GRAIN, LEAST_TILE - 1, -_GRAIN):
-        changed: dict[str, object] = {"gan_tile": min(settings.gan.tile, side)}
-        if plan.tile is not None and max(plan.tile) > side:
-            overlap = min(settings.tiles.overlap, side // 4)
-            changed |= {"tile": str(side), "overlap": overlap, "feather": min(settings.tiles.feather, overlap)}
-        yield settings.but(**changed)
+    for side in _smaller(settings.gan.tile) if plan.passes else ():  # these make no difference to the picture
+        settings = settings.but(gan_tile=side)
+        yield settings
+    for side in _smaller(max(plan.tile or (0,))):
+        overlap = min(settings.tiles.overlap, side // 4)
+        yield settings.but(tile=str(side), overlap=overlap, feather=min(settings.tiles.feather, overlap))
+
+
+def _smaller(side: int) -> range:
+    """Sides of tiles below that one, down to the least."""
+    return range((side - 1) // _GRAIN * _GRAIN, LEAST_TILE - 1, -_GRAIN)

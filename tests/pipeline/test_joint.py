@@ -109,8 +109,11 @@ def test_outside_of_a_mask_nothing_changes(image: Image, pocket: Any) -> None:
     assert np.abs(masked[:, 130:] - plain[:, 130:]).mean() > 1e-4
 
 
-@pytest.mark.parametrize(("changes", "word"), [({"order": "chess"}, "tiles.order"), ({"wrap": "x"}, "tiles.wrap")])
-def test_what_it_cannot_do_is_refused(changes: dict[str, str], word: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [({"order": "chess"}, "tiles.order"), ({"wrap": "x"}, "tiles.wrap"), ({"adaptive": True}, "tiles.adaptive")],
+)
+def test_what_it_cannot_do_is_refused(changes: dict[str, Any], word: str) -> None:
     with pytest.raises(SettingsError, match=word):
         SETTINGS.but(**changes)
 
