@@ -66,15 +66,20 @@ def main() -> int:
     out = Path(sys.argv[1]).absolute()
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "tree")
-        launcher = tree / HOME / "upscaler_launcher"
-        ignore = shutil.ignore_patterns("__pycache__", "resources")
-        shutil.copytree(HERE / "launcher" / "upscaler_launcher", launcher, ignore=ignore)
-        subprocess.run([sys.executable, str(HERE / "make_resources.py"), str(launcher / "resources")], check=True)
-        _add_qt(tree / HOME / "qt")
-        _add_entry(tree, launcher / "resources" / "upscaler.svg")
-        _add_control(tree, next((launcher / "resources").glob("*.whl")).name.split("-")[1])
+        _add_control(tree, make_tree(tree))
         subprocess.run(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(tree), str(out)], check=True)
     return 0
+
+
+def make_tree(tree: Path) -> str:
+    """Write what a package installs below a folder; returns the version."""
+    launcher = tree / HOME / "upscaler_launcher"
+    ignore = shutil.ignore_patterns("__pycache__", "resources")
+    shutil.copytree(HERE / "launcher" / "upscaler_launcher", launcher, ignore=ignore)
+    subprocess.run([sys.executable, str(HERE / "make_resources.py"), str(launcher / "resources")], check=True)
+    _add_qt(tree / HOME / "qt")
+    _add_entry(tree, launcher / "resources" / "upscaler.svg")
+    return next((launcher / "resources").glob("*.whl")).name.split("-")[1]
 
 
 def _add_qt(folder: Path) -> None:

@@ -12,6 +12,7 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
     ControlNetModel,
+    ControlNetUnionModel,
     DDIMScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxTransformer2DModel,
@@ -215,6 +216,27 @@ def make_control(folder: Path, checkpoint: Path, *, pickled: bool = False) -> Pa
     ):
         torch.nn.init.normal_(layer.weight, std=0.3)
     control.save_pretrained(folder, safe_serialization=not pickled)
+    return folder
+
+
+def make_union(folder: Path, checkpoint: Path, *, kinds: int = 8) -> Path:
+    """A union ControlNet for that checkpoint, drawn at random; 8 kinds of hints are those of ProMax, 6 have no tile."""
+    unet: Any = UNet2DConditionModel.from_pretrained(checkpoint, subfolder="unet")
+    torch.manual_seed(4)
+    like = ControlNetUnionModel.from_unet(unet, load_weights_from_unet=False)
+    width = unet.config["block_out_channels"][0]
+    widths = {"num_trans_channel": width, "num_proj_channel": width}
+    control: Any = ControlNetUnionModel.from_config(
+        {**like.config, "num_control_type": kinds, **widths, "_use_default_values": []}
+    )
+    for layer in (
+        *control.controlnet_down_blocks,
+        control.controlnet_mid_block,
+        control.controlnet_cond_embedding.conv_out,
+        control.spatial_ch_projs,
+    ):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    control.save_pretrained(folder)
     return folder
 
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from . import pipeline, resume
-from .errors import WeightsError
+from .errors import SettingsError, WeightsError
 from .events import Event, Finished, Notice
 from .fitting import LEAST_TILE, changes, fit, spare
 from .geometry import Box, Size
-from .models import describe_refiner, describe_upscaler, load_refiner, load_upscaler
-from .models.base import Habits, Redrawer, Refiner, Upscaler, habits_of
+from .models import (
+    describe_refiner,
+    describe_upscaler,
+    load_detector,
+    load_refiner,
+    load_restorer,
+    load_upscaler,
+)
+from .models.base import Face, FaceDetector, FaceRestorer, Habits, Redrawer, Refiner, Upscaler, habits_of
 from .options.settings import Settings
 from .options.settings import options as all_options
 from .pictures.files import Source, load, size_in_header
@@ -24,6 +32,7 @@ from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
 from .scratch import choose_store, store_for
 from .stages.by_place import Caption
+from .stages.faces import advice
 from .text import count
 from .timing import kind_of
 from .workers import Pool, PooledRefiner, PooledUpscaler, cluster
@@ -41,8 +50,7 @@ def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
         image: a path, bytes, a binary file, a Pillow image, an array (H, W, C), or a `Picture`.
         scale: 0.5 to 16; or give `width`, `height` or `megapixels`.
         options: any option of the command line by its long name with underscores, and `settings`, `upscaler`, `refiner`,
-            `region`, `mask`, `caption`, `progress`, `restart`, `scratch` and
-            `workers` as in `run`.
+            `region`, `mask`, `caption`, `progress`, `restart`, `scratch`, `workers`, `detector` and `restorer` as in `run`.
 
     Raises:
         UpscalerError: see `upscaler.errors`.
@@ -66,6 +74,8 @@ def run(
     restart: bool = False,
     scratch: str | os.PathLike[str] | None = None,
     workers: str | int | None = None,
+    detector: FaceDetector | None = None,
+    restorer: FaceRestorer | None = None,
     **options: Any,
 ) -> Iterator[Event]:
     """The events of enlarging a picture: `Progress` and `Notice`, and one `Finished` with the result at the end.
@@ -91,6 +101,8 @@ def run(
             for temporary files.
         workers: run the models in so many processes, or on the Ray cluster at that address; see `upscaler.workers`. A
             `device` that names several GPUs, as "cuda:0,cuda:1", asks for one on each. The result has the same bytes.
+        detector, restorer: what finds faces and draws them anew, where the settings ask for it; default is YuNet, and what
+            the settings name.
 
     Raises:
         OutOfMemory: neither the memory nor the disk has room for the result.
@@ -102,16 +114,23 @@ def run(
     picture = load(image, max_pixels=settings.output.pixel_limit, store=kept)
     yield from (Notice(message) for message in picture.notices)
     settings.target.of(picture.size)  # an impossible size is refused before models are loaded
+    faces = faces_in(picture, detector) if settings.faces.strength > 0 else []
+    if faces:
+        restorer = restorer or load_restorer(settings.faces.model, device=settings.hardware.device)
+    elif settings.faces.strength > 0:
+        yield Notice("no face was found in this picture, so none is restored")
     asked, settings = settings, _within_memory(settings, picture.size, alpha=picture.alpha is not None)
     if settings != asked:
         yield Notice(f"to stay within {asked.hardware.memory}: {changes(asked, settings)}")
     where = None if mask is None else load_mask(mask, picture.size)
     with loaded(settings, workers, upscaler=upscaler, refiner=refiner) as (enlarger, redrawer):
         alpha = picture.alpha is not None
-        planned = plan_run(picture.size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)
+        planned = plan_run(
+            picture.size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region, faces=faces
+        )
         store = choose_store(planned, scratch=folder)
         yield from (Notice(message) for message in _about_models(settings, redrawer, given=refiner is not None))
-        if mask is not None and planned.tiles is None:
+        if mask is not None and planned.tiles is None and planned.faces is None:
             yield Notice("without a diffusion pass the mask makes no difference")
         go = partial(
             pipeline.run,
@@ -119,6 +138,8 @@ def run(
             settings,
             upscaler=enlarger,
             refiner=redrawer,
+            restorer=restorer,
+            faces=faces,
             region=region,
             mask=where,
             caption=caption,
@@ -223,6 +244,19 @@ def _settings(settings: Settings | None, options: dict[str, Any], *, habits: Hab
     return fitted(settings, given=options) if habits is None else _with_defaults(settings, habits, options)
 
 
+def advice_on_faces(image: Source, settings: Settings) -> str:
+    """What a face model could do for a picture that is to be enlarged without one; empty where that is not known.
+
+    Raises: ImageError.
+    """
+    if settings.faces.strength > 0:
+        return ""
+    picture = load(image, max_pixels=settings.output.pixel_limit)
+    with suppress(SettingsError, WeightsError):  # nothing that finds faces is installed
+        return advice(faces_in(picture), picture.size, settings.target.of(picture.size))
+    return ""
+
+
 def _without_effect(settings: Settings, habits: Habits) -> list[str]:
     """The options that were given another value than the model's default, and that it ignores."""
     changed = {option.name for option in all_options() if settings.value(option) != option.default}
@@ -295,9 +329,12 @@ def plan(
         WeightsNotFound: a model is not there.
     """
     settings = _settings(settings, options)
-    size, alpha = _size_and_alpha(image, settings)
+    restores = settings.faces.strength > 0 and not isinstance(image, Size)
+    size, picture = _look_at(image, settings, decode=restores)
+    alpha = picture is not None and picture.alpha is not None
+    faces = faces_in(picture) if restores and picture is not None else []
     settings = _within_memory(settings, size, alpha=alpha)
-    return _planned(size, settings, alpha=alpha, region=region)
+    return _planned(size, settings, alpha=alpha, region=region, faces=faces)
 
 
 def within_memory(image: Source | Size, settings: Settings) -> Settings:
@@ -307,26 +344,57 @@ def within_memory(image: Source | Size, settings: Settings) -> Settings:
         OutOfMemory: nothing is small enough.
         SettingsError, WeightsNotFound: as `plan`, and where it is not known what a model takes.
     """
-    size, alpha = _size_and_alpha(image, settings)
-    return _within_memory(settings, size, alpha=alpha)
+    size, picture = _look_at(image, settings)
+    return _within_memory(settings, size, alpha=picture is not None and picture.alpha is not None)
 
 
-def _size_and_alpha(image: Source | Size, settings: Settings) -> tuple[Size, bool]:
-    """The size of a picture that can be enlarged as the settings say, and whether it has opacity, as far as its head tells."""
-    alpha = False
+def _look_at(image: Source | Size, settings: Settings, *, decode: bool = False) -> tuple[Size, Picture | None]:
+    """The size of a picture that can be enlarged as the settings say; and itself, where its head does not tell, or if asked for.
+
+    Raises:
+        SettingsError: the target size is out of range for this picture.
+    """
     size = image if isinstance(image, Size) else size_in_header(image, max_pixels=settings.output.pixel_limit)
-    if size is None:
+    picture = None
+    if size is None or decode:
         picture = load(cast("Source", image), max_pixels=settings.output.pixel_limit)
-        size, alpha = picture.size, picture.alpha is not None
+        size = picture.size
     settings.target.of(size)  # an impossible size is refused before models are looked for
-    return size, alpha
+    return size, picture
 
 
-def _planned(size: Size, settings: Settings, *, alpha: bool = False, region: Box | None = None) -> RunPlan:
+def _planned(
+    size: Size,
+    settings: Settings,
+    *,
+    alpha: bool = False,
+    region: Box | None = None,
+    faces: Sequence[Face] = (),
+) -> RunPlan:
     """The plan by what is known of the models that the settings name."""
     enlarger = None if settings.gan.model == "none" else describe_upscaler(settings.gan.model)
     redrawer = None if settings.diffusion.model == "none" else _describe_refiner(settings)
-    return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region)
+    return plan_run(size, settings, upscaler=enlarger, refiner=redrawer, alpha=alpha, region=region, faces=faces)
+
+
+_FOUND: WeakKeyDictionary[Picture, list[Face]] = WeakKeyDictionary()
+
+
+def faces_in(picture: Picture, detector: FaceDetector | None = None) -> list[Face]:
+    """The faces in a picture, in its pixels.
+
+    Args:
+        detector: default is YuNet, whose answer is remembered as long as the picture is there.
+
+    Raises:
+        SettingsError: OpenCV is not installed.
+        WeightsNotFound: YuNet is not there.
+    """
+    if detector is not None:
+        return detector(picture.pixels)
+    if picture not in _FOUND:
+        _FOUND[picture] = load_detector()(picture.pixels)
+    return _FOUND[picture]
 
 
 def _within_memory(settings: Settings, size: Size, *, alpha: bool) -> Settings:

@@ -25,6 +25,7 @@ def plan_values(plan: RunPlan, seconds: float) -> dict[str, Any]:
         "grid": None if tiles is None else [len(tiles.columns), len(tiles.rows)],
         "seam_tiles": plan.seam_tiles,
         "evaluations": plan.evaluations,
+        "faces": 0 if plan.faces is None else len(plan.faces),
         "picture_bytes": plan.picture_bytes,
         "memory_bytes": plan.memory_bytes,
         "seconds": seconds,
@@ -62,6 +63,8 @@ def plan_phrases(plan: RunPlan, settings: Settings, seconds: float) -> dict[str,
                 f"{most}{count(plan.seam_tiles, 'piece')}, {count(plan.seam_sampling.steps, 'step')} each"
             )
         phrases["in all"] = f"{most}{count(plan.evaluations, 'step')} of the diffusion model"
+    if plan.faces is not None:
+        phrases["faces"] = f"{len(plan.faces)} by {settings.faces.model}, at strength {settings.faces.strength:g}"
     pictures, whole = amount(plan.picture_bytes), plan.memory_bytes
     phrases["memory"] = (
         f"{pictures} for the pictures, beside the models"

@@ -22,6 +22,7 @@ class Stage(str, Enum):
     REFINE = "refine"
     SEAMS = "seams"
     FINISH = "finish"
+    FACES = "faces"
 
     def __str__(self) -> str:
         return self.value
@@ -37,6 +38,7 @@ _LABELS = {
     Stage.REFINE: "Refining",
     Stage.SEAMS: "Mending seams",
     Stage.FINISH: "Finishing",
+    Stage.FACES: "Restoring faces",
 }
 
 

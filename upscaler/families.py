@@ -21,7 +21,7 @@ from typing import Any, Literal, cast, get_args
 
 from .errors import UnsupportedModel
 
-Kind = Literal["gan", "diffusion", "control", "lora", "embedding", "vae"]
+Kind = Literal["gan", "diffusion", "control", "lora", "embedding", "vae", "face", "detector"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _LARGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
@@ -244,6 +244,10 @@ _OTHERS: list[tuple[re.Pattern[str], Contents]] = [
         ),
         (r"^(image_proj|ip_adapter)\b", _other(None, "an IP-Adapter", f"it has no use here; {_MODEL}")),
         (r"^adapter\.|^body\.0\.block1", _other(None, "a T2I-Adapter", f"use a ControlNet instead, and {_MODEL}")),
+        (
+            r"^(params_ema\.)?(stylegan_decoder\.|quantize\.embedding|position_emb$)",
+            _other("face", "a face model", f"give it as --face-model, and {_MODEL}"),
+        ),
         (
             r"^taesd_(en|de)coder\.|^(first_stage_model\.)?(encoder|decoder)\.(conv_in|conv_out|mid|layers\.\d+\.conv)\b",
             _other("vae", "an autoencoder (VAE) alone", f"give it as --vae PATH, and {_MODEL}"),

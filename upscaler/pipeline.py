@@ -1,6 +1,6 @@
 """One run, from picture to picture: a generator of events that executes a `RunPlan` over models known only by protocols.
 
-    enlarge -> consistency -> refine tiles and blend -> seam fix -> consistency
+    enlarge -> consistency -> refine tiles and blend -> seam fix -> consistency -> faces
 
 Wavelet filtering belongs to the tile: what a refiner made of it is filtered against what it was given, before it is
 blended. So neighbours already agree in tone where they meet, a joint is judged as it will stay, and the picture is
@@ -24,13 +24,14 @@ from .arrays.types import Array, Image
 from .errors import OutOfMemory, SettingsError
 from .events import Event, Finished, Notice, Progress, Stage
 from .geometry import Box, Size
-from .models.base import Joins, Refiner, Upscaler
+from .models.base import Face, FaceRestorer, Joins, Refiner, Upscaler
 from .options.settings import Sampling, Settings
 from .pictures.picture import Picture
 from .plan import RunPlan, plan_run
 from .stages.by_place import Caption, Places
 from .stages.consistency import enforce_consistency
 from .stages.enlarge import enlarge
+from .stages.faces import restore_faces
 from .stages.refine import refine
 from .stages.seam_score import SeamReport, seam_score, where_visible
 from .tiling.canvas import to_grid
@@ -48,6 +49,8 @@ def run(
     *,
     upscaler: Upscaler | None,
     refiner: Refiner | None,
+    restorer: FaceRestorer | None = None,
+    faces: Sequence[Face] = (),
     region: Box | None = None,
     mask: Array | None = None,
     journal: Journal | None = None,
@@ -65,9 +68,10 @@ def run(
         picture: not modified.
         upscaler: `None` enlarges by resampling.
         refiner: `None` leaves out the diffusion pass; so does a strength of 0.
+        restorer, faces: draws these faces of the picture anew at the end; `None` leaves them as they are.
         region: run only the tiles that this part of the result depends on, in pixels of the result; `Finished` then
             holds this part alone.
-        mask: where the diffusion passes may change the enlarged picture: (h, w) float32 in [0, 1], of any size, laid
+        mask: where diffusion and restorer may change the enlarged picture: (h, w) float32 in [0, 1], of any size, laid
             over the whole result. Where it is 0 the result has the bytes of a run whose refiner changes nothing;
             from there on it fades in over half of `tiles.feather`, or as slowly as it does itself.
         journal: keeps the finished tiles, and gives back those that a run with the same settings has finished before.
@@ -82,7 +86,8 @@ def run(
         OutOfMemory: one tile alone does not fit; says which settings would.
     """
     alpha = picture.alpha is not None
-    plan = plan_run(picture.size, settings, upscaler=upscaler, refiner=refiner, alpha=alpha, region=region)
+    faces = faces if restorer is not None else ()
+    plan = plan_run(picture.size, settings, upscaler=upscaler, refiner=refiner, alpha=alpha, region=region, faces=faces)
     if any(plan.wrap):
         blocks = 1 if picture.jpeg_quantisation is None else ALIGN
         plan = plan.starting_at(*beginning(picture.pixels, plan.wrap, step=blocks))
@@ -96,6 +101,8 @@ def run(
         report = yield from job.mend_seams(base, refiner)
         yield from job.finish(base)
         del base  # not in memory any more while the result is looked at and written
+    if restorer is not None and plan.faces is not None:
+        yield from job.restore(plan.faces, restorer)
     yield Finished(picture=job.part(region), settings=settings, seconds=job.seconds, seams=report)
 
 
@@ -217,15 +224,15 @@ class _Run:
 
     def redraw_tiles(self, refiner: Refiner) -> Iterator[Event]:
         """Redraw the tiles of the plan: each by itself, or all together as one."""
-        tiles = self.plan.tiles
+        tiles, sampling, places = self.plan.tiles, self.plan.sampling, self.places
         assert tiles is not None
         if self.plan.joint:
             if not isinstance(refiner, Joins):
                 raise SettingsError("tiles.mode: joint runs in one process; leave out workers, or use tiles")
-            if self.places is not None:
-                raise SettingsError("tiles.mode: joint has one prompt and one strength for all; use tiles")
+            if places is not None:
+                sampling, places = places.together(sampling, self.canvas, tiles), None
             refiner, tiles = refiner.jointly(tiles, self._batch(refiner, tiles.tile)), tiles.whole
-        yield from self.redraw(Stage.REFINE, [tiles], self.plan.sampling, refiner)
+        yield from self.redraw(Stage.REFINE, [tiles], sampling, refiner, places)
 
     def _batch(self, refiner: Refiner, tile: Size) -> int:
         return self.settings.tiles.batch or max(refiner.batch_size(tile), 1)
@@ -238,7 +245,14 @@ class _Run:
         return image
 
     def redraw(
-        self, stage: Stage, plans: Sequence[Plan], sampling: Sampling, refiner: Refiner, *, seed: int = 0
+        self,
+        stage: Stage,
+        plans: Sequence[Plan],
+        sampling: Sampling,
+        refiner: Refiner,
+        places: Places | None,
+        *,
+        seed: int = 0,
     ) -> Iterator[Event]:
         """Redraw the tiles of some plans in the canvas."""
         total = sum(map(len, plans))
@@ -256,7 +270,7 @@ class _Run:
             batch=self._batch(refiner, tile),
             mask=self.mask,
             alpha=self.result.alpha,
-            places=self.places,
+            places=places,
             journal=self.journal,
             start=self.plan.start_in(self.plan.target),
             inline=self.inline,
@@ -278,7 +292,7 @@ class _Run:
         if plans and before is not None and self.settings.seams.mode == "auto":
             plans = where_visible(plans, before)
         redrawn = sum(map(len, plans))
-        yield from self.redraw(Stage.SEAMS, plans, self.plan.seam_sampling, refiner, seed=_SEAM_SEED)
+        yield from self.redraw(Stage.SEAMS, plans, self.plan.seam_sampling, refiner, self.places, seed=_SEAM_SEED)
         if base is None or before is None:
             return None
         after = seam_score(self.canvas, base, self.plan.tiles) if redrawn else before
@@ -301,6 +315,25 @@ class _Run:
                 _finish_pixels(base)
                 _keep_outside(self.canvas, base, self.mask)
             yield self._progress(Stage.FINISH, Step(1), 1)
+
+    def restore(self, faces: Plan, restorer: FaceRestorer) -> Iterator[Event]:
+        """Draw some faces anew in the canvas."""
+        steps = restore_faces(
+            self.canvas,
+            faces,
+            self.plan.squares,
+            restorer,
+            strength=self.settings.faces.strength,
+            color=self.settings.wavelet.color,
+            mask=self.mask,
+            alpha=self.result.alpha,
+            journal=self.journal,
+            inline=self.inline,
+        )
+        with self._clock(Stage.FACES):
+            for item in steps:
+                yield item if isinstance(item, Notice) else self._progress(Stage.FACES, item, len(faces))
+            _finish_pixels(self.canvas)
 
     def _make_true_to_input(self, pixels: Image) -> None:
         enforce_consistency(

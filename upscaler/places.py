@@ -27,6 +27,7 @@ _COMFYUI: dict[str, Kind] = {
     "embeddings": "embedding",
     "controlnet": "control",
     "upscale_models": "gan",
+    "facerestore_models": "face",
 }
 _WEBUI: dict[str, Kind] = {
     "models/Stable-diffusion": "diffusion",
@@ -40,6 +41,7 @@ _WEBUI: dict[str, Kind] = {
     "models/RealESRGAN": "gan",
     "models/SwinIR": "gan",
     "models/DAT": "gan",
+    "models/GFPGAN": "face",
 }
 _USUAL = (
     "ComfyUI",

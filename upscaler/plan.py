@@ -6,15 +6,18 @@ The pipeline executes the plan, and everything that tells how much work there is
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from .arrays.affine import Affine
 from .errors import SettingsError
 from .events import Stage
 from .geometry import NO_WRAP, Box, Size, Wrap
 from .memory import Memory
-from .models.base import USUAL, Enlarges, Habits, Refines, habits_of, memory_of
+from .models.base import USUAL, Enlarges, Face, Habits, Refines, habits_of, memory_of
 from .options.settings import Sampling, Settings, Tiles
 from .stages.consistency import PLAIN_RADIUS, RADIUS
+from .stages.faces import SIDE, place, plan_faces
 from .stages.seam_score import margin_of_score
 from .tiling.grid import Cut, TileSides, counted_grid, grid
 from .tiling.passes import EnlargePass, enlarge_passes, narrow
@@ -46,6 +49,8 @@ class RunPlan:
         start: column and row of the source where it begins on these axes, see `starting_at`.
         sampling, seam_sampling: how tiles and joints are redrawn.
         habits: of the refiner.
+        faces: that are restored; `None` where there are none.
+        squares: where the square of each of these lies in the result, see `stages.faces`.
         batch: tiles at once, as far as that is known: those that are asked for, else one.
         joint: all tiles are denoised together, as one.
         memories: what the models take, the super-resolution network's first; `None` where that is not known.
@@ -68,6 +73,8 @@ class RunPlan:
     joint: bool = False
     memories: tuple[Memory | None, Memory | None] = (None, None)
     plain: bool = False
+    faces: Plan | None = None
+    squares: tuple[Affine, ...] = ()
 
     def starting_at(self, x: int, y: int) -> RunPlan:
         """The same plan for a picture that goes around and begins at that column and row of the source.
@@ -184,16 +191,17 @@ class RunPlan:
         """
         target = float(self.target.width * self.target.height)
         works = {Stage.ENLARGE: sum(step.pixels for step in self.passes) * float(self.layers) or target}
-        if self.tiles is None or self.tile is None:
-            return works
-        area = self.tile.width * self.tile.height
-        for stage, tiles, sampling in (
-            (Stage.REFINE, len(self.tiles), self.sampling),
-            (Stage.SEAMS, self.seam_tiles, self.seam_sampling),
-        ):
-            if tiles:
-                works[stage] = tiles * area * (self.habits.evaluations(sampling) + _BESIDE)
-        works[Stage.FINISH] = target
+        if self.tiles is not None and self.tile is not None:
+            area = self.tile.width * self.tile.height
+            for stage, tiles, sampling in (
+                (Stage.REFINE, len(self.tiles), self.sampling),
+                (Stage.SEAMS, self.seam_tiles, self.seam_sampling),
+            ):
+                if tiles:
+                    works[stage] = tiles * area * (self.habits.evaluations(sampling) + _BESIDE)
+            works[Stage.FINISH] = target
+        if self.faces is not None:
+            works[Stage.FACES] = float(len(self.faces) * SIDE * SIDE)
         return works
 
 
@@ -205,6 +213,7 @@ def plan_run(
     refiner: Refines | None,
     alpha: bool = False,
     region: Box | None = None,
+    faces: Sequence[Face] = (),
 ) -> RunPlan:
     """What a run with these settings does to a picture of size `source`.
 
@@ -212,6 +221,7 @@ def plan_run(
         upscaler, refiner: the models, or what is known of them; `None` leaves their stage out.
         alpha: whether the picture has opacity.
         region: only this part of the result is wanted, in its pixels.
+        faces: those in the picture, in its pixels.
 
     Raises:
         SettingsError: the target size is out of range for this picture, or this refiner has no joint mode.
@@ -221,19 +231,19 @@ def plan_run(
     habits, asked = habits_of(refiner), settings.diffusion.sampling
     sampling = habits.settle(asked)
     seam_sampling = habits.settle(replace(asked, strength=settings.seams.strength, steps=settings.seams.steps))
-    tiles, seams, needed, plain = None, (), region, False
+    restored, squares, needed = None, (), region
+    if faces and settings.faces.strength > 0:
+        squares = tuple(place(face, source, target) for face in faces)
+        restored, needed = plan_faces(squares, target).narrow(region)
+    tiles, seams, plain = None, (), False
     joint = refiner is not None and settings.tiles.mode == "joint"
     if joint and not habits.joint:
         raise SettingsError("tiles.mode: this diffusion model cannot denoise tiles together; use tiles")
-    if joint and settings.diffusion.tile_prompt:
-        raise SettingsError(
-            "tiles.mode: joint has one prompt for all tiles; use tiles, or leave out diffusion.tile_prompt"
-        )
     if refiner is not None and sampling.strength > 0:
         plain = upscaler is None and habits.first_stage == "bicubic"
         tiles = plan_tiles(target, settings.tiles, refiner)
         joints = plan_seams(tiles, settings, multiple=refiner.multiple)
-        needed = _around(region, math.ceil((RADIUS if plain else PLAIN_RADIUS) * factor), target)
+        needed = _around(needed, math.ceil((RADIUS if plain else PLAIN_RADIUS) * factor), target)
         seams, needed = _narrow_all(joints, needed)
         if settings.seams.mode == "auto" and joints:  # a piece is judged by what lies around it
             needed = _around(needed, margin_of_score(tiles), target)
@@ -260,6 +270,8 @@ def plan_run(
         joint=joint,
         memories=(_memory(upscaler), _memory(refiner)),
         plain=plain,
+        faces=restored or None,
+        squares=squares,
     )
 
 

@@ -156,7 +156,18 @@ def describe_run(
         "vae": _fingerprint_of_model(diffusion.vae, "vae"),
         "lora": [_fingerprint_of_model(name, "lora") for name, _ in entries(diffusion.lora)],
         "embedding": [_fingerprint_of_model(name, "embedding") for name, _ in entries(diffusion.embedding)],
+        **_of_faces(settings),
         "settings": json.loads(json.dumps(kept)),
+    }
+
+
+def _of_faces(settings: Settings) -> dict[str, str]:
+    """What the faces of a run depend on, where any are restored."""
+    if settings.faces.strength == 0:
+        return {}
+    return {
+        "faces": _fingerprint_of_model(settings.faces.model, "face"),
+        "detector": _fingerprint_of_model(weights.DETECTOR, "detector"),
     }
 
 

@@ -30,6 +30,7 @@ _MOST_RATES = 500
 _NETWORKS = {"realesrgan-x4plus": 1.6e-5, "realesrgan-x4plus-anime": 5.4e-6, "realesr-animevideov3": 8e-7}
 _RESAMPLING, _FINISH, _POCKET = 2.8e-7, 1.5e-7, 1.6e-6
 _STABLE_DIFFUSION = 8e-5  # of version 1: 0.7 T operations in the network for a tile of 512 x 512, and its autoencoder
+_FACES = 2e-5  # of GFPGAN
 _AUTO_SEAMS = 0.3  # of the planned pieces are redrawn
 _FASTER = {"cuda": 60.0, "mps": 8.0}  # than one core
 _MOST_CORES = 16  # beyond which the networks hardly gain
@@ -111,6 +112,8 @@ def _rate(stage: Stage, plan: RunPlan, settings: Settings) -> str:
         return f"{place} gan {settings.gan.model}" if plan.passes else f"{place} resampling"
     if stage is Stage.FINISH:
         return f"{place} finish"
+    if stage is Stage.FACES:
+        return f"{place} faces {settings.faces.model}"
     rate = f"{place} diffusion {diffusion.model}"
     if diffusion.control != "none" and diffusion.control_scale > 0:
         rate += f" control {diffusion.control}"
@@ -127,6 +130,8 @@ def _shipped(stage: Stage, plan: RunPlan, settings: Settings) -> float:
     if stage is Stage.ENLARGE and not plan.passes:
         return _RESAMPLING / cores
     speed = _FASTER.get(kind_of(settings.hardware.device), cores)
+    if stage is Stage.FACES:
+        return _FACES / speed
     if stage is Stage.ENLARGE:
         return _NETWORKS.get(settings.gan.model, _NETWORKS["realesrgan-x4plus"]) / speed
     rate = (_POCKET if diffusion.model == "pocket" else _STABLE_DIFFUSION) / speed

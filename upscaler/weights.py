@@ -34,6 +34,8 @@ else:
 Kind = families.Kind
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+DETECTOR = "yunet"
+"""The name of the model that finds faces."""
 OneStep = Literal["pisa-sr", "osediff"]
 """Models of super-resolution in one evaluation that are published as changes to Stable Diffusion 2.1-base."""
 _MOST_FILES = 1000
@@ -173,6 +175,8 @@ def _models_in(folder: Path) -> Iterator[Model]:
     for file in sorted(files, key=lambda entry: (entry.stem, SUFFIXES.index(entry.suffix.lower()))):
         # what cannot be told is left to spandrel, which knows forty architectures
         yield Model(name=file.stem, kind=families.contents_of(file).kind or "gan", path=file.absolute())
+    for file in (entry for entry in entries if entry.suffix.lower() == ".onnx" and entry.is_file()):
+        yield Model(name=file.stem, kind="detector", path=file.absolute())
     for entry in entries:
         if (entry / FOLDER_MARK).is_file():
             yield Model(name=entry.name, kind="diffusion", path=entry.absolute())
@@ -322,7 +326,8 @@ def _not_found(wanted: str, kind: Kind, known: list[Model]) -> str:
     hint = did_you_mean(wanted, names)
     what = _WHAT[kind]
     folders = ", ".join(str(folder) for folder in [bundled_folder(), *user_folders()])
-    return f"no {kind} model {wanted!r} ({hint}); looked in {folders}; put {what} into the last one or give its path"
+    fetch = f"run `upscaler models fetch {wanted}`, or " if kind in ("face", "detector") else ""
+    return f"no {kind} model {wanted!r} ({hint}); looked in {folders}; {fetch}put {what} into the last one or give its path"
 
 
 _PURPOSES: dict[Kind, str] = {
@@ -332,6 +337,8 @@ _PURPOSES: dict[Kind, str] = {
     "lora": "changes the style of a diffusion model (--lora)",
     "embedding": "a word for the prompt (--embedding)",
     "vae": "decodes for a diffusion model (--vae)",
+    "face": "restores faces (--faces)",
+    "detector": "finds faces",
 }
 _WHAT: dict[Kind, str] = {
     "gan": "a .safetensors file",
@@ -340,6 +347,8 @@ _WHAT: dict[Kind, str] = {
     "lora": "a .safetensors file",
     "embedding": "a .safetensors file",
     "vae": "a .safetensors file or a diffusers folder",
+    "face": "a file of GFPGAN or RestoreFormer",
+    "detector": "yunet.onnx",
 }
 
 

@@ -137,7 +137,7 @@ def test_a_network_for_something_else_is_refused(
         return network
 
     monkeypatch.setattr(spandrel.ModelLoader, "load_from_state_dict", load)
-    with pytest.raises(UnsupportedModel, match=r"for FaceSR, not for|makes 3 channels of 5"):
+    with pytest.raises(UnsupportedModel, match=r"is for faces, not for|makes 3 channels of 5"):
         load_upscaler(tmp_path / "x.safetensors", device="cpu")
 
 

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +18,11 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
-from upscaler_ui.desktop import deliver, folders, preflight
+from upscaler_ui.desktop import command, deliver, folders, preflight
 from upscaler_ui.desktop.gate import Gate
 from upscaler_ui.desktop.queue import Queue, Waiting
 
+from upscaler.cli import main
 from upscaler.errors import ImageError
 from upscaler.geometry import Size
 from upscaler.options.settings import Settings
@@ -258,3 +261,24 @@ def test_messages_and_progress_are_what_the_desktop_expects() -> None:
     assert "('d', 0.5)" in half
     assert "('b', True)" in half
     assert "('b', False)" in none
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-browser"]])
+def test_no_browser_is_opened_where_none_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    opened: list[str] = []
+
+    @contextmanager
+    def app(*, window: bool) -> Iterator[Any]:
+        yield None, lambda: "http://127.0.0.1:7860/"
+
+    monkeypatch.setattr(command, "missing", lambda: "there is no screen")
+    monkeypatch.setattr("upscaler_ui.desktop.server.desktop_app", app)
+    monkeypatch.setattr("upscaler_ui.app.start.wait_for_stop", lambda: None)
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    assert main(["ui", "--desktop", *flags]) == 0
+    assert opened == ([] if flags else ["http://127.0.0.1:7860/"])
+    said = capsys.readouterr().err
+    assert ("opening the browser" in said) != bool(flags)
+    assert "running at http://127.0.0.1:7860/" in said

@@ -137,7 +137,7 @@ class Desktop:
         """The server's process."""
         assert self.process is not None
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return next(child for child in children if "upscaler_ui.desktop.server" in child.cmdline())
+        return next(child for child in children if "upscaler_ui.desktop.serve" in child.cmdline())
 
     def script(self, code: str) -> Any:
         """What a piece of JavaScript in the page gives."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,16 @@ import upscaler
 from upscaler.arrays.types import Image
 from upscaler.cli.parser import make_parser
 from upscaler.cli.run import settings_from
-from upscaler.errors import ProgressError
+from upscaler.errors import ProgressError, SettingsError
 from upscaler.events import Finished, Notice
 from upscaler.geometry import Box
+from upscaler.models import load_refiner
 from upscaler.options.settings import MixedSampling, Sampling
 from upscaler.pictures.files import load
 from upscaler.testing import IdentityRefiner, NoiseRefiner
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from checkpoints import make_sd
 
 PHOTO = Path(upscaler.__file__).parents[1] / "examples" / "photo.png"
 OPTIONS: dict[str, Any] = {
@@ -210,3 +215,17 @@ def test_the_change_of_strength_leaves_no_seam(half: Image, photo: Image) -> Non
         before, after = (score.after for score in scores)
         assert not after.visible
         assert after.mean <= before.mean + 0.02
+
+
+def test_in_joint_mode_each_tile_keeps_its_prompt(photo: Image, tmp_path: Path) -> None:
+    refiner = load_refiner(str(make_sd(tmp_path / "sd")), device="cpu", precision="float32")
+    options = {"mode": "joint", "tile": 128, "steps": 2, "tile_prompt": "0,0,50,100: a barn\n50,0,100,100: a lake"}
+    pixels = photo[:96, :128]
+    expected = drawn(pixels, refiner, **options, batch=1)  # type: ignore[arg-type]
+    np.testing.assert_allclose(drawn(pixels, refiner, **options, batch=4), expected, atol=1e-4)  # type: ignore[arg-type]
+    options["tile_prompt"] = "0,0,50,100: a barn\n50,0,100,100: a red house"
+    other = drawn(pixels, refiner, **options)  # type: ignore[arg-type]
+    differ = np.abs(other - expected).max(axis=(0, 2))
+    assert differ[200:].max() > 1e-4
+    with pytest.raises(SettingsError, match=r"tiles\.adaptive True is not for it"):
+        drawn(pixels, refiner, mode="joint", adaptive=True)  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ LAW = {
     "models.base": VALUES | {"memory", "options", "arrays", "tiling"},
     "memory": set[str](),
     "models": VALUES | {"memory", "folders", "options", "arrays", "tiling", "weights", "families", "models.base"},
-    "plan": VALUES | {"memory", "events", "options", "tiling", "stages", "models.base"},
+    "plan": VALUES | {"memory", "events", "options", "arrays", "tiling", "stages", "models.base"},
     "pipeline": VALUES | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "models.base"},
     "weights": VALUES | {"memory", "folders", "families", "places"},
     "batch": VALUES | {"folders", "pictures"},

@@ -16,7 +16,8 @@ from upscaler.errors import SettingsError  # noqa: E402
 from upscaler.geometry import Box, Size  # noqa: E402
 from upscaler.models import device, load_refiner  # noqa: E402
 from upscaler.models.diffusion.placing import Places  # noqa: E402
-from upscaler.options.settings import MixedSampling, Sampling  # noqa: E402
+from upscaler.options.settings import Sampling  # noqa: E402
+from upscaler.stages.by_place import mixed  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from checkpoints import make_control, make_sd, make_sd3  # noqa: E402
@@ -115,6 +116,18 @@ def test_a_wave_is_many_tiles_and_the_network_sees_as_many_as_fit(
     assert seen[-1][1] % 3 == 0  # five tiles in groups of two
 
 
+def test_each_tile_of_a_wave_keeps_its_prompt(models: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, other = models
+    monkeypatch.setattr(other, "_fitting", lambda tile: 2)
+    sampling = mixed(Sampling(steps=2, strength=0.5), ["a barn", "a lake", "a barn", "a hill " * 30, "a cat"])
+    tiles = [np.random.default_rng(index).random((64, 64, 3), np.float32) for index in range(5)]
+    boxes = [Box(64 * index, 0, 64 * index + 64, 64) for index in range(5)]
+    drawn = [
+        model(tiles, boxes=boxes, sampling=sampling, seed=0, on_step=lambda step, of: None) for model in (plain, other)
+    ]
+    np.testing.assert_allclose(*drawn, atol=1e-4)
+
+
 def test_no_room_for_the_network_is_told() -> None:
     model: Any = load_refiner("pocket", device="cpu", precision="float32", memory=2**41)
     model.within(None, low_vram=CPU)
@@ -147,18 +160,3 @@ def test_weights_in_float8_take_a_byte_and_draw_nearly_the_same(tmp_path: Path) 
 def test_what_cannot_be_kept_in_float8_says_so() -> None:
     with pytest.raises(SettingsError, match=r"hardware\.storage: pocket .* use auto"):
         load_refiner("pocket", device="cpu", storage="float8")
-
-
-def test_each_tile_keeps_its_own_prompt_in_a_wave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = str(make_sd(tmp_path / "sd"))
-    plain = load_refiner(name, device="cpu", precision="float32")
-    other: Any = load_refiner(name, device="cpu", precision="float32", memory=2**42)
-    other.within(None, low_vram=CPU)
-    monkeypatch.setattr(other, "_fitting", lambda tile: 2)
-    prompts = ("a barn", "a hill", "a cow", "a lake", "a tree")
-    sampling = MixedSampling(strength=0.8, steps=2, guidance=3.0, prompts=prompts)
-    drawn = [
-        model(TILES, boxes=BOXES, sampling=sampling, seed=1, on_step=lambda step, of: None) for model in (plain, other)
-    ]
-    for ours, theirs in zip(*drawn):
-        np.testing.assert_allclose(ours, theirs, atol=1e-4)

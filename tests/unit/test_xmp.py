@@ -20,7 +20,7 @@ from PIL import Image as Pillow
 from PIL import IptcImagePlugin, PngImagePlugin
 
 from upscaler.geometry import Size
-from upscaler.pictures import iptc, xmp
+from upscaler.pictures import encode, iptc, xmp
 from upscaler.pictures.files import load, save
 
 Pillow.init()
@@ -273,3 +273,18 @@ def test_exiftool_reads_what_was_written(suffix: str, tmp_path: Path) -> None:
     keywords = "IPTC:Keywords" if suffix in (".jpg", ".tif") else "XMP:Subject"
     assert found[keywords] == ["bridge", "river"]
     assert not [key for key in found if key.endswith((":Warning", ":Error"))]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_large_and_deep_pictures_carry_the_same(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if suffix == ".jpg":
+        pytest.importorskip("pyvips")
+    source = load(with_packet("JPEG", PACKET, DATASETS))
+    monkeypatch.setattr(encode, "_WHOLE", 1)  # from where on files are written from rows
+    monkeypatch.setattr(encode, "_CLASSIC_TIFF", 1)
+    save(source, tmp_path / f"a{suffix}", bit_depth=8 if suffix == ".jpg" else 16, settings_json="{}")
+    again = load(tmp_path / f"a{suffix}")
+    assert again.xmp is not None
+    assert "Zoë Ångström" in again.xmp.decode()
+    if suffix == ".jpg":
+        assert again.iptc[2, 25] == (b"bridge", b"river")

@@ -29,7 +29,7 @@ _INSTRUCTIONS = (
     "Enlarges pictures by super-resolution and tiled diffusion. Call `plan` first for large pictures: it says how long "
     "`upscale` would take. Presets: photo, art, anime (line art), texture, faithful, fast."
 )
-_MODELS = {"gan": "gan", "model": "diffusion", "control": "control"}
+_MODELS = {"gan": "gan", "model": "diffusion", "control": "control", "face_model": "face"}
 _REFUSED = {"overwrite", "max_pixels"}
 """Options that stay the user's: what is written over, and how much memory a picture may take."""
 
@@ -100,7 +100,7 @@ class _Tools:
             )
 
     async def models(self) -> list[dict[str, Any]]:
-        """List the installed models: name, kind (gan, diffusion or control), scale, size in bytes and licence."""
+        """List the installed models: name, kind (gan, diffusion, control or face), scale, size in bytes and licence."""
         return [model_values(model) for model in weights.models()]
 
     def _plan(self, path: str, preset: str, scale: float | None, options: dict[str, Any] | None) -> dict[str, Any]:
@@ -143,6 +143,8 @@ class _Tools:
         settings = presets.get(preset).over(Settings()).but(**values)
         names = {option.name: option for option in options()}
         for name, kind in _MODELS.items():
+            if kind == "face" and settings.faces.strength == 0:
+                continue
             value = settings.value(names[name])
             known = [model.name for model in weights.models() if model.kind == kind]
             if value not in (*known, "none"):

@@ -13,7 +13,6 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -97,14 +96,16 @@ class _Trimmer:
                 if not maps:
                     self._running = False
                     return
-            if (_resident() or 0) > _RESIDENT:
-                _let_go(maps)
             del maps  # so that an array nobody holds any more ends with its last user
+            self.look()
 
-
-def _let_go(maps: Iterable[mmap.mmap]) -> None:
-    for mapped in maps:
-        mapped.madvise(mmap.MADV_DONTNEED)
+    def look(self) -> None:
+        """Let go of all that is mapped where it is too much."""
+        with self._lock:
+            maps = list(self._maps)
+        if maps and (_resident() or 0) > _RESIDENT:
+            for mapped in maps:
+                mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _resident() -> int | None:
@@ -117,3 +118,12 @@ def _resident() -> int | None:
 
 
 _trimmer = _Trimmer()
+
+
+def trim() -> None:
+    """Let go of what mapped files occupy in memory where that is much.
+
+    It happens now and then by itself, but not while a network keeps the interpreter; whoever goes over large parts of a
+    picture calls it after each of them.
+    """
+    _trimmer.look()

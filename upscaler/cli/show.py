@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from .. import __version__, timing, weights
-from ..api import plan, within_memory
+from ..api import advice_on_faces, plan, within_memory
 from ..batch import find_jobs
 from ..describe import plan_headline, plan_phrases, plan_values
 from ..errors import ImageError, WeightsError
@@ -42,6 +42,8 @@ def plan_command(parsed: argparse.Namespace) -> int:
                 phrases["on a GPU"] = fitting
             for head, phrase in phrases.items():
                 print(f"  {head:9}{phrase}")
+            if told := advice_on_faces(path, settings):
+                print(f"  {'faces':9}{told} (--faces 0.7)")
     return 0
 
 

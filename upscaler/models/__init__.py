@@ -14,7 +14,7 @@ from .diffusion.habits import family_at, habits_at
 from .sharing import GATE, model_errors, shared
 
 if TYPE_CHECKING:
-    from .base import Refiner, Upscaler
+    from .base import FaceDetector, FaceRestorer, Refiner, Upscaler
 
 
 def load_upscaler(
@@ -77,6 +77,21 @@ def load_refiner(
         storage=storage,
         memory=memory,
     )
+
+
+def load_restorer(name: str = "gfpgan-1.4", *, device: str = "auto") -> FaceRestorer:
+    """The face model of that name or file; one object for all who hold it. See `upscaler.models.faces.restore`."""
+    with GATE.loading():  # as above
+        from .faces.restore import load_restorer as load
+
+    return shared(load, "face", str(name), device=device)
+
+
+def load_detector() -> FaceDetector:
+    """What finds faces. See `upscaler.models.faces.detect`."""
+    from .faces.detect import load_detector as load
+
+    return load()
 
 
 def describe_upscaler(name: str) -> Enlarger:

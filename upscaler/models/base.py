@@ -93,6 +93,44 @@ class Refiner(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face in a picture, in its pixels.
+
+    Attributes:
+        box: around it, from forehead to chin.
+        points: (x, y) of the eyes, the tip of the nose and the corners of the mouth, each pair from left to right.
+    """
+
+    box: Box
+    points: tuple[tuple[float, float], ...]
+
+
+class FaceDetector(Protocol):
+    """Finds the faces in a picture."""
+
+    def __call__(self, image: Image) -> list[Face]:
+        """The faces in `image`, (H, W, 3) float32 in [0, 1], of any size. Deterministic."""
+        ...
+
+
+class FaceRestorer(Protocol):
+    """A network that draws a face anew."""
+
+    def __call__(self, face: Image, *, on_step: OnStep) -> Image:
+        """A face drawn anew: (512, 512, 3) float32 in [0, 1] both, its points where `stages.faces.POINTS` are.
+
+        It is pure. A face that comes out with NaN or infinity is reported as it is; the caller keeps the original.
+
+        Args:
+            on_step: to be called now and then with the parts of the work that are done and their number.
+
+        Raises:
+            OutOfMemory: it does not fit.
+        """
+        ...
+
+
 @runtime_checkable
 class Joins(Protocol):
     """A refiner that can also denoise all tiles of a canvas together, step by step; its habits say `joint`."""

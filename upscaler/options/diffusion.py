@@ -75,7 +75,7 @@ class MixedSampling(Sampling):
     """Of a batch whose tiles have prompts of their own, for a refiner whose attribute `mixes_prompts` is true.
 
     Attributes:
-        prompts: one for each tile; `prompt` is not used.
+        prompts: one for each tile, in joint mode of the plan; `prompt` is not used.
     """
 
     prompts: tuple[str, ...]

@@ -23,6 +23,7 @@ from .pictures import Format as Format
 from .pictures import Output as Output
 from .pictures import Target as Target
 from .spec import Option, options_of
+from .stages import Faces as Faces
 from .stages import Gan as Gan
 from .stages import Hardware as Hardware
 from .stages import Wavelet as Wavelet
@@ -39,6 +40,7 @@ class Settings:
     diffusion: Diffusion = field(default_factory=Diffusion)
     tiles: Tiles = field(default_factory=Tiles)
     seams: Seams = field(default_factory=Seams)
+    faces: Faces = field(default_factory=Faces)
     wavelet: Wavelet = field(default_factory=Wavelet)
     output: Output = field(default_factory=Output)
     hardware: Hardware = field(default_factory=Hardware)

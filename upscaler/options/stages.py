@@ -1,4 +1,4 @@
-"""Settings of the first stage, of what keeps the result true to the input, and of the machine."""
+"""Settings of the first stage, of the faces, of what keeps the result true to the input, and of the machine."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ class Gan(Group):
             unit="px",
         ),
     ] = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faces(Group):
+    """The last stage: faces drawn anew by a network that was trained on nothing else."""
+
+    strength: Annotated[
+        float,
+        Spec.of("restore faces: 0 not at all, 1 as the face model draws them", "--faces", low=0, high=1, step=0.05),
+    ] = 0.0
+    model: Annotated[str, Spec.of("which face model: a name, or a file of GFPGAN or RestoreFormer", "--face-model")] = (
+        "gfpgan-1.4"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

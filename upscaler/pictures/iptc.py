@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image as Pillow
 from PIL import IptcImagePlugin
@@ -56,7 +56,7 @@ def read(image: Pillow.Image) -> Iptc:
     Raises: whatever Pillow's parser raises for damaged ones.
     """
     found: dict[DataSet, tuple[bytes, ...]] = {}
-    parsed: Any = IptcImagePlugin.getiptcinfo(image)
+    parsed: Any = IptcImagePlugin.getiptcinfo(cast("Any", image))
     for key, value in (parsed or {}).items():
         values = tuple(item for item in (value if isinstance(value, list) else [value]) if isinstance(item, bytes))
         if values and (key == _CHARACTERS or (key[0] == 2 and key[1] not in _PREVIEW)):

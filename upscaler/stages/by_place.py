@@ -16,6 +16,7 @@ from ..models.base import OnStep, Refiner
 from ..options.regions import Region, regions
 from ..options.settings import MixedSampling, Sampling, Settings
 from ..text import count
+from ..tiling.canvas import cut
 from ..tiling.tiles import Plan
 from ..tiling.worker import part_of
 from .texture import TextureMap
@@ -106,6 +107,12 @@ class Places:
         parts = [part.inside for part in box.parts(self._canvas, self._wrap)]
         shared = sum(_area(meeting) for part in parts if (meeting := part.meet(area)) is not None)
         return shared >= _COVERS * sum(map(_area, parts)) or shared >= _LIES_IN * max(_area(area), 1)
+
+    def together(self, sampling: Sampling, canvas: Image, plan: Plan) -> MixedSampling:
+        """For tiles that are denoised together, each by its own prompt."""
+        return mixed(
+            sampling, [self._prompt(sampling.prompt, tile.box, cut(canvas, tile.box, plan.wrap)) for tile in plan]
+        )
 
     def tell(self, plans: Sequence[Plan]) -> str | None:
         """What the strengths of all tiles come to, in words."""

@@ -66,11 +66,8 @@ class Gate:
             rows, columns = _around(height, start[1], wrap.y), _around(width, start[0], wrap.x)
             around = difference[np.ix_(rows, columns)]
             self(around, source[np.ix_(rows, columns)])
-            inner = tuple(
-                slice(len(places) - length >> 1, len(places) + length >> 1)
-                for places, length in ((rows, height), (columns, width))
-            )
-            difference[np.ix_(rows[inner[0]], columns[inner[1]])] = around[inner]
+            inner_rows, inner_columns = (slice(_HALO, -_HALO) if circle else slice(None) for circle in (wrap.y, wrap.x))
+            difference[np.ix_(rows[inner_rows], columns[inner_columns])] = around[inner_rows, inner_columns]
             return
         apply_in_strips(partial(_beyond_noise, gate=self), difference, source, halo=_HALO, align=jpeg.ALIGN)
 

@@ -10,10 +10,11 @@ Two number grids make this exact in float32. Windows are multiples of 2^-12, so 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from ..arrays.store import trim
 from ..arrays.types import Image
 from ..geometry import NO_WRAP, Box, Part, Size, Wrap
 from .mask import Mask
@@ -21,6 +22,7 @@ from .tiles import Tile
 from .window import window
 
 _VALUE_GRID = np.float32(2**22)
+_BAND = 64 << 20  # bytes of whole rows of the canvas
 
 
 def to_grid(values: Image) -> Image:
@@ -40,14 +42,26 @@ def cut(canvas: Image, box: Box, wrap: Wrap = NO_WRAP, before: Sequence[tuple[Pa
     height = max(part.y + part.inside.size.height for part in parts)
     width = max(part.x + part.inside.size.width for part in parts)
     inside = np.empty((height, width, canvas.shape[2]), canvas.dtype)
-    for part in parts:
-        inside[part.slices] = canvas[part.inside.slices]
+    for band in (band for part in parts for band in _bands(part, canvas)):
+        inside[band.slices] = canvas[band.inside.slices]
     for part, pixels in reversed(before):
         inside[part.slices] = pixels
     beyond = (0, box.size.height - height), (0, box.size.width - width)
     if beyond == ((0, 0), (0, 0)):
         return inside
     return np.pad(inside, (*beyond, (0, 0)), mode="symmetric")
+
+
+def _bands(part: Part, canvas: Image) -> Iterator[Part]:
+    """A part in bands of rows, one after the other.
+
+    Of a canvas on disk the system may map whole rows where a part of them is touched: between two bands it is let go.
+    """
+    left, top, right, bottom = part.inside
+    step = max(_BAND // canvas[0].nbytes, 1)
+    for start in range(top, bottom, step):
+        yield Part(Box(left, start, right, min(start + step, bottom)), part.x, part.y + start - top)
+        trim()
 
 
 def weigh(tile: Tile, crop: Image, drawn: Image, canvas: Size, mask: Mask | None = None, wrap: Wrap = NO_WRAP) -> Image:
@@ -97,5 +111,5 @@ class Wave:
                         x, y = shared.left - theirs.inside.left, shared.top - theirs.inside.top
                         part = Part(shared, theirs.x + x, theirs.y + y)
                         self._before.setdefault(other, []).append((part, self._canvas[shared.slices].copy()))
-        for part in parts:
-            self._canvas[part.inside.slices] += correction[part.slices]
+        for band in (band for part in parts for band in _bands(part, self._canvas)):
+            self._canvas[band.inside.slices] += correction[band.slices]

@@ -5,14 +5,21 @@ from __future__ import annotations
 from upscaler import weights
 from upscaler.errors import SettingsError
 from upscaler.options.loras import entries
-from upscaler.options.settings import options
+from upscaler.options.settings import Faces, options
 
-MODELS: dict[str, weights.Kind] = {"gan": "gan", "model": "diffusion", "control": "control", "vae": "vae"}
+MODELS: dict[str, weights.Kind] = {
+    "gan": "gan",
+    "model": "diffusion",
+    "control": "control",
+    "vae": "vae",
+    "face_model": "face",
+}
 """Options that name one model, with its kind."""
 
 LISTS: dict[str, weights.Kind] = {"lora": "lora", "embedding": "embedding"}
 """Options that name several."""
 
+_NEUTRAL = {"vae": "auto", "face_model": Faces().model}  # what stands there without a choice; of the others none
 _PATHS = {option.name: option.path for option in options()}
 
 
@@ -27,8 +34,8 @@ def model_choices(name: str, family: str = "") -> list[tuple[str, str]]:
         for model in weights.usable(MODELS[name])
         if not family or model.family in ("", family)
     ]
-    neutral = "auto" if name == "vae" else "none"
-    return [*labels, (neutral, neutral)]
+    neutral = _NEUTRAL.get(name, "none")
+    return labels if any(neutral == value for _, value in labels) else [*labels, (neutral, neutral)]
 
 
 def checked_names(name: str, kind: weights.Kind, value: str) -> None:

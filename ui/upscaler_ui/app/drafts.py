@@ -170,7 +170,7 @@ def _read(place: Path) -> Draft | None:
             fraction=None if fraction is None else float(fraction),
             kept=str(about.get("kept", "")),
         )
-    except (TypeError, KeyError, ValueError, AttributeError, UpscalerError):  # of another version
+    except (OSError, TypeError, KeyError, ValueError, AttributeError, UpscalerError):  # of another version
         return None
     return found if found.source.is_file() else None
 

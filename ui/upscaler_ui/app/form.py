@@ -25,6 +25,9 @@ LEFT_OUT = {
 }
 """Options without a widget, and why."""
 
+WORDS = "what is there"
+"""What stands in the place of a prompt that is still to be typed."""
+
 WHOLE_FILES = [name for name, format in FORMATS.items() if not format.folder]
 """Formats of a single file, which a browser can show and download."""
 
@@ -32,8 +35,9 @@ _GROUPS = (
     ("ControlNet", ("control", "control_scale", "control_start", "control_end")),
     ("LoRA and VAE", ("lora", "embedding", "vae")),
     ("Sampling", ("steps", "guidance", "scheduler", "clip_skip", "seed")),
-    ("Tiles", ("tile", "overlap", "feather", "mode", "order", "wrap", "batch", "gan_tile")),
+    ("Tiles", ("tile", "overlap", "feather", "mode", "order", "wrap", "adaptive", "batch", "gan_tile")),
     ("Seams", ("seams", "seam_strength", "seam_width", "seam_steps")),
+    ("Faces", ("faces", "face_model")),
     ("Colour and noise", ("wavelet_color", "wavelet_denoise")),
     ("File", ("quality", "bit_depth", "dither", "metadata", "gps", "mark_ai", "max_pixels")),
     ("Hardware", ("device", "precision", "backend", "low_vram", "storage", "memory")),
@@ -60,7 +64,7 @@ class Form:
         cards, creativity, resemblance: what stands for several of the widgets at once.
         panels: what is shown for some ways to say a size alone, by the way.
         groups: of the other settings, by title; those of `ADAPTERS` are shown for some models alone.
-        words: the prompts, shown for models that read them.
+        words: the prompts, shown for models that read them; `add_region` begins one for the marked area.
     """
 
     def __init__(self) -> None:
@@ -105,6 +109,14 @@ class Form:
         with gr.Column() as self.words:
             self._add("prompt", info=None, placeholder="What the picture shows")
             self._add("negative", info=None, placeholder="What it must not show; needs a guidance above 1")
+            self._add(
+                "tile_prompt",
+                lines=2,
+                info="Left, top, right and bottom in percent. Mark an area in the picture and add it here.",
+                placeholder="0,0,50,100: a red barn",
+            )
+            self.add_region = gr.Button("Add the marked area", size="sm", elem_id="add-region")
+            self._add("prompt_everywhere")
         with gr.Row(equal_height=True):
             self.resemblance = gr.Slider(
                 0,

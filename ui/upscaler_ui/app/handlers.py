@@ -19,6 +19,7 @@ from upscaler.options.settings import Settings
 
 from . import looks, parts
 from .endpoints import add_endpoints
+from .form import WORDS
 from .inputs import Input, painted_mask
 from .page import Page
 from .render import AS_TYPED, QUEUED, QUIET, Update
@@ -67,6 +68,7 @@ class Handlers(ResultHandlers):
         self.sheet.choose(self.on_choose_preset, fields, everything, **AS_TYPED)
         self.viewer.mark(self.on_mark, None, own, **QUIET)
         self.viewer.paint(self.on_paint, None, own, trigger_mode="always_last", **QUIET)
+        self.form.add_region.click(self.on_add_region, fields, everything, **AS_TYPED)
         self.run.click(self.on_run, fields, own, **AS_TYPED)
         self.preview.click(self.on_preview, fields, own, **AS_TYPED)
         self.stop.click(self.on_stop, None, own, trigger_mode="multiple", **QUIET)
@@ -135,6 +137,17 @@ class Handlers(ResultHandlers):
         session, page = self.of(request)
         page.paint(painted_mask(self.sent(event).get("mask")))
         return self.changes(session, page)
+
+    def on_add_region(self, request: gr.Request, *values: Any) -> Update:
+        """The marked area gets a prompt of its own: its place is added to the regions, and waits for the words."""
+        _, page = self.of(request)
+        if page.region is None:
+            return self.failure(UpscalerError("there is no marked area; press Mark an area, and drag over the picture"))
+        widget = self.form.widgets["tile_prompt"]
+        before = str(values[self.form.fields.index(widget)] or "").rstrip()
+        place = ",".join(f"{100 * side:.0f}" for side in page.region)
+        lines = [*([before] if before else []), f"{place}: {WORDS}"]
+        return {**self.no_failure(), widget: "\n".join(lines)}
 
     def on_run(self, request: gr.Request, *values: Any) -> Update:
         """Enlarge all chosen pictures."""

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from upscaler.api import advice_on_faces
 from upscaler.arrays.types import Array
 from upscaler.errors import UpscalerError
 from upscaler.geometry import MAX_PIXELS, Size
@@ -66,9 +67,11 @@ class Input:
                 with suppress(UpscalerError):  # those of another version may not fit
                     settings = Settings.from_dict(stored)
             thumb = data_uri(reduced(picture, LIVE_SIDE))
-            notices = tuple(scrubbed(notice) for notice in picture.notices)
+            notices = [scrubbed(notice) for notice in picture.notices]
+            if told := advice_on_faces(picture, Settings()):
+                notices.append(f"{told} (Advanced, Faces)")
             suggestion = suggest(picture.pixels, picture.jpeg_quantisation)
-            return Input(path, name, picture.size, describe(picture), thumb, notices, settings, suggestion)
+            return Input(path, name, picture.size, describe(picture), thumb, tuple(notices), settings, suggestion)
         except (UpscalerError, MemoryError) as error:
             return Input(path, name, error=error)
 

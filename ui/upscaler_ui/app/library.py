@@ -30,6 +30,8 @@ _KINDS = {
     "lora": "LoRA",
     "embedding": "embedding",
     "vae": "VAE",
+    "face": "face model",
+    "detector": "face detector",
 }
 
 
@@ -76,7 +78,7 @@ def _remote(entry: manifest.Entry, work: Fetch | None) -> dict[str, Any]:
     return {
         "name": entry.name,
         "purpose": entry.purpose,
-        "about": " · ".join([_KINDS[entry.kind], entry.family, *size, entry.licence]),
+        "about": " · ".join(filter(None, [_KINDS[entry.kind], entry.family, *size, entry.licence])),
         "licence": entry.licence,
         "page": f"https://huggingface.co/{entry.repository}",
         "free": entry.free,

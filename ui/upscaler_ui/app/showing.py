@@ -8,6 +8,7 @@ from typing import Any
 from upscaler.api import plan
 from upscaler.errors import UpscalerError
 from upscaler.geometry import Size
+from upscaler.options.regions import regions
 from upscaler.text import count
 
 from .history import Entry
@@ -46,6 +47,7 @@ def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
     else:
         return {}
     found["tiles"] = [list(tile.box) for tile in tiles]
+    found["places"] = [[*region[:4], region.prompt] for region in regions(page.settings.diffusion.tile_prompt).regions]
     painted = page.painted if page.mask is not None else 0
     return {**found, "region": page.region, "paintable": _is_whole(page, entry), "mask": painted}
 

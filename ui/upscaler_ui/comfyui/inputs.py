@@ -34,6 +34,8 @@ HOST = {
     "control_end": "the ControlNet nodes",
     "mode": "none: the host's sampler takes the steps, tile by tile",
     "wrap": "none: hints, areas and masks of the host do not go around a picture",
+    "faces": "the face detailers for ComfyUI",
+    "face_model": "the face detailers for ComfyUI",
     "device": "the host's own choice",
     "precision": "the host's own choice",
     "backend": "the fastest, found by trying",

@@ -5,7 +5,7 @@ preflight.py  what is missing for a window
 main.py       the window's process: one for each user
   window.py  actions.py  menus.py  bridge.py  memory.py  notify.py    the window; Qt, and nothing of the engine
   child.py    the server's process as the window sees it
-server.py     the server's process: the app of `upscaler_ui.app`, told by lines on its standard input what to do
+serve.py  server.py    the server's process: the app of `upscaler_ui.app`, told by lines on its standard input what to do
   gate.py  page.py  session.py  deliver.py  queue.py                  the server; Gradio and the engine, and nothing of Qt
 
 A picture's pixels never pass between the processes: the window hands over paths that its user chose, and nothing else can.

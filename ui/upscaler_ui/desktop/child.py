@@ -17,7 +17,7 @@ Failure = Callable[[str], None]
 
 
 class Server(QObject):
-    """The process of `upscaler_ui.desktop.server`.
+    """The process of `upscaler_ui.desktop.serve`.
 
     Signals:
         ready: it serves; its address, good for one visit.
@@ -52,7 +52,7 @@ class Server(QObject):
         process.finished.connect(self._finished)
         process.errorOccurred.connect(self._failed)
         self._process = process
-        process.start(sys.executable, ["-m", "upscaler_ui.desktop.server"])
+        process.start(sys.executable, ["-m", "upscaler_ui.desktop.serve"])
 
     def call(self, name: str, then: Answer | None = None, wrong: Failure | None = None, **arguments: Any) -> None:
         """Ask for something; `then` gets the answer, or `wrong` what went wrong in one or two sentences."""

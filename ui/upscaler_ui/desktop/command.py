@@ -27,8 +27,11 @@ HANDED_OVER = "handed over"
 """What the window's process prints when there is a window, or when another one has taken what was to be opened."""
 
 
-def start(parsed: argparse.Namespace) -> int:
+def start(parsed: argparse.Namespace, *, browser: bool = True) -> int:
     """Open the window with the given pictures; returns when it is closed, or when another window has taken them.
+
+    Args:
+        browser: open the browser where there cannot be a window; else only its address is said.
 
     Raises:
         ImageError: one of the paths does not exist.
@@ -47,8 +50,9 @@ def start(parsed: argparse.Namespace) -> int:
         code, reason = _window(paths)
         if reason is None:
             return code
-    print(f"upscaler: cannot open a window ({reason}); opening the browser instead", file=sys.stderr, flush=True)
-    return _browser(paths)
+    instead = "opening the browser instead" if browser else "serving the app without one"
+    print(f"upscaler: cannot open a window ({reason}); {instead}", file=sys.stderr, flush=True)
+    return _serve(paths, browser=browser)
 
 
 def start_as_ui(parsed: argparse.Namespace) -> int:
@@ -61,7 +65,7 @@ def start_as_ui(parsed: argparse.Namespace) -> int:
         if given:
             raise SettingsError(f"{flag}: --desktop opens a window that serves nobody else; leave one of the two out")
     parsed.paths = []
-    return start(parsed)
+    return start(parsed, browser=not parsed.no_browser)
 
 
 def _window(paths: Sequence[Path]) -> tuple[int, str | None]:
@@ -97,7 +101,7 @@ def _keep(stream: IO[str], last: deque[str]) -> None:
     last.extend(stream)
 
 
-def _browser(paths: Sequence[Path]) -> int:
+def _serve(paths: Sequence[Path], *, browser: bool) -> int:
     from ..app.start import wait_for_stop
     from .server import desktop_app
 
@@ -105,6 +109,7 @@ def _browser(paths: Sequence[Path]) -> int:
         if paths:
             session.choose(paths)
         print(f"upscaler is running at {address()} (good for one visit)", file=sys.stderr, flush=True)
-        webbrowser.open(address())
+        if browser:
+            webbrowser.open(address())
         wait_for_stop()
     return 0

@@ -58,7 +58,6 @@ def main() -> int:
     single.opened.connect(window.open)
     application.opened.connect(window.open)
     _listen_to_signals(application, window)
-    window.begin()
     window.show()
     window.view.loadFinished.connect(_up)  # the web engine has drawn something
     code = application.exec()

@@ -1,4 +1,4 @@
-"""The server's process: `python -m upscaler_ui.desktop.server`. The window tells it by lines of JSON what to do.
+"""The server's process: `python -m upscaler_ui.desktop.serve`. The window tells it by lines of JSON what to do.
 
 In, on standard input:   {"number": 7, "call": NAME, ...arguments}
 Out, on standard output: {"answer": 7, "value": ...} or {"answer": 7, "error": SENTENCES}
@@ -10,6 +10,7 @@ finished of them is kept, and the queue is left on the disk.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -223,6 +224,8 @@ def main() -> int:
         with desktop_app(window=True) as (session, address), ThreadPoolExecutor(4) as pool:
             session.told = outlet.send
             threading.Thread(target=_report, args=(session, outlet, over), daemon=True).start()
+            gc.freeze()  # what was imported stays
+            gc.enable()
             outlet.send({"event": "ready", "address": address()})
             print(f"the server was ready after {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
             calls = Calls(session, address)
@@ -237,7 +240,3 @@ def main() -> int:
     finally:
         over.set()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from upscaler.api import plan
+from upscaler.arrays.types import Array
 from upscaler.errors import UpscalerError
 from upscaler.folders import state_folder
 from upscaler.options.settings import Settings
@@ -86,11 +87,11 @@ class DesktopSession(Session):
 
         self._watch = Watch(folder, taken, self.place)
 
-    def start(self, inputs: Sequence[Input], settings: Settings) -> list[Job]:
+    def start(self, inputs: Sequence[Input], settings: Settings, mask: Array | None = None) -> list[Job]:
         """As `Session.start`, without those pictures of a folder whose results are there already."""
         wanted = [item for item in inputs if item.error is None and not self._is_finished(item, settings)]
         self.skipped += len(inputs) - len(wanted)
-        return super().start(wanted, settings)
+        return super().start(wanted, settings, mask)
 
     def _is_finished(self, item: Input, settings: Settings) -> bool:
         root = self._granted.get(item.path)
@@ -102,7 +103,8 @@ class DesktopSession(Session):
 
     def submit(self, jobs: list[Job]) -> list[Job]:
         """As `Session.submit`; the pictures with a place of their own are also in the queue on the disk."""
-        own = [job for job in jobs if job.region is None and self.granted(job.source)]
+        # one with a mask is not begun again without it
+        own = [job for job in jobs if job.region is None and job.mask is None and self.granted(job.source)]
         self.queue.add({job.id: Waiting(job.source, self._granted[job.source], job.name, job.settings) for job in own})
         return super().submit(jobs)
 
@@ -137,7 +139,7 @@ class DesktopSession(Session):
 
     def keep(self, job: Job) -> None:
         """Put a result into the history, and beside its source or wherever results go."""
-        if job.picture is None:
+        if job.picture is None or not job.worth_keeping:
             return
         entry = self.history.add(job, job.picture)
         if job.finished is None or job.plan is None or not self.granted(job.source):

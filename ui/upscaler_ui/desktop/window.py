@@ -58,6 +58,7 @@ class Window(QMainWindow):
         self.closing = Closing(self)
         self._address = ""
         self._first = True
+        self.begin()  # the server takes the longest, and the web engine comes up meanwhile
         self._make_view()
         add_menus(self)
         apply_theme(memory.theme)

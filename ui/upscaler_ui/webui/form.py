@@ -76,6 +76,6 @@ def from_infotext(option: Option, params: Mapping[str, str]) -> Any:
     if text is None:
         return None
     try:
-        return option.check(option.kind(text))
+        return option.check(text == "True" if option.kind is bool else option.kind(text))
     except ValueError:
         return None

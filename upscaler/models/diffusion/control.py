@@ -15,7 +15,8 @@ from ...options.loras import entries
 from ...text import one_line
 from ..device import convert, is_out_of_memory
 from ..find import find_or_download
-from .states import read_state
+from .states import State, read_state
+from .union import build_union, check_union, is_union, load_union
 from .validate import whole
 
 _WEIGHTS = "diffusion_pytorch_model"
@@ -76,6 +77,9 @@ def load_control(name: str, unet: Any, *, dtype: torch.dtype) -> Any:
         config: Any = ControlNetModel.load_config(folder, local_files_only=True)
         _check(name, config, unet.config)
         safe = any(folder.glob("*.safetensors"))
+        if is_union(config):
+            check_union(name, config["num_control_type"])
+            return load_union(folder, dtype, safe=safe)
         return whole(ControlNetModel, folder, torch_dtype=dtype, use_safetensors=safe, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         if isinstance(error, SettingsError) or is_out_of_memory(error):
@@ -109,6 +113,8 @@ def _from_file(file: Path, unet: Any, dtype: torch.dtype) -> Any:
             f"diffusion.control: {file} was made for models with cross_attention_dim {wide.shape[1]}{family}, the diffusion "
             f"model has {width}; name one that fits, or none"
         )
+    if "task_embedding" in state:
+        return _united(file, state, unet, dtype)
     with init_empty_weights():
         shapes = ControlNetModel.from_unet(unet, load_weights_from_unet=False)
     try:
@@ -123,6 +129,19 @@ def _from_file(file: Path, unet: Any, dtype: torch.dtype) -> Any:
         raise UnsupportedModel(f"{file}: cannot be loaded as a ControlNet for this model: {one_line(error)}") from error
     if any(weight.is_meta for weight in network.parameters()):
         raise UnsupportedModel(f"{file}: is not a plain ControlNet for this model: weights are missing")
+    convert(network, dtype)
+    return network
+
+
+def _united(file: Path, state: State, unet: Any, dtype: torch.dtype) -> Any:
+    try:
+        network = build_union(str(file), state, unet)
+    except (KeyError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UnsupportedModel(
+            f"{file}: is not a union ControlNet for this model: weights are missing, or of other shapes"
+        ) from error
     convert(network, dtype)
     return network
 
@@ -142,9 +161,9 @@ def _download(hub_id: str) -> Path:
 
 def _check(name: str, config: dict[str, Any], unet: dict[str, Any]) -> None:
     kind = config.get("_class_name")
-    if kind != "ControlNetModel" or config.get("conditioning_channels", 3) != 3:
+    if (kind != "ControlNetModel" and not is_union(config)) or config.get("conditioning_channels", 3) != 3:
         raise UnsupportedModel(
-            f"{name}: holds a {kind or 'model of no name'}; supported is ControlNetModel, with RGB hints"
+            f"{name}: holds a {kind or 'model of no name'}; supported are ControlNetModel and ControlNetUnionModel, with RGB hints"
         )
     for key in _MUST_FIT:
         ours, its = unet.get(key), config.get(key)

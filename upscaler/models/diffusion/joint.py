@@ -9,7 +9,7 @@ adds noise, then sees the canvas alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -45,7 +45,8 @@ class Windows:
         tiles = [_window(tile, factor) for tile in plan]
         calls = -(-len(tiles) // batch)
         bounds = [round(index * len(tiles) / calls) for index in range(calls + 1)]
-        self._batches = [tiles[start:stop] for start, stop in zip(bounds, bounds[1:])]
+        self._members = [range(start, stop) for start, stop in zip(bounds, bounds[1:])]
+        self._batches = [[tiles[index] for index in members] for members in self._members]
 
     def __len__(self) -> int:
         """How many calls of the network one step takes."""
@@ -53,7 +54,7 @@ class Windows:
 
     def predictor(
         self,
-        make: Callable[[torch.Tensor, torch.Tensor], Predict],
+        make: Callable[[Sequence[int], torch.Tensor, torch.Tensor], Predict],
         base: torch.Tensor,
         pixels: torch.Tensor,
         between: Callable[[int], None],
@@ -61,13 +62,16 @@ class Windows:
         """What predicts for the whole canvas.
 
         Args:
-            make: what predicts for some tiles, of their latents and pixels.
+            make: what predicts for some tiles, of their places in the plan, their latents and their pixels.
             base: latents of the canvas, (1, C, h, w).
             pixels: the canvas, (1, 3, H, W).
             between: told after each call of the network but the last of a step how many there were in this step.
         """
         factor = pixels.shape[-1] // base.shape[-1]
-        calls = [(tiles, make(_cut(base, tiles), _cut(pixels, tiles, factor))) for tiles in self._batches]
+        calls = [
+            (tiles, make(members, _cut(base, tiles), _cut(pixels, tiles, factor)))
+            for members, tiles in zip(self._members, self._batches)
+        ]
 
         def predict(sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
             total = torch.zeros_like(sample)

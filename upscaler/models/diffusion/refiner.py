@@ -25,7 +25,7 @@ from ..layers import after_each, layers_with_weights
 from ..sharing import WHEN_RUN, Turns, model_errors
 from .codec import Codec
 from .footprint import CONTROL_MAPS, FEATURE_MAPS
-from .joint import Windows
+from .joint import Predict, Windows
 from .placing import Part, Places
 from .sampling import Sampler
 from .text import Prompt, padded
@@ -75,6 +75,8 @@ class Components:
 
 class DiffusionRefiner:
     """A `Refiner` over a latent diffusion model: a tile's result is a function of tile, box, sampling and seed."""
+
+    mixes_prompts = True
 
     def __init__(
         self,
@@ -191,7 +193,7 @@ class DiffusionRefiner:
             refined = list(tiles)
 
             def refine(members: list[int], on_step: OnStep) -> None:
-                own = _sampling_of(sampling, members)
+                own = sampling if joint else _sampling_of(sampling, members)
                 drawn = self._refine([tiles[i] for i in members], [boxes[i] for i in members], own, seed, on_step)
                 for index, tile in zip(members, drawn):
                     refined[index] = tile
@@ -208,7 +210,7 @@ class DiffusionRefiner:
 
     def _of_one_length(self, sampling: Sampling, count: int) -> list[list[int]]:
         """Which tiles make a batch: those whose prompts are equally long. Padding them would change what the shorter say."""
-        if self._encoded is None or not isinstance(sampling, MixedSampling):
+        if self._encoded is None or self._windows is not None or not isinstance(sampling, MixedSampling):
             return [list(range(count))]
         groups: dict[int, list[int]] = {}
         for index, prompt in enumerate(sampling.prompts):
@@ -257,7 +259,7 @@ class DiffusionRefiner:
             def tell(step: int, of: int, group: int = group) -> None:
                 on_step(group * of + step, len(starts) * of)
 
-            own = _sampling_of(sampling, range(len(tiles))[some])
+            own = sampling if self._windows is not None else _sampling_of(sampling, range(len(tiles))[some])
             latents += self._sample(base[some], torch.cat(pixels[some]), own, noise, tell)
         self._bring("codec")
         with self._stopped_by(on_step, done=1):
@@ -295,12 +297,16 @@ class DiffusionRefiner:
         windows = self._windows
         tile = Size(pixels.shape[-1], pixels.shape[-2]) if windows is None else windows.tile
         sampler = self._sampler(sampling, tile)
-        make = partial(self._predictor, replace(sampling, steps=len(sampler.timesteps)))
+        sampling = replace(sampling, steps=len(sampler.timesteps))
         calls = 1 if windows is None else len(windows)
         done, evaluations = 0, calls * len(sampler.timesteps)
         if windows is None:
-            predict = make(base, pixels)
+            predict = self._predictor(sampling, base, pixels)
         else:
+
+            def make(members: Sequence[int], base: torch.Tensor, pixels: torch.Tensor) -> Predict:
+                return self._predictor(_sampling_of(sampling, members), base, pixels)
+
             predict = windows.predictor(make, base, pixels, lambda call: on_step(done + call, evaluations))
         sample = sampler.start(base, noise(0))
         for index, timestep in enumerate(sampler.timesteps):

@@ -29,6 +29,21 @@ def read_network(path: Path) -> Network:
     Raises:
         UnsupportedModel: the file is not a super-resolution or restoration model; says what is wrong with it.
     """
+    network = read_any(path)
+    if network.purpose == "FaceSR":
+        raise UnsupportedModel(
+            f"{path}: this {network.architecture.name} model is for faces, not for super-resolution; give it as --face-model"
+        )
+    channels = network.input_channels, network.output_channels
+    if channels not in ((1, 1), (3, 3), (4, 4)):
+        raise UnsupportedModel(
+            f"{path}: makes {channels[1]} channels of {channels[0]}; 1, 3 or 4 of as many are supported"
+        )
+    return network
+
+
+def read_any(path: Path) -> Network:
+    """The network in a file that makes a picture of a picture, whatever it is for. Raises: as `read_network`."""
     state = read_state_dict(path)
     diffusion = next((key for key in state if key.startswith(DIFFUSION_KEYS)), None)
     if diffusion is not None:
@@ -46,14 +61,9 @@ def read_network(path: Path) -> Network:
         raise UnsupportedModel(
             f"{path}: no architecture that spandrel knows fits these weights ({one_line(error)})"
         ) from None
-    if not isinstance(network, ImageModelDescriptor) or network.purpose == "FaceSR":
+    if not isinstance(network, ImageModelDescriptor):
         raise UnsupportedModel(
             f"{path}: this {network.architecture.name} model is for {network.purpose}, not for super-resolution"
-        )
-    channels = network.input_channels, network.output_channels
-    if channels not in ((1, 1), (3, 3), (4, 4)):
-        raise UnsupportedModel(
-            f"{path}: makes {channels[1]} channels of {channels[0]}; 1, 3 or 4 of as many are supported"
         )
     return network
 

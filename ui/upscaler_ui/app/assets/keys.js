@@ -33,10 +33,15 @@ document.addEventListener("paste", (event) => {
   while (field && !field.matches("input[type=file]")) field = field.previousElementSibling;
   if (field) { field.files = transfer.files; field.dispatchEvent(new Event("change", { bubbles: true })); }
 });
-// Gradio names this button after a text that it lacks
+// Gradio names this button after a text that it lacks, and puts the one that does the work inside it
 new MutationObserver(() => {
-  for (const button of document.querySelectorAll('[aria-label="common.upload"]')) {
-    button.setAttribute("aria-label", "Choose other pictures");
-    button.title = "Choose other pictures";
+  for (const outer of document.querySelectorAll('[aria-label="common.upload"]')) {
+    const inner = outer.querySelector("button");
+    outer.title = "Choose other pictures";
+    outer.setAttribute("aria-label", outer.title);
+    if (!inner) continue;
+    outer.setAttribute("role", "group");
+    outer.tabIndex = -1;
+    inner.setAttribute("aria-label", outer.title);
   }
 }).observe(document.body, { childList: true, subtree: true });

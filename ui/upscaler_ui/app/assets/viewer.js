@@ -1,5 +1,5 @@
 // One canvas for the picture, its growing result and the result.
-// value = {id, size: [w, h], after, before, boxes, tiles, seams, region, hint}; `after` and `before` are {src} or, where
+// value = {id, size: [w, h], after, before, boxes, tiles, seams, places, region, hint}; `after` and `before` are {src} or, where
 // they are large, {tiles, side, levels}: files TILES/LEVEL/X_Y.jpg, of which each level has half the size of the one
 // before. Boxes are in pixels of the result, the region is in fractions of it. Triggers 'mark' with a region. brush.js paints.
 const $ = (name) => element.querySelector("." + name);
@@ -87,6 +87,15 @@ const drawLayers = (s, x, y) => {
     context.lineWidth = 2 * line;
     context.strokeStyle = "#ffb300";
     context.strokeRect(...outline(box, s, x, y));
+  }
+  for (const [left, top, right, bottom, words] of value.paintable && !holding ? value.places || [] : []) {
+    const [w, h] = size(), place = outline([left * w, top * h, right * w, bottom * h], s, x, y);
+    context.lineWidth = 3 * line; context.strokeStyle = "rgba(0, 0, 0, .6)"; context.strokeRect(...place);
+    context.lineWidth = 1.5 * line; context.strokeStyle = "#7fd4ff"; context.strokeRect(...place);
+    context.font = `${12 * line}px sans-serif`;
+    const wide = Math.min(context.measureText(words).width + 8 * line, place[2]);
+    context.fillStyle = "rgba(0, 0, 0, .62)"; context.fillRect(place[0], place[1], wide, 18 * line);
+    context.fillStyle = "#fff"; context.fillText(words, place[0] + 4 * line, place[1] + 13 * line, wide);
   }
   if (region) {
     const [w, h] = size(), place = outline([region[0] * w, region[1] * h, region[2] * w, region[3] * h], s, x, y);

@@ -1,0 +1,1 @@
+"""Finding faces, and drawing them anew."""
