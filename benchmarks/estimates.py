@@ -21,10 +21,11 @@ import numpy as np
 
 import upscaler
 from upscaler import folders, timing
-from upscaler.api import refiner_for, run, upscaler_for
+from upscaler.api import run
 from upscaler.events import Finished, Progress, Stage
 from upscaler.forecast import Forecast
 from upscaler.geometry import Size
+from upscaler.loading import refiner_for, upscaler_for
 from upscaler.options.settings import Settings
 from upscaler.pictures.picture import Picture
 

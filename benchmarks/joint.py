@@ -17,7 +17,7 @@ import numpy as np
 import PIL.Image
 
 import upscaler
-from upscaler.api import refiner_for
+from upscaler.loading import refiner_for
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.png"
 

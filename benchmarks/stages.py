@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import upscaler
-from upscaler.api import refiner_for, upscaler_for
+from upscaler.loading import refiner_for, upscaler_for
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.png"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import upscaler
-from upscaler import api, resume
+from upscaler import loading, resume
 from upscaler.arrays.types import Image
 from upscaler.cli import one
 from upscaler.errors import ImageError
@@ -60,8 +60,8 @@ def enlarge_folder(source: Path, output: Path) -> int:
     """`upscaler run SOURCE -o OUTPUT/` with fakes."""
     from upscaler.cli import main
 
-    api.upscaler_for = lambda settings: NearestUpscaler()
-    api.refiner_for = lambda settings: SlowRefiner()
+    loading.upscaler_for = lambda settings: NearestUpscaler()
+    loading.refiner_for = lambda settings: SlowRefiner()
     flags = ["-t", "128", "--overlap", "32", "--feather", "16", "-q", "--keep-progress"]
     with (output.parent / "calls").open("a") as calls:
         return main_with_calls(main, [*("run", f"{source}", "-o", f"{output}/"), *flags], calls)

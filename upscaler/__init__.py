@@ -9,7 +9,7 @@ Importing this package imports neither torch nor diffusers; models load when the
 
 from __future__ import annotations
 
-from .api import plan, run, upscale
+from .api import run, upscale
 from .arrays.types import Image
 from .errors import (
     Cancelled,
@@ -31,6 +31,7 @@ from .options.settings import Settings
 from .pictures.files import load, save, to_pil
 from .pictures.picture import Picture
 from .plan import RunPlan
+from .planning import plan
 from .stages.seam_score import SeamReport, SeamScore, seam_score
 
 __version__ = "0.1.0"

@@ -13,10 +13,10 @@ import torch
 
 import upscaler
 from upscaler import weights
-from upscaler.api import refiner_for
 from upscaler.arrays.types import Image
 from upscaler.errors import SettingsError, UnsupportedModel, WeightsError, WeightsNotFound
 from upscaler.geometry import Box, Size
+from upscaler.loading import refiner_for
 from upscaler.models import load_refiner
 from upscaler.options.settings import Sampling, Settings
 

@@ -21,10 +21,10 @@ from upscaler_ui.app.jobs import Worker  # noqa: E402
 from upscaler_ui.app.sessions import Sessions  # noqa: E402
 
 from upscaler import weights  # noqa: E402
-from upscaler.api import with_model  # noqa: E402
 from upscaler.errors import SettingsError, UnsupportedModel, WeightsError  # noqa: E402
 from upscaler.models import manifest  # noqa: E402
 from upscaler.options.settings import Settings  # noqa: E402
+from upscaler.planning import with_model  # noqa: E402
 
 _NOTHING = np.zeros((2, 2), np.float16)
 SD15 = {

@@ -16,7 +16,7 @@ mcp = pytest.importorskip("mcp")
 
 from upscaler_ui import mcp_server  # noqa: E402 - after it is known that the SDK is there
 
-from upscaler import api  # noqa: E402
+from upscaler import loading  # noqa: E402
 from upscaler.errors import SettingsError  # noqa: E402
 from upscaler.pictures.files import load, read_settings  # noqa: E402
 from upscaler.testing import IdentityRefiner, NearestUpscaler  # noqa: E402
@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(api, "upscaler_for", lambda settings: NearestUpscaler())
-    monkeypatch.setattr(api, "refiner_for", lambda settings: IdentityRefiner())
+    monkeypatch.setattr(loading, "upscaler_for", lambda settings: NearestUpscaler())
+    monkeypatch.setattr(loading, "refiner_for", lambda settings: IdentityRefiner())
     place = tmp_path / "pictures"
     place.mkdir()
     Image.fromarray(np.full((24, 32, 3), 90, np.uint8)).save(place / "a.png")

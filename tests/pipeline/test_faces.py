@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import upscaler
-from upscaler import api, resume
+from upscaler import planning, resume
 from upscaler.arrays.affine import Affine, warp
 from upscaler.arrays.types import Image
 from upscaler.errors import OutOfMemory, WeightsNotFound
@@ -243,19 +243,19 @@ def test_the_detector_is_asked_once_for_a_picture_and_its_absence_is_no_reason_t
         asked.append(image.shape)
         return [face_at(60, 70, 90)]
 
-    monkeypatch.setattr(api, "load_detector", lambda: detector)
+    monkeypatch.setattr(planning, "load_detector", lambda: detector)
     image = picture()
-    assert api.advice_on_faces(image, Settings()).startswith("1 small face")
+    assert planning.advice_on_faces(image, Settings()).startswith("1 small face")
     assert len(upscaler.plan(image, **OPTIONS).faces or ()) == 1
     assert asked == [(150, 200, 3)]
     assert upscaler.plan(image, **{**OPTIONS, "faces": 0.0}).faces is None
-    assert api.advice_on_faces(image, Settings.of(faces=0.5)) == ""
+    assert planning.advice_on_faces(image, Settings.of(faces=0.5)) == ""
 
     def absent() -> Any:
         raise WeightsNotFound("no detector model 'yunet'")
 
-    monkeypatch.setattr(api, "load_detector", absent)
-    assert api.advice_on_faces(picture(), Settings()) == ""
+    monkeypatch.setattr(planning, "load_detector", absent)
+    assert planning.advice_on_faces(picture(), Settings()) == ""
     with pytest.raises(WeightsNotFound):
         next(iter(upscaler.run(picture(), **OPTIONS)))
 

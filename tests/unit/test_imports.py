@@ -33,6 +33,9 @@ LAW = {
     "memory": set[str](),
     "models": VALUES | {"memory", "folders", "options", "arrays", "tiling", "weights", "families", "models.base"},
     "plan": VALUES | {"memory", "events", "options", "arrays", "tiling", "stages", "models.base"},
+    "planning": VALUES
+    | {"options", "pictures", "stages", "plan", "fitting", "timing", "weights", "models", "models.base"},
+    "loading": VALUES | {"options", "planning", "workers", "models", "models.base"},
     "pipeline": VALUES | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "models.base"},
     "weights": VALUES | {"memory", "folders", "families", "places"},
     "batch": VALUES | {"folders", "pictures"},

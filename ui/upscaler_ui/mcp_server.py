@@ -16,7 +16,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 
-from upscaler import __version__, api, timing, weights
+from upscaler import __version__, api, planning, timing, weights
 from upscaler.describe import model_values, plan_headline, plan_values
 from upscaler.errors import ImageError, SettingsError, UpscalerError
 from upscaler.events import Notice, Progress
@@ -105,7 +105,7 @@ class _Tools:
 
     def _plan(self, path: str, preset: str, scale: float | None, options: dict[str, Any] | None) -> dict[str, Any]:
         settings = self._settings(preset, scale, options)
-        plan = api.plan(self._inside(path), settings)
+        plan = planning.plan(self._inside(path), settings)
         seconds = timing.estimate(plan, settings)
         return {"summary": plan_headline(plan, seconds), **plan_values(plan, seconds)}
 
@@ -116,7 +116,7 @@ class _Tools:
         picture = load(source, max_pixels=settings.output.pixel_limit)
         place = self._inside(output) if output else _free(source, suffix_of(settings.output.format))
         out: dict[str, Any] = {**settings.output.for_save, "overwrite": False}
-        plan = api.plan(picture, settings)
+        plan = planning.plan(picture, settings)
         check_output(place, plan.target, format=out["format"], bit_depth=out["bit_depth"])
         forecast, notices = Forecast(timing.expected(plan, settings)), list[str]()
         for event in api.run(picture, settings):

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .. import timing
-from ..api import plan
 from ..batch import Arrivals, Job, Manifest, State, find_jobs, name_results
 from ..errors import MACHINE, Cancelled, ImageError, UpscalerError, ours
 from ..options.settings import Settings
 from ..pictures.files import suffix_of
 from ..pictures.picture import Picture
+from ..planning import plan
 from ..text import count, duration, one_line
 from .one import Models, checked, finish_off, make_folder, run_one
 from .terminal import complain, in_flags

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from .. import resume, timing
-from ..api import about, loaded, plan, run
+from ..api import run
 from ..errors import MACHINE, Cancelled, ImageError, UpscalerError, ours
 from ..events import Finished, Notice, Progress
 from ..folders import beside
 from ..forecast import Forecast
+from ..loading import about, loaded
 from ..models.base import Refiner, Upscaler
 from ..options.settings import Settings
 from ..pictures.compare import comparison
@@ -20,6 +21,7 @@ from ..pictures.files import check_output, load, save
 from ..pictures.masks import load_mask
 from ..pictures.picture import Picture
 from ..plan import RunPlan
+from ..planning import plan
 from ..scratch import store_for
 from ..text import one_line
 from .terminal import Display

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..api import fitted
 from ..batch import Job, find_jobs, name_results
 from ..errors import ImageError, SettingsError
 from ..options import presets
 from ..options.settings import Settings, options
 from ..pictures.files import read_settings, suffix_of
+from ..planning import fitted
 from .batch import run_batch
 from .one import Models, checked, finish_off, make_folder, run_one
 

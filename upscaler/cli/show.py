@@ -12,7 +12,6 @@ from importlib import metadata
 from typing import Any
 
 from .. import __version__, timing, weights
-from ..api import advice_on_faces, plan, within_memory
 from ..batch import find_jobs
 from ..describe import plan_headline, plan_phrases, plan_values
 from ..errors import ImageError, WeightsError
@@ -20,6 +19,7 @@ from ..fitting import cards, changes
 from ..options import presets
 from ..options.settings import Settings, options
 from ..pictures.files import read_settings, size_in_header
+from ..planning import advice_on_faces, plan, within_memory
 from ..text import amount
 from .run import settings_from
 

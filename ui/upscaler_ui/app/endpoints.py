@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 from gradio.context import LocalContext
 
-from upscaler import api, timing, weights
+from upscaler import planning, timing, weights
 from upscaler.describe import model_values, plan_values
 from upscaler.errors import Cancelled, SettingsError, UpscalerError
 from upscaler.geometry import Size
@@ -151,7 +151,7 @@ class _Endpoints:
 
 
 def _planned(size: Size, settings: Settings) -> dict[str, Any]:
-    plan = api.plan(size, settings)
+    plan = planning.plan(size, settings)
     return plan_values(plan, timing.estimate(plan, settings))
 
 

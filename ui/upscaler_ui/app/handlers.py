@@ -11,11 +11,11 @@ from typing import Any
 
 import gradio as gr
 
-from upscaler.api import plan
 from upscaler.errors import UpscalerError
 from upscaler.geometry import Box
 from upscaler.options import presets
 from upscaler.options.settings import Settings
+from upscaler.planning import plan
 
 from . import looks, parts
 from .endpoints import add_endpoints

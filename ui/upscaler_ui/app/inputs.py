@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from upscaler.api import advice_on_faces
 from upscaler.arrays.types import Array
 from upscaler.errors import UpscalerError
 from upscaler.geometry import MAX_PIXELS, Size
@@ -15,6 +14,7 @@ from upscaler.options.settings import Settings
 from upscaler.pictures.files import load, read_settings, size_in_header
 from upscaler.pictures.metadata import profile_name
 from upscaler.pictures.picture import Picture
+from upscaler.planning import advice_on_faces
 from upscaler.stages.suggest import Suggestion, suggest
 
 from .failures import scrubbed

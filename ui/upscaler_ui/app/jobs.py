@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from upscaler import resume, timing
-from upscaler.api import plan, refiner_for, run, upscaler_for
+from upscaler.api import run
 from upscaler.errors import UpscalerError
 from upscaler.events import Finished
 from upscaler.forecast import Forecast
+from upscaler.loading import refiner_for, upscaler_for
 from upscaler.options.settings import Settings
 from upscaler.pictures.files import load
 from upscaler.pictures.picture import Picture
+from upscaler.planning import plan
 
 from .job import Job, State
 from .kept import KeptTiles

@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from upscaler.api import with_model
 from upscaler.errors import UpscalerError
 from upscaler.models import manifest
+from upscaler.planning import with_model
 
 from . import library
 from .preset_handlers import PresetHandlers

@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 
 from upscaler import timing
-from upscaler.api import plan
 from upscaler.describe import plan_phrases
 from upscaler.errors import UpscalerError
 from upscaler.geometry import Box, Size
+from upscaler.planning import plan
 from upscaler.text import amount, count, duration
 
 from .failures import cause_and_remedy

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import gradio as gr
 
-from upscaler.api import plan
 from upscaler.errors import UpscalerError
 from upscaler.options.settings import Settings
 from upscaler.plan import RunPlan
+from upscaler.planning import plan
 
 from . import library, listing, looks, parts, showing
 from .failures import cause_and_remedy, report

@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from upscaler.api import plan
 from upscaler.errors import UpscalerError
+from upscaler.planning import plan
 from upscaler.text import amount
 
 from . import listing, looks, parts

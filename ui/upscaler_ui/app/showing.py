@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from upscaler.api import plan
 from upscaler.errors import UpscalerError
 from upscaler.geometry import Size
 from upscaler.options.regions import regions
+from upscaler.planning import plan
 from upscaler.text import count
 
 from .history import Entry
@@ -49,10 +49,10 @@ def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:
     found["tiles"] = [list(tile.box) for tile in tiles]
     found["places"] = [[*region[:4], region.prompt] for region in regions(page.settings.diffusion.tile_prompt).regions]
     painted = page.painted if page.mask is not None else 0
-    return {**found, "region": page.region, "paintable": _is_whole(page, entry), "mask": painted}
+    return {**found, "region": page.region, "paintable": _is_paintable(page, entry), "mask": painted}
 
 
-def _is_whole(page: Page, entry: Entry | None) -> bool:
+def _is_paintable(page: Page, entry: Entry | None) -> bool:
     """Whether all of the first chosen picture is on show, itself or enlarged, so that a mask can be painted on it."""
     job, first = page.current, page.readable[0] if page.readable else None
     if first is None:

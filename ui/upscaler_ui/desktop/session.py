@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from upscaler.api import plan
 from upscaler.arrays.types import Array
 from upscaler.errors import UpscalerError
 from upscaler.folders import state_folder
 from upscaler.options.settings import Settings
+from upscaler.planning import plan
 
 from ..app.failures import cause_and_remedy
 from ..app.history import Entry, History
