@@ -239,10 +239,6 @@ def plan_run(
     joint = refiner is not None and settings.tiles.mode == "joint"
     if joint and not habits.joint:
         raise SettingsError("tiles.mode: this diffusion model cannot denoise tiles together; use tiles")
-    if joint and settings.diffusion.tile_prompt:
-        raise SettingsError(
-            "tiles.mode: joint has one prompt for all tiles; use tiles, or leave out diffusion.tile_prompt"
-        )
     if refiner is not None and sampling.strength > 0:
         plain = upscaler is None and habits.first_stage == "bicubic"
         tiles = plan_tiles(target, settings.tiles, refiner)

@@ -89,7 +89,8 @@ class Tiles(Group):
         for name, neutral in (("order", "independent"), ("wrap", "none"), ("adaptive", False)):
             if self.mode == "joint" and getattr(self, name) != neutral:
                 raise SettingsError(
-                    f"tiles.mode: joint denoises all tiles together, so tiles.{name} has to stay {neutral}; or use tiles.mode tiles"
+                    f"tiles.mode: joint denoises all tiles together, so tiles.{name} {getattr(self, name)} is not for it; use "
+                    f"tiles.{name} {neutral}, or tiles.mode tiles"
                 )
 
 
