@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Literal
 
 from ..errors import SettingsError
@@ -69,6 +70,14 @@ class Sampling(Group):
         Spec.of("the ControlNet acts up to this part of a tile's steps", "--control-end", low=0, high=1, step=0.05),
     ] = 1.0
 
+    def of(self, members: Sequence[int]) -> Sampling:
+        """That of some tiles of a batch."""
+        return self
+
+    def prompts_of(self, count: int) -> tuple[str, ...]:
+        """The prompt of each tile of a batch of so many."""
+        return (self.prompt,) * count
+
 
 @dataclass(frozen=True, kw_only=True)
 class MixedSampling(Sampling):
@@ -82,6 +91,12 @@ class MixedSampling(Sampling):
 
     def __post_init__(self) -> None:
         """It is made of a `Sampling`, which has been checked."""
+
+    def of(self, members: Sequence[int]) -> MixedSampling:
+        return replace(self, prompts=tuple(self.prompts[index] for index in members))
+
+    def prompts_of(self, count: int) -> tuple[str, ...]:
+        return self.prompts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,12 @@ from ..device import is_out_of_memory, loading, pick_device, release_memory
 from ..find import find_or_download, read_json
 from .adapters import adapt
 from .codec import VaeCodec, load_vae, ready_codec
+from .components import Components
 from .control import load_controls
 from .folder import FolderParts
 from .habits import Family, family_at, habits_at
 from .prediction import measured_prediction
-from .refiner import Components, DiffusionRefiner
+from .refiner import DiffusionRefiner
 from .single import FileParts
 from .text import TextEncoder
 from .validate import check_parts

@@ -21,9 +21,10 @@ from ...geometry import Size
 from ...options.settings import Sampling
 from ..base import tile_sides
 from .codec import VaeCodec, ready_codec
+from .components import Components
 from .folder import load_vae_folder
 from .habits import Family
-from .refiner import Components, DiffusionRefiner
+from .refiner import DiffusionRefiner
 from .sampling import STOCHASTIC
 from .text import Prompt
 

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from ...options.settings import Sampling
 from ..find import read_json
+from .components import Components
 from .flow import FlowRefiner, TextModel, load_codec, load_part
 from .habits import FAMILIES
-from .refiner import Components
 from .text import Prompt
 
 _T5_TOKENS = {True: 512, False: 256}  # of dev, which takes guidance, and of schnell

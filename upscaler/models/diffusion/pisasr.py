@@ -10,11 +10,11 @@ from collections.abc import Callable
 import torch
 
 from ...options.settings import Sampling
+from .components import Components
 from .habits import ONE_STEP
 from .low_rank import Switch, changes, merge
 from .one_step import OneStepRefiner
 from .published import Published
-from .refiner import Components
 
 _TIMESTEP = 1
 

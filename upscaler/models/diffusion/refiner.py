@@ -5,75 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...arrays.types import Image
-from ...errors import SettingsError
 from ...geometry import Box, Size
 from ...options.settings import MixedSampling, Sampling
 from ...tiling.noise import field as noise_field
 from ...tiling.tiles import Plan
 from ...tiling.worker import part_of
-from ..base import USUAL, Habits, OnStep, tile_sides
-from ..device import convert, free_memory, memory_errors
+from ..base import OnStep, tile_sides
+from ..device import memory_errors
 from ..layers import after_each, layers_with_weights
 from ..sharing import WHEN_RUN, Turns, model_errors
-from .codec import Codec
-from .footprint import CONTROL_MAPS, FEATURE_MAPS
+from .components import Components
 from .joint import Predict, Windows
-from .placing import Part, Places
+from .placed import Placed
 from .sampling import Sampler
 from .text import Prompt, padded
 
-_LARGEST_BATCH = 16
-_PROMPTS = 64  # encoded ones that are kept
-_LARGEST_WAVE = (
-    64  # tiles that are encoded, sampled and decoded in turn where parts of the model move: 0.4 GB of pictures
-)
 _BEAUTIFUL, _UGLY = 6.0, 2.5  # aesthetic scores for prompt and negative prompt, as in diffusers' SDXL pipeline
-_DECODER_BYTES = 4 * 256 * 4  # per pixel: four float32 maps of 256 channels, the peak of the SD decoder
 
 
-@dataclass(frozen=True)
-class Components:
-    """The parts of a latent diffusion model.
-
-    Attributes:
-        unet: the network. `unet(sample, timestep, encoder_hidden_states=...)`; or `unet(sample, timestep, base, strength)` where the model
-            is conditioned on the latents of the picture it refines, and gives float32.
-        codec: pixels to latents and back.
-        scheduler: config of the model's own scheduler.
-        text: `text(prompt, negative=...)`; `None` for a model that takes no prompt.
-        conditioned: which of the two calls.
-        control: `control(sample, timestep, encoder_hidden_states=..., controlnet_cond=pixels)`, a ControlNet for this
-            UNet whose hint is the picture itself; `None` without one.
-        full_strength: a conditioned model mends the picture however little noise there is, so below this strength what
-            it changed is faded in, down to nothing at 0.
-        float8: the weights of its network are kept in float8, and it cannot be raised to float32.
-        aesthetic: it is told how beautiful the picture is instead of its size (the refiner of SDXL).
-        habits: how it is used where the settings leave that open.
-        about: family and format in a few words, to be told to the user; empty where there is nothing to tell.
-    """
-
-    unet: Any
-    codec: Codec
-    scheduler: dict[str, Any]
-    text: Callable[..., Prompt] | None
-    conditioned: bool
-    control: Any = None
-    full_strength: float = 0.0
-    float8: bool = False
-    aesthetic: bool = False
-    about: str = ""
-    habits: Habits = USUAL
-
-
-class DiffusionRefiner:
+class DiffusionRefiner(Placed):
     """A `Refiner` over a latent diffusion model: a tile's result is a function of tile, box, sampling and seed."""
 
     mixes_prompts = True
@@ -86,20 +43,12 @@ class DiffusionRefiner:
         dtype: torch.dtype,
         name: str,
     ) -> None:
-        self.name = name
-        self.multiple = parts.codec.factor
-        self._parts = parts
-        self._device = device
-        self._dtype = dtype
+        super().__init__(parts, device=device, dtype=dtype, name=name)
         native = parts.unet.config.get("sample_size")
         self.habits = parts.habits
         self.tile_sides = tile_sides(native * self.multiple if isinstance(native, int) else None)
         self._turns = Turns()
         self._windows: Windows | None = None
-        self._places: Places | None = None
-        self._limit: int | None = None
-        # of the encoder, not of a method of ours, which would keep this object and its networks alive
-        self._encoded: Callable[..., Prompt] | None = lru_cache(maxsize=_PROMPTS)(parts.text) if parts.text else None
 
     @property
     def takes_prompt(self) -> bool:
@@ -117,67 +66,6 @@ class DiffusionRefiner:
         joint._windows = Windows(plan, batch=batch, factor=self._parts.codec.factor)
         return joint
 
-    def keep_in_float8(self) -> None:
-        """Keep the weights of the network, and of a ControlNet, in float8, from where each layer takes them to its format.
-
-        Raises:
-            SettingsError: this kind of network cannot.
-        """
-        networks = [network for network in (self._parts.unet, self._parts.control) if network is not None]
-        if not all(hasattr(network, "enable_layerwise_casting") for network in networks):
-            raise SettingsError(f"hardware.storage: {self.name} cannot be kept in float8; use auto")
-        for network in networks:
-            network.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=self._dtype)
-        self._parts = replace(self._parts, float8=True)
-
-    def within(self, limit: int | None, *, low_vram: torch.device | None = None) -> DiffusionRefiner:
-        """Let this refiner take no more than some memory, and have on its device only what is at work; itself.
-
-        Args:
-            limit: bytes of its device that this process may take; `None` is what is free.
-            low_vram: the device that its parts come to in turn, from main memory where they are; `None` is not to move them.
-        """
-        codec: Any = self._parts.codec
-        self._limit = limit
-        if hasattr(codec, "limit"):
-            codec.limit = limit
-        if low_vram is not None:
-            self._device = low_vram
-            networks = [network for network in (self._parts.unet, self._parts.control) if network is not None]
-            parts = {
-                "text": list(getattr(self._parts.text, "networks", ())),
-                "network": networks,
-                "codec": [getattr(codec, "network", codec)],
-            }
-            self._places = places = Places(parts, low_vram, partial(free_memory, limit=limit))
-            for network in networks:
-                network.register_forward_pre_hook(partial(_bring_network, places))
-            text = self._parts.text
-            if text is not None:
-                self._encoded = lru_cache(maxsize=_PROMPTS)(partial(_encoded_there, text, places))
-        return self
-
-    def batch_size(self, tile: Size) -> int:
-        """See `Refiner`; on a CPU one tile at a time is as fast as many. A whole wave, where parts of the model move."""
-        fitting = self._fitting(tile)
-        return fitting if self._places is None else _LARGEST_WAVE * bool(fitting)
-
-    def _fitting(self, tile: Size) -> int:
-        """How many tiles of that size the network can evaluate at once."""
-        pixels = tile.width * tile.height
-        places = self._places
-        free = free_memory(self._device, self._limit) if places is None else places.room_for("network")
-        coding = pixels * _DECODER_BYTES if self._places is None else 0
-        largest = 1 if self._device.type == "cpu" else _LARGEST_BATCH
-        return int(min(max(free * 0.8 - coding, 0) // self._tile_bytes(tile), largest))
-
-    def _tile_bytes(self, tile: Size) -> int:
-        """Bytes that the network takes at work on each tile of a batch."""
-        width = int(self._parts.unet.config.get("block_out_channels", (320,))[0])
-        cells = tile.width * tile.height // self.multiple**2
-        maps = FEATURE_MAPS + (CONTROL_MAPS if self._parts.control is not None else 0)
-        return cells * width * maps * self._dtype.itemsize
-
     def __call__(
         self, tiles: Sequence[Image], *, boxes: Sequence[Box], sampling: Sampling, seed: int, on_step: OnStep
     ) -> list[Image]:
@@ -193,7 +81,7 @@ class DiffusionRefiner:
             refined = list(tiles)
 
             def refine(members: list[int], on_step: OnStep) -> None:
-                own = sampling if joint else _sampling_of(sampling, members)
+                own = sampling if joint else sampling.of(members)
                 drawn = self._refine([tiles[i] for i in members], [boxes[i] for i in members], own, seed, on_step)
                 for index, tile in zip(members, drawn):
                     refined[index] = tile
@@ -216,22 +104,6 @@ class DiffusionRefiner:
         for index, prompt in enumerate(sampling.prompts):
             groups.setdefault(self._encoded(prompt, negative=False).states.shape[1], []).append(index)
         return list(groups.values())
-
-    @contextmanager
-    def _in_float32(self) -> Generator[None, None, None]:
-        """Evaluate in float32 for a while. An autoencoder that overflowed once would again: it stays in float32."""
-        reduced = self._dtype
-        networks = [network for network in (self._parts.unet, self._parts.control) if network is not None]
-        try:
-            self._parts.codec.to(torch.float32)
-            for network in networks:
-                convert(network, torch.float32)
-            self._dtype = torch.float32
-            yield
-        finally:
-            self._dtype = reduced
-            for network in networks:
-                convert(network, reduced)
 
     @torch.inference_mode()
     def _refine(
@@ -259,15 +131,11 @@ class DiffusionRefiner:
             def tell(step: int, of: int, group: int = group) -> None:
                 on_step(group * of + step, len(starts) * of)
 
-            own = sampling if self._windows is not None else _sampling_of(sampling, range(len(tiles))[some])
+            own = sampling if self._windows is not None else sampling.of(range(len(tiles))[some])
             latents += self._sample(base[some], torch.cat(pixels[some]), own, noise, tell)
         self._bring("codec")
         with self._stopped_by(on_step, done=1):
             return [self._image(codec.decode(one[None])) for one in latents]
-
-    def _bring(self, part: Part) -> None:
-        if self._places is not None:
-            self._places.bring(part)
 
     @contextmanager
     def _stopped_by(self, on_step: OnStep, *, done: int = 0) -> Generator[None, None, None]:
@@ -305,7 +173,7 @@ class DiffusionRefiner:
         else:
 
             def make(members: Sequence[int], base: torch.Tensor, pixels: torch.Tensor) -> Predict:
-                return self._predictor(_sampling_of(sampling, members), base, pixels)
+                return self._predictor(sampling.of(members), base, pixels)
 
             predict = windows.predictor(make, base, pixels, lambda call: on_step(done + call, evaluations))
         sample = sampler.start(base, noise(0))
@@ -378,7 +246,7 @@ class DiffusionRefiner:
         """What a batch of so many tiles is told, in one, and of how many views: the prompts, then the negative one."""
         encoded = self._encoded
         assert encoded is not None
-        views = [(text, False) for text in _prompts_of(sampling, count)]
+        views = [(text, False) for text in sampling.prompts_of(count)]
         if guided:
             views += [(sampling.negative_prompt, True)] * count
         distinct = list(dict.fromkeys(views))
@@ -401,25 +269,3 @@ class DiffusionRefiner:
         pixels = torch.where(pixels.isfinite(), pixels, torch.nan)  # clamping would hide infinity
         image = (pixels[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0)
         return np.ascontiguousarray(image.float().cpu().numpy())
-
-
-def _bring_network(places: Places, module: torch.nn.Module, inputs: Any) -> None:
-    places.bring("network")
-
-
-def _encoded_there(text: Callable[..., Prompt], places: Places, prompt: str, *, negative: bool = False) -> Prompt:
-    """What a text encoder makes of a prompt, on the device that it is brought to."""
-    places.bring("text")
-    return text(prompt, negative=negative)
-
-
-def _sampling_of(sampling: Sampling, members: Sequence[int]) -> Sampling:
-    """The sampling of some tiles of a batch."""
-    if not isinstance(sampling, MixedSampling):
-        return sampling
-    return replace(sampling, prompts=tuple(sampling.prompts[index] for index in members))
-
-
-def _prompts_of(sampling: Sampling, count: int) -> tuple[str, ...]:
-    """The prompt of each tile of a batch."""
-    return sampling.prompts if isinstance(sampling, MixedSampling) else (sampling.prompt,) * count

@@ -60,7 +60,7 @@ def check_parts(name: str, parts: Any) -> None:
     """Check what is common to all diffusion models.
 
     Args:
-        parts: `refiner.Components`.
+        parts: `components.Components`.
 
     Raises:
         UnsupportedModel: a description does not fit its network, the noise schedule is none, or weights are no numbers.

@@ -1,0 +1,141 @@
+"""A latent diffusion model on a device: how much of its memory it takes, and how it does with less."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any, TypeVar
+
+import torch
+
+from ...errors import SettingsError
+from ...geometry import Size
+from ..device import convert, free_memory
+from .components import Components
+from .footprint import CONTROL_MAPS, FEATURE_MAPS
+from .placing import Part, Places
+from .text import Prompt
+
+Own = TypeVar("Own", bound="Placed")
+
+_LARGEST_BATCH = 16
+_LARGEST_WAVE = 64  # tiles that are coded and sampled in turn where parts of the model move: 0.4 GB of pictures
+_PROMPTS = 64  # encoded ones that are kept
+_DECODER_BYTES = 4 * 256 * 4  # per pixel: four float32 maps of 256 channels, the peak of the SD decoder
+
+
+class Placed:
+    """The parts of a model, all on its device or there in turn.
+
+    Attributes:
+        name: what to call the model.
+        multiple: pixels per cell of its latents.
+    """
+
+    def __init__(self, parts: Components, *, device: torch.device, dtype: torch.dtype, name: str) -> None:
+        self.name = name
+        self.multiple = parts.codec.factor
+        self._parts = parts
+        self._device = device
+        self._dtype = dtype
+        self._places: Places | None = None
+        self._limit: int | None = None
+        # of the encoder, not of a method of ours, which would keep this object and its networks alive
+        self._encoded: Callable[..., Prompt] | None = lru_cache(maxsize=_PROMPTS)(parts.text) if parts.text else None
+
+    @property
+    def _networks(self) -> list[Any]:
+        return [network for network in (self._parts.unet, self._parts.control) if network is not None]
+
+    def keep_in_float8(self) -> None:
+        """Keep the weights of the network, and of a ControlNet, in float8, from where each layer takes them to its format.
+
+        Raises:
+            SettingsError: this kind of network cannot.
+        """
+        networks = self._networks
+        if not all(hasattr(network, "enable_layerwise_casting") for network in networks):
+            raise SettingsError(f"hardware.storage: {self.name} cannot be kept in float8; use auto")
+        for network in networks:
+            network.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=self._dtype)
+        self._parts = replace(self._parts, float8=True)
+
+    def within(self: Own, limit: int | None, *, low_vram: torch.device | None = None) -> Own:
+        """Let this refiner take no more than some memory, and have on its device only what is at work; itself.
+
+        Args:
+            limit: bytes of its device that this process may take; `None` is what is free.
+            low_vram: the device that its parts come to in turn, from main memory where they are; `None` is not to move them.
+        """
+        codec: Any = self._parts.codec
+        self._limit = limit
+        if hasattr(codec, "limit"):
+            codec.limit = limit
+        if low_vram is not None:
+            self._device = low_vram
+            networks = self._networks
+            parts = {
+                "text": list(getattr(self._parts.text, "networks", ())),
+                "network": networks,
+                "codec": [getattr(codec, "network", codec)],
+            }
+            self._places = places = Places(parts, low_vram, partial(free_memory, limit=limit))
+            for network in networks:
+                network.register_forward_pre_hook(partial(_bring_network, places))
+            text = self._parts.text
+            if text is not None:
+                self._encoded = lru_cache(maxsize=_PROMPTS)(partial(_encoded_there, text, places))
+        return self
+
+    def batch_size(self, tile: Size) -> int:
+        """See `Refiner`; on a CPU one tile at a time is as fast as many. A whole wave, where parts of the model move."""
+        fitting = self._fitting(tile)
+        return fitting if self._places is None else _LARGEST_WAVE * bool(fitting)
+
+    def _fitting(self, tile: Size) -> int:
+        """How many tiles of that size the network can evaluate at once."""
+        pixels = tile.width * tile.height
+        places = self._places
+        free = free_memory(self._device, self._limit) if places is None else places.room_for("network")
+        coding = pixels * _DECODER_BYTES if self._places is None else 0
+        largest = 1 if self._device.type == "cpu" else _LARGEST_BATCH
+        return int(min(max(free * 0.8 - coding, 0) // self._tile_bytes(tile), largest))
+
+    def _tile_bytes(self, tile: Size) -> int:
+        """Bytes that the network takes at work on each tile of a batch."""
+        width = int(self._parts.unet.config.get("block_out_channels", (320,))[0])
+        cells = tile.width * tile.height // self.multiple**2
+        maps = FEATURE_MAPS + (CONTROL_MAPS if self._parts.control is not None else 0)
+        return cells * width * maps * self._dtype.itemsize
+
+    @contextmanager
+    def _in_float32(self) -> Generator[None, None, None]:
+        """Evaluate in float32 for a while. An autoencoder that overflowed once would again: it stays in float32."""
+        reduced = self._dtype
+        networks = self._networks
+        try:
+            self._parts.codec.to(torch.float32)
+            for network in networks:
+                convert(network, torch.float32)
+            self._dtype = torch.float32
+            yield
+        finally:
+            self._dtype = reduced
+            for network in networks:
+                convert(network, reduced)
+
+    def _bring(self, part: Part) -> None:
+        if self._places is not None:
+            self._places.bring(part)
+
+
+def _bring_network(places: Places, module: torch.nn.Module, inputs: Any) -> None:
+    places.bring("network")
+
+
+def _encoded_there(text: Callable[..., Prompt], places: Places, prompt: str, *, negative: bool = False) -> Prompt:
+    """What a text encoder makes of a prompt, on the device that it is brought to."""
+    places.bring("text")
+    return text(prompt, negative=negative)
