@@ -20,7 +20,7 @@ ui: $(VENV)/installed
 
 # A process for each core, with one thread each; then what drives browsers, windows and signals, alone: it waits for them.
 test: $(VENV)/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --ignore tests/frontends
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile tests/unit tests/pipeline tests/contract tests/hosts tests/e2e
 	$(BIN)/python -m pytest tests/frontends
 
 test-comfyui: $(VENV)/installed

@@ -133,7 +133,7 @@ def test_pocket_takes_none(control: Path) -> None:
     ("name", "error", "words"),
     [
         ("other-family", SettingsError, ["cross_attention_dim 64", "has 32"]),
-        ("union", UnsupportedModel, ["ControlNetUnionModel", "supported is ControlNetModel"]),
+        ("union", UnsupportedModel, ["cannot be loaded"]),
         ("depth", UnsupportedModel, ["RGB"]),
         ("empty", UnsupportedModel, ["config.json"]),
         ("checkpoint", UnsupportedModel, ["config.json"]),

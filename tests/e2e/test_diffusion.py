@@ -48,7 +48,7 @@ def test_a_tile_that_overflows_is_redone_in_float32(folder: Path) -> None:
     hook.remove()
     expected = refine(exact, [TILE, TILE[::-1].copy()])
     for tile, wanted in zip(tiles, expected):  # weights that were rounded once stay rounded
-        np.testing.assert_allclose(tile, wanted, atol=0.02)
+        np.testing.assert_allclose(tile, wanted, atol=0.03)
     assert unet.dtype == torch.bfloat16
 
 

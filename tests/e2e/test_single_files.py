@@ -24,6 +24,7 @@ from upscaler.errors import SettingsError, UnsupportedModel
 from upscaler.geometry import Box
 from upscaler.models import load_refiner
 from upscaler.models.diffusion.clip import clip_tokenizer
+from upscaler.models.diffusion.codec import ready_codec
 from upscaler.models.diffusion.prediction import measured_prediction
 from upscaler.models.diffusion.sampling import Sampler
 from upscaler.options.settings import Sampling, options
@@ -163,7 +164,7 @@ def test_another_autoencoder(form: str, folders: dict[str, Path], tmp_path: Path
         place = other / "vae"
     bare = single_file(folders["sd1"], tmp_path / "bare.safetensors", "sd1", leave_out="first_stage_model.")
     whole = load(folders["sd1"])
-    codec = type(whole._parts.codec)(vae.eval())  # type: ignore[attr-defined]
+    codec = ready_codec(vae, torch.device("cpu"), torch.float32)
     whole._parts = whole._parts.__class__(**{**whole._parts.__dict__, "codec": codec})  # type: ignore[attr-defined]
     expected = refine(whole)
     assert refine(load(bare, vae=str(place))).tobytes() == expected.tobytes()
