@@ -23,7 +23,7 @@ from diffusers import AutoencoderKL
 
 from upscaler import weights
 from upscaler.models.device import convert
-from upscaler.models.diffusion.codec import VaeCodec, ready_codec
+from upscaler.models.diffusion.autoencoder import VaeCodec, ready_codec
 
 CPU = torch.device("cpu")
 

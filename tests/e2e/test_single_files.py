@@ -23,8 +23,8 @@ from upscaler.arrays.types import Image
 from upscaler.errors import SettingsError, UnsupportedModel
 from upscaler.geometry import Box
 from upscaler.models import load_refiner
+from upscaler.models.diffusion.autoencoder import ready_codec
 from upscaler.models.diffusion.clip import clip_tokenizer
-from upscaler.models.diffusion.codec import ready_codec
 from upscaler.models.diffusion.prediction import measured_prediction
 from upscaler.models.diffusion.sampling import Sampler
 from upscaler.options.settings import Sampling, options

@@ -79,6 +79,12 @@ def test_importing_the_package_loads_no_network_library() -> None:
     assert not loaded_by("import upscaler") & (HEAVY | {"gradio", "rich", "tifffile", "upscaler_ui"})
 
 
+def test_the_bundled_models_need_no_transformers() -> None:
+    loaded = loaded_by("from upscaler.models import load_refiner; load_refiner('pocket', device='cpu')")
+    assert "torch" in loaded
+    assert not loaded & {"transformers", "peft"}
+
+
 def test_the_fakes_need_no_network_library() -> None:
     assert not loaded_by("import upscaler.testing") & HEAVY
 

@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 from diffusers import AutoencoderKL, AutoencoderTiny  # noqa: E402
 
 from upscaler.arrays.store import Store  # noqa: E402
-from upscaler.models.diffusion import codec  # noqa: E402
-from upscaler.models.diffusion.codec import VaeCodec  # noqa: E402
+from upscaler.models.diffusion import autoencoder  # noqa: E402
+from upscaler.models.diffusion.autoencoder import VaeCodec  # noqa: E402
 from upscaler.models.diffusion.strips import FeatureMap, InStrips  # noqa: E402
 from upscaler.models.layers import after_each  # noqa: E402
 
@@ -111,7 +111,7 @@ def test_a_codec_goes_over_to_strips_where_the_whole_does_not_fit(kind: str, mon
         monkeypatch.setattr(InStrips, name, lambda self, x, name=name, plain=plain: made.append(name) or plain(self, x))
     results: list[Any] = []
     for free in (2**40, 2**20):
-        monkeypatch.setattr(codec, "free_memory", lambda device, limit=None, free=free: free)
+        monkeypatch.setattr(autoencoder, "free_memory", lambda device, limit=None, free=free: free)
         with torch.inference_mode():
             results.append((vae.encode(image), vae.decode(latents)))
     assert made == ["encode", "decode"]

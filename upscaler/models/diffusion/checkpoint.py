@@ -17,7 +17,7 @@ from ..backends import pick_dtype
 from ..device import is_out_of_memory, loading, pick_device, release_memory
 from ..find import find_or_download, read_json
 from .adapters import adapt
-from .codec import VaeCodec, load_vae, ready_codec
+from .codec import Codec
 from .components import Components
 from .control import load_controls
 from .folder import FolderParts
@@ -187,6 +187,8 @@ def load_parts(
         UnsupportedModel: it holds another kind of model, or a part is missing.
         OSError, ValueError, KeyError, TypeError, RuntimeError: what libraries raise about a damaged one.
     """
+    from .autoencoder import load_vae, ready_codec  # brings transformers, which the bundled model does without
+
     parts = open_parts(path, allow_pickle=allow_pickle)
     autoencoder: Any
     if extras.vae == "auto":
@@ -287,7 +289,7 @@ def _pocket(folder: Path, device: torch.device, dtype: torch.dtype) -> Component
     )
 
 
-def _check_inputs(path: Path, unet: Any, codec: VaeCodec) -> None:
+def _check_inputs(path: Path, unet: Any, codec: Codec) -> None:
     channels = int(unet.config["in_channels"])
     if (
         channels != codec.latent_channels

@@ -20,7 +20,7 @@ from ...errors import SettingsError
 from ...geometry import Size
 from ...options.settings import Sampling
 from ..base import tile_sides
-from .codec import VaeCodec, ready_codec
+from .autoencoder import VaeCodec, ready_codec
 from .components import Components
 from .folder import load_vae_folder
 from .habits import Family
