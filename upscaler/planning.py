@@ -9,7 +9,7 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from .errors import SettingsError, WeightsError
-from .fitting import LEAST_TILE, fit, spare
+from .fitting import LEAST_TILE, cards, fit, spare
 from .geometry import Box, Size
 from .models import describe_refiner, describe_upscaler, load_detector
 from .models.base import Face, FaceDetector, Habits, Redrawer
@@ -129,6 +129,11 @@ def advice_on_faces(image: Source, settings: Settings) -> str:
     with suppress(SettingsError, WeightsError):  # nothing that finds faces is installed
         return advice(faces_in(picture), picture.size, settings.target.of(picture.size))
     return ""
+
+
+def on_cards(settings: Settings, size: Size) -> str:
+    """Which settings fit graphics cards of usual memories for a picture of that size; see `fitting.cards`."""
+    return cards(settings, partial(_planned, size))  # not `plan`, which fits each candidate already
 
 
 def keep_within_memory(settings: Settings, size: Size, *, alpha: bool) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import struct
 import zipfile
@@ -10,33 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.headers import CONV_IN, KEYS, OPEN_TEXT, TEXT, UNET, XL_TEXT, Shapes, header
 from upscaler import families, weights
 from upscaler.errors import UnsupportedModel
-
-UNET = "model.diffusion_model."
-CONV_IN = f"{UNET}input_blocks.0.0.weight"
-KEYS = f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
-TEXT = "cond_stage_model.transformer.text_model.final_layer_norm.weight"
-OPEN_TEXT = "cond_stage_model.model.ln_final.weight"
-XL_TEXT = "conditioner.embedders.1.model.ln_final.weight"
-
-Shapes = dict[str, tuple[int, ...]]
-
-
-def header(path: Path, shapes: Shapes, number: str = "F16") -> Path:
-    """A safetensors file of the true size with a hole for its weights."""
-    entries, offset = {}, 0
-    for name, shape in shapes.items():
-        size = 2
-        for side in shape:
-            size *= side
-        entries[name] = {"dtype": number, "shape": list(shape), "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(entries).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text)
-    with path.open("r+b") as file:
-        file.truncate(8 + len(text) + offset)
-    return path
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.headers import CONV_IN, KEYS, TEXT, header
 from upscaler import pipeline
 from upscaler.arrays.types import Image
 from upscaler.errors import OutOfMemory, SettingsError
@@ -20,6 +22,7 @@ from upscaler.models.base import OnStep, Redrawer
 from upscaler.options.settings import Sampling, Settings
 from upscaler.pictures.picture import Picture
 from upscaler.plan import RunPlan, plan_run
+from upscaler.planning import on_cards
 from upscaler.testing import IdentityRefiner
 
 MIB, GIB = 2**20, 2**30
@@ -117,6 +120,16 @@ def test_a_model_that_says_nothing_is_not_guessed_at() -> None:
         fit(spare(asked, plan, kind="cuda"), plan, kind="cuda")
     assert fit(asked.but(memory="auto"), plan, kind="cuda") == asked.but(memory="auto")
     assert cards(asked, plan) == ""
+
+
+def test_a_plan_says_what_a_model_of_true_size_needs_on_small_cards(tmp_path: Path) -> None:
+    parts = {CONV_IN: (320, 4, 3, 3), KEYS: (320, 768)}  # Stable Diffusion 1.5, and the rest of its weights
+    parts |= {"model.diffusion_model.rest": (859_000_000,), "first_stage_model.rest": (84_000_000,)}
+    file = header(tmp_path / "photo.safetensors", parts | {TEXT: (768,), "cond_stage_model.rest": (123_000_000,)})
+    line = on_cards(Settings.of(model=str(file), scale=4, tile="1536"), Size(1024, 768))
+    assert line.startswith("4 GB: ")
+    assert "--low-vram" in line.partition(";")[0]
+    assert line.endswith("and more: as it is")
 
 
 def test_cards() -> None:

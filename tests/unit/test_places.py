@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.headers import CONV_IN, TEXT, header
 from upscaler import cli, places, weights
 from upscaler.errors import SettingsError, WeightsNotFound
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_families import CONV_IN, TEXT, header
 
 CHECKPOINT = {CONV_IN: (320, 4, 3, 3), TEXT: (768,)}
 INPAINT = {CONV_IN: (320, 9, 3, 3), TEXT: (768,)}

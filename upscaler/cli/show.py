@@ -7,7 +7,6 @@ import json
 import platform
 import tempfile
 from collections.abc import Iterator
-from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -15,11 +14,11 @@ from .. import __version__, timing, weights
 from ..batch import find_jobs
 from ..describe import plan_headline, plan_phrases, plan_values
 from ..errors import ImageError, WeightsError
-from ..fitting import cards, changes
+from ..fitting import changes
 from ..options import presets
 from ..options.settings import Settings, options
 from ..pictures.files import read_settings, size_in_header
-from ..planning import advice_on_faces, plan, within_memory
+from ..planning import advice_on_faces, on_cards, plan, within_memory
 from ..text import amount
 from .run import settings_from
 
@@ -38,7 +37,7 @@ def plan_command(parsed: argparse.Namespace) -> int:
             phrases = plan_phrases(result, settings, seconds)
             if changed := changes(asked, settings):
                 phrases["to fit"] = f"{changed}, to stay within {asked.hardware.memory}"
-            if result.tiles is not None and (fitting := cards(settings, partial(plan, path))):
+            if result.tiles is not None and (fitting := on_cards(settings, result.source)):
                 phrases["on a GPU"] = fitting
             for head, phrase in phrases.items():
                 print(f"  {head:9}{phrase}")
