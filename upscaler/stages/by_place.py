@@ -53,6 +53,7 @@ class Places:
         self._adaptive = settings.tiles.adaptive
         self._strips = prompts and bool(diffusion.prompt) and not diffusion.prompt_everywhere
         self._texture = TextureMap(pixels, canvas, wrap) if self._adaptive or self._strips else None
+        self._plain = 0.0 if self._texture is None else _PLAIN * self._texture.mean.detail
 
     @property
     def differ(self) -> bool:
@@ -92,8 +93,7 @@ class Places:
         if self._caption is not None:
             return str(self._caption(crop))
         if self._strips and self._texture is not None:
-            plain = self._texture.under(box).detail < _PLAIN * self._texture.mean.detail
-            return self._general if plain else prompt
+            return self._general if self._texture.under(box).detail < self._plain else prompt
         return prompt
 
     def _counts(self, region: Region, box: Box) -> bool:
