@@ -64,11 +64,9 @@ def make_folder(folder: Path) -> None:
 
 
 def checked(path: Path, output: Path, settings: Settings, parsed: argparse.Namespace) -> Picture:
-    """The picture, loaded, once its mask is known to fit and its result to be writable."""
+    """The picture, loaded, once its result is known to be writable."""
     kept = partial(store_for, settings=settings, scratch=None if parsed.scratch is None else Path(parsed.scratch))
     picture = load(path, max_pixels=settings.output.pixel_limit, store=kept)
-    if parsed.mask is not None:
-        load_mask(parsed.mask, picture.size)
     out = settings.output
     check_output(
         output, settings.target.of(picture.size), format=out.format, bit_depth=out.bit_depth, overwrite=out.overwrite
@@ -83,6 +81,7 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
         Cancelled: stopped by Ctrl-C; says where what was finished is.
         UpscalerError: it failed; says the same.
     """
+    mask = None if parsed.mask is None else load_mask(parsed.mask, picture.size)
     upscaler, refiner, told_of_models = models.load()
     planned = plan(picture, settings)
     kept = _progress_folder(planned, output, settings, parsed)
@@ -93,7 +92,7 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
         settings,
         upscaler=upscaler,
         refiner=refiner,
-        mask=parsed.mask,
+        mask=mask,
         progress=kept,
         restart=parsed.restart,
         scratch=parsed.scratch,
