@@ -242,12 +242,11 @@ def test_a_stopped_job_keeps_what_was_finished(worker: Worker, photo: Path) -> N
     assert job.picture is None  # not in memory any more
 
 
-def test_what_was_stopped_is_gone_on_with_even_by_another_program(
-    monkeypatch: pytest.MonkeyPatch, photo: Path, tmp_path: Path
-) -> None:
+def count_tiles(monkeypatch: pytest.MonkeyPatch, kind: type[IdentityRefiner]) -> list[int]:
+    """Jobs run with fakes and are worth keeping from the start; the list gets the number of tiles of each call."""
     calls: list[int] = []
 
-    class Counting(SlowRefiner):
+    class Counting(kind):  # type: ignore[misc, valid-type]
         def __call__(self, tiles: Any, **rest: Any) -> Any:
             calls.append(len(tiles))
             return super().__call__(tiles, **rest)
@@ -255,6 +254,13 @@ def test_what_was_stopped_is_gone_on_with_even_by_another_program(
     monkeypatch.setattr(jobs, "upscaler_for", lambda settings: NearestUpscaler(scale=2))
     monkeypatch.setattr(jobs, "refiner_for", lambda settings: Counting())
     monkeypatch.setattr(jobs, "_WORTH_KEEPING", 0.0)
+    return calls
+
+
+def test_what_was_stopped_is_gone_on_with_even_by_another_program(
+    monkeypatch: pytest.MonkeyPatch, photo: Path, tmp_path: Path
+) -> None:
+    calls = count_tiles(monkeypatch, SlowRefiner)
     results: list[bytes] = []
 
     def note(job: Job) -> None:
@@ -324,16 +330,7 @@ def test_what_a_killed_app_has_left_is_gone_on_with(
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     for path in (photo, other):  # the drafts have pictures of their own
         path.unlink()
-    calls: list[int] = []
-
-    class Counting(IdentityRefiner):
-        def __call__(self, tiles: Any, **rest: Any) -> Any:
-            calls.append(len(tiles))
-            return super().__call__(tiles, **rest)
-
-    monkeypatch.setattr(jobs, "upscaler_for", lambda settings: NearestUpscaler(scale=2))
-    monkeypatch.setattr(jobs, "refiner_for", lambda settings: Counting())
-    monkeypatch.setattr(jobs, "_WORTH_KEEPING", 0.0)
+    calls = count_tiles(monkeypatch, IdentityRefiner)
     sessions = Sessions(tmp_path / "history", Worker(progress=tmp_path / "progress"))
     second = Sessions(tmp_path / "history", Worker())  # another program, in which they are not offered again
     try:
