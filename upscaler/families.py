@@ -98,7 +98,7 @@ def header_of(path: Path) -> Header:
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= _LARGEST_HEADER:
             raise UnsupportedModel(
-                f"{path}: is no model file (neither safetensors nor torch's zip format); give a .safetensors file or a diffusers folder"
+                f"{path}: is not a model file (neither safetensors nor torch's zip format); give a .safetensors file or a diffusers folder"
             )
         try:
             entries: dict[str, Any] = json.loads(file.read(length))
@@ -107,11 +107,11 @@ def header_of(path: Path) -> Header:
             end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
             formats = [entry["dtype"] for entry in entries.values() if len(entry["shape"]) > 1]
         except (ValueError, RecursionError, AttributeError, KeyError, TypeError, IndexError):
-            raise UnsupportedModel(f"{path}: is damaged, or no safetensors file") from None
+            raise UnsupportedModel(f"{path}: is damaged, or not a safetensors file") from None
     size = os.path.getsize(path)
     if size < 8 + length + end:
         raise UnsupportedModel(
-            f"{path}: is cut off ({size} of {8 + length + end} bytes), perhaps by a download that did not end; fetch it again"
+            f"{path}: is cut off ({size} of {8 + length + end} bytes), perhaps by an interrupted download; download it again"
         )
     most = max(set(formats), key=formats.count, default="")
     return Header(shapes, metadata, _NUMBERS.get(most, most.lower()))
@@ -142,7 +142,7 @@ def tell(header: Header) -> Contents:
     for pattern, contents in _OTHERS:
         if any(pattern.search(name) for name in names):
             return contents
-    return Contents(None, problem="holds a model of a kind that we do not know; name a Stable Diffusion checkpoint")
+    return Contents(None, problem="holds a model of an unknown kind; name a Stable Diffusion checkpoint")
 
 
 def _checkpoint(header: Header) -> Contents:
@@ -158,15 +158,15 @@ def _checkpoint(header: Header) -> Contents:
         return _no("is Playground 2.5, which was trained with another noise schedule", "Playground 2.5")
     recipe = _recipe(names)
     if recipe is None:
-        return _no("holds a diffusion model of a family that we do not know")
+        return _no("holds a diffusion model of an unknown family")
     family = SINGLE_FILES[recipe]
     first = names.get(f"{_UNET}input_blocks.0.0.weight", ())
     channels = first[1] if len(first) == 4 else 4
     if channels != 4:
         what = _BY_CHANNELS.get(channels, f"a model with {channels} input channels")
-        return _no(f"is {what} ({family}), which wants more than a prompt", family)
+        return _no(f"is {what} ({family}), which needs more than a prompt", family)
     if recipe == "sd2" and any(name.startswith(f"{_UNET}label_emb.") for name in names):
-        return _no("is an unCLIP model (SD 2.x), which wants a picture as its prompt", family)
+        return _no("is an unCLIP model (SD 2.x), which needs a picture as its prompt", family)
     return Contents("diffusion", family, recipe)
 
 
@@ -204,7 +204,7 @@ _FOREIGN = {
     "time_stack": "a video model (Stable Video Diffusion)",
     "motion_modules": "a video model (AnimateDiff)",
     "joint_blocks.": "Stable Diffusion 3",
-    "double_blocks.": "Flux or one of its kin",
+    "double_blocks.": "Flux or a model derived from it",
     "patchify_proj": "a video model (LTX)",
     "head.modulation": "a video model (Wan)",
     "cap_embedder.": "Lumina or Z-Image",
@@ -220,7 +220,7 @@ def _other(kind: Kind | None, what: str, remedy: str, family: str = "") -> Conte
     return Contents(kind, family, problem=f"holds {what}; {remedy}")
 
 
-_MODEL = "as the model name a whole checkpoint"
+_MODEL = "use a whole checkpoint as the model"
 
 # In this order: a LoRA of a UNet also has names of a UNet in it.
 _OTHERS: list[tuple[re.Pattern[str], Contents]] = [
@@ -254,7 +254,11 @@ _OTHERS: list[tuple[re.Pattern[str], Contents]] = [
         ),
         (
             r"^(model\.)?(double_blocks|joint_blocks)\.",
-            _other("diffusion", "the network of Flux or Stable Diffusion 3 alone", f"{_MODEL} of SD 1.x, 2.x or SDXL"),
+            _other(
+                "diffusion",
+                "the network of Flux or Stable Diffusion 3 alone",
+                "use a whole checkpoint of SD 1.x, 2.x or SDXL as the model",
+            ),
         ),
         (
             r"^(input_blocks|down_blocks)\.\d+\.|^time_embed(ding)?\.",

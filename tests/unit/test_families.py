@@ -45,7 +45,7 @@ def test_the_families_that_can_be_loaded(shapes: Shapes, recipe: str, tmp_path: 
         ({f"{UNET}input_blocks.1.1.time_stack.0.norm_in.weight": (320,)}, "diffusion", "Stable Video Diffusion"),
         ({f"{UNET}joint_blocks.0.x_block.attn.qkv.weight": (9, 9)}, "diffusion", "Stable Diffusion 3"),
         ({f"{UNET}double_blocks.0.img_attn.qkv.weight": (9, 9)}, "diffusion", "Flux"),
-        ({f"{UNET}something.weight": (9, 9)}, "diffusion", "a family that we do not know"),
+        ({f"{UNET}something.weight": (9, 9)}, "diffusion", "an unknown family"),
         ({"lora_unet_mid_block.lora_down.weight": (4, 320)}, "lora", "a LoRA; give it as --lora"),
         ({"unet.down_blocks.0.attentions.0.to_q.lora_A.weight": (4, 320)}, "lora", "a LoRA"),
         ({"lora_te_x.hada_w1_a": (4, 4)}, "lora", "a LoRA"),
@@ -64,7 +64,7 @@ def test_the_families_that_can_be_loaded(shapes: Shapes, recipe: str, tmp_path: 
         ({"conv_first.weight": (64, 3, 3, 3), "body.0.rdb1.conv1.weight": (32, 64, 3, 3)}, "gan", "--gan"),
         ({"model.0.weight": (64, 3, 3, 3), "model.1.sub.0.RDB1.conv1.0.weight": (32, 64, 3, 3)}, "gan", "--gan"),
         ({"layers.0.residual_group.blocks.0.attn.qkv.weight": (9, 9)}, "gan", "--gan"),
-        ({"x": (1,)}, None, "a kind that we do not know"),
+        ({"x": (1,)}, None, "an unknown kind"),
     ],
 )  # fmt: skip
 def test_what_is_no_model_for_the_tiles_is_named(shapes: Shapes, kind: str | None, words: str, tmp_path: Path) -> None:

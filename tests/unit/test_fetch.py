@@ -148,7 +148,7 @@ def test_the_login_is_told_to_the_hub_alone(hub: Hub) -> None:
 
 def test_a_folder_appears_whole(hub: Hub, tmp_path: Path) -> None:
     hub.cuts = [len(SMALL), 1_000_000, *[0] * fetching._TRIES]
-    with pytest.raises(WeightsError, match=r"lost at 1 of 3 MB .*goes on from there"):
+    with pytest.raises(WeightsError, match=r"lost at 1 of 3 MB .*again to continue"):
         fetch(FOLDER)
     assert not (tmp_path / "models" / "tile").exists()
     assert weights.models("control") == []

@@ -50,7 +50,9 @@ def test_a_mask_may_have_any_size_of_the_same_shape(size: tuple[int, int]) -> No
 
 def test_a_mask_of_another_shape_is_refused_in_one_line(tmp_path: Path) -> None:
     Pillow.new("L", (512, 512)).save(tmp_path / "square.png")
-    with pytest.raises(ImageError, match=r"square.png: 512x512 is not of the shape of the picture of 640x480; give"):
+    with pytest.raises(
+        ImageError, match=r"square.png: 512x512 does not have the shape of the picture \(640x480\); give"
+    ):
         load_mask(tmp_path / "square.png", Size(640, 480))
 
 
@@ -108,5 +110,5 @@ def test_the_command_line_takes_a_mask(tmp_path: Path, capsys: pytest.CaptureFix
     assert main([*command, "--mask", str(tmp_path / "photo.png.none")]) == 3
     Pillow.new("L", (64, 64)).save(tmp_path / "square.png")
     assert main([*command, "--mask", str(tmp_path / "square.png")]) == 3
-    assert "is not of the shape of the picture" in capsys.readouterr().err
+    assert "does not have the shape of the picture" in capsys.readouterr().err
     assert not (tmp_path / "other.png").exists()

@@ -20,7 +20,10 @@ def add_ui(commands: Any) -> None:
     parser.add_argument("--port", type=int, metavar="N", help="default is the first free port from 7860")
     parser.add_argument("--listen", action="store_true", help="also accept other machines; needs --auth or --no-auth")
     parser.add_argument(
-        "--allow-host", action="append", metavar="NAME", help="a name of this machine under which it may be reached"
+        "--allow-host",
+        action="append",
+        metavar="NAME",
+        help="a name of this machine under which the app may be reached",
     )
     login = parser.add_mutually_exclusive_group()
     login.add_argument("--auth", metavar="USER:PASSWORD", help="require this login")
@@ -46,7 +49,7 @@ def add_desktop(commands: Any) -> None:
     """`upscaler desktop`: the app in a window."""
     parser = commands.add_parser(
         "desktop",
-        help="open the app in a window, with these pictures",
+        help="open the app in a window of its own",
         description="Open the app in a window. Pictures are read where they lie, and results are saved beside them. "
         "If a window is open already, it takes the pictures.",
     )
@@ -79,7 +82,7 @@ def add_mcp(commands: Any) -> None:
         action="append",
         required=True,
         metavar="DIR",
-        help="pictures are read and written in here alone; may be given several times",
+        help="pictures are read and written only in here; may be given several times",
     )
     parser.set_defaults(call=_mcp)
 
@@ -91,7 +94,7 @@ def _mcp(parsed: argparse.Namespace) -> int:
 
     if importlib.util.find_spec("mcp") is None:
         raise UpscalerError(
-            "the MCP server needs the package mcp, which is not installed; run: pip install 'tiled-diffusion-upscaler[mcp]'"
+            'the MCP server needs the package mcp, which is not installed; run: pip install "tiled-diffusion-upscaler[mcp]"'
         )
     from .mcp_server import serve
 

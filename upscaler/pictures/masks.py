@@ -31,7 +31,7 @@ def load_mask(source: Source, over: Size, *, max_pixels: int = MAX_PIXELS) -> Ar
     wide, high = height * over.width / over.height, width * over.height / over.width
     if min(abs(width - wide) - 1 - width * _SAME_SHAPE, abs(height - high) - 1 - height * _SAME_SHAPE) > 0:
         raise ImageError(
-            f"mask {picture.source or 'picture'}: {picture.size} is not of the shape of the picture of {over}; give a mask of "
+            f"mask {picture.source or 'picture'}: {picture.size} does not have the shape of the picture ({over}); give a mask with "
             "the same proportions, of any size"
         )
     return np.clip(values, 0, 1)

@@ -143,7 +143,7 @@ class SetupWindow(QDialog):
         except BuildError as error:
             self._signals.failed.emit(str(error))
         except Exception as error:  # a mistake of ours has to be seen too
-            self._signals.failed.emit(f"Something went wrong that should not: {error!r}.")
+            self._signals.failed.emit(f"An unexpected error occurred: {error!r}.")
         else:
             self._signals.done.emit()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,13 @@ _TO_RESEMBLANCE = "(s) => Math.min(Math.round(100 * s), 100)"
 _OWN: dict[str, Any] = {"fn": None, "api_visibility": "private"}
 
 
+def _sentence(option: Option) -> str:
+    """What an option is for, as a sentence; the words that can be chosen stay as they are."""
+    help = option.spec.help
+    word = re.split(r"\W", help, maxsplit=1)[0]
+    return f"{help if word == 'auto' or word in option.choices else help[:1].upper() + help[1:]}."
+
+
 class Form:
     """The left side of the page.
 
@@ -101,14 +109,13 @@ class Form:
 
     def advanced(self) -> None:
         """All other settings, group by group."""
-        self._add("format")
-        with gr.Row():
-            self._add("gan", info=None, min_width=120)
-            self._add("model", info=None, min_width=120)
+        self._add("format", info="File format of the result; auto is PNG.")
+        self._add("gan", info="Enlarges the picture, before detail is redrawn.")
+        self._add("model", info="Redraws detail, tile by tile.")
         self.more_models = gr.Button("More models…", size="sm", elem_id="more-models")
         with gr.Column() as self.words:
             self._add("prompt", info=None, placeholder="What the picture shows")
-            self._add("negative", info=None, placeholder="What it must not show; needs a guidance above 1")
+            self._add("negative", info=None, placeholder="What it must not show; needs guidance above 1")
             self._add(
                 "tile_prompt",
                 lines=2,
@@ -151,6 +158,7 @@ class Form:
             more["choices"] = model_choices(name)
         if name == "format":
             more["choices"] = ["auto", *WHOLE_FILES]
+        more.setdefault("info", _sentence(self.table[name]))
         self.widgets[name] = control(self.table[name], elem_id=name, **more)
 
     @property

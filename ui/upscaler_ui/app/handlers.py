@@ -140,14 +140,17 @@ class Handlers(ResultHandlers):
 
     def on_add_region(self, request: gr.Request, *values: Any) -> Update:
         """The marked area gets a prompt of its own: its place is added to the regions, and waits for the words."""
-        _, page = self.of(request)
+        session, page = self.of(request)
         if page.region is None:
             return self.failure(UpscalerError("there is no marked area; press Mark an area, and drag over the picture"))
         widget = self.form.widgets["tile_prompt"]
-        before = str(values[self.form.fields.index(widget)] or "").rstrip()
+        fields = self.form.fields
+        before = str(values[fields.index(widget)] or "").rstrip()
         place = ",".join(f"{100 * side:.0f}" for side in page.region)
         lines = [*([before] if before else []), f"{place}: {WORDS}"]
-        return {**self.no_failure(), widget: "\n".join(lines)}
+        text = "\n".join(lines)
+        page.planned = self.planned(page, [text if field is widget else value for field, value in zip(fields, values)])
+        return {**self.changes(session, page), **self.no_failure(), widget: text}
 
     def on_run(self, request: gr.Request, *values: Any) -> Update:
         """Enlarge all chosen pictures."""

@@ -15,7 +15,7 @@ from .job import Job, State
 from .page import Page
 from .parts import fraction
 from .session import Session
-from .views import file_uri
+from .views import file_uri, thumb_uri
 
 
 def queue(session: Session) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _draft_item(draft: Draft) -> dict[str, Any]:
         "text": f"{far}\nwhen upscaler ended",
         "state": "left",
         "fraction": round(draft.fraction or 0.0, 2),
-        "thumb": "",
+        "thumb": thumb_uri(draft.source),
         "shown": False,
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from upscaler import timing
-from upscaler.describe import plan_phrases
+from upscaler.describe import plan_headline, plan_phrases
 from upscaler.errors import UpscalerError
 from upscaler.geometry import Box, Size
 from upscaler.planning import plan
@@ -52,7 +52,7 @@ def plan_line(page: Page) -> str:
     rows = [f"{head.capitalize()}: {phrase}" for head, phrase in plan_phrases(found, settings, seconds).items()]
     more = len(page.readable) - 1
     after = f"; then {count(more, 'more picture')}" if more else ""
-    lead = html.escape(f"{found.target.width} × {found.target.height}, about {duration(seconds)}{after}")
+    lead = html.escape(plan_headline(found, seconds) + after)
     return f"<b>{lead}</b><details><summary>Details</summary>{'<br>'.join(map(html.escape, rows))}</details>"
 
 

@@ -33,7 +33,7 @@ def start(parsed: argparse.Namespace) -> int:
     auth = _login(parsed)
     if importlib.util.find_spec("gradio") is None:
         raise UpscalerError(
-            "the app needs Gradio, which is not installed; run: pip install 'tiled-diffusion-upscaler[ui]'"
+            'the app needs Gradio, which is not installed; run: pip install "tiled-diffusion-upscaler[ui]"'
         )
     with serving(parsed.listen, parsed.port, auth, hosts=parsed.allow_host or ()) as url:
         print(f"upscaler is running at {url}", file=sys.stderr, flush=True)

@@ -15,7 +15,7 @@ const press = (words, action, name, accepted) => {
 const buttons = (card, model) => {
   const row = card.querySelector(".buttons"), busy = model.stage === "waiting" || model.stage === "running";
   if (busy) return row.replaceChildren(press("Stop", "stop", model.name));
-  const words = model.stage ? "Go on" : "Fetch";
+  const words = model.stage ? "Continue" : "Fetch";
   if (model.free) return row.replaceChildren(press(words, "fetch", model.name, true));
   const first = make("button", words);
   first.type = "button";
