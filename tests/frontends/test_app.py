@@ -259,6 +259,25 @@ def test_the_viewer_by_keyboard_wheel_mouse_and_touch(browser: Any, app: Any, sm
     context.close()
 
 
+def test_pictures_are_chosen_by_keyboard(open_page: OpenPage, small_photo: Path) -> None:
+    page = open_page()
+    choosers: list[Any] = []
+    page.on("filechooser", choosers.append)  # all the time: expect_file_chooser is switched on too late now and then
+    for chosen in (False, True):
+        if chosen:
+            drop(page, small_photo)
+        page.focus("button#models-open")
+        page.keyboard.press("Tab")
+        for pressed, key in enumerate(("Enter", "Space") * 5, 1):
+            page.keyboard.press(key)
+            for _ in range(50):
+                if len(choosers) >= pressed:
+                    break
+                page.wait_for_timeout(100)
+            assert len(choosers) == pressed, f"{key}, number {pressed}, with {'a' if chosen else 'no'} picture"
+        choosers.clear()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_fault_of_accessibility(open_page: OpenPage, small_photo: Path, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
@@ -382,10 +401,11 @@ def test_keys_and_paste(open_page: OpenPage, small_photo: Path) -> None:
     assert "was stopped" in finish(page, 20)
 
 
+@pytest.mark.parametrize("arguments", [(), ("--listen", "--one-user")])
 def test_history_survives_a_restart_and_gives_settings_back(
-    open_page: OpenPage, small_photo: Path, tmp_path: Path
+    open_page: OpenPage, small_photo: Path, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    with running_app(tmp_path / "home") as first:
+    with running_app(tmp_path / "home", *arguments) as first:
         page = open_page(first.url)
         drop(page, small_photo)
         choose(page, "fast")
@@ -394,7 +414,7 @@ def test_history_survives_a_restart_and_gives_settings_back(
         finish(page)
         result = download(page, tmp_path)
         page.goto("about:blank")
-    with running_app(tmp_path / "home") as again:
+    with running_app(tmp_path / "home", *arguments) as again:
         page = open_page(again.url)
         page.wait_for_selector("#history .item.finished")
         page.click("#history .item .face")
