@@ -349,6 +349,7 @@ def test_files_that_are_no_pictures(open_page: OpenPage, tmp_path: Path) -> None
         page.wait_for_function(f"document.querySelector('#message')?.innerText.includes({json.dumps(words)})")
         message = page.inner_text("#message")
         assert path.name in message
+        assert path.name in page.inner_text("#facts")  # where it was chosen, too
         assert str(tmp_path) not in message
         assert "/" not in message
         page.click("#run")  # nothing to run: said, not started
@@ -556,6 +557,8 @@ def test_the_page_fits(open_page: OpenPage, small_photo: Path, width: int, heigh
         return box.top >= 0 && box.bottom <= innerHeight && run.contains(top);
     }"""
     assert page.evaluate(in_sight), "in sight at once"
+    if width == 390:
+        assert page.locator("#viewer .bar").bounding_box()["height"] < 80, "two lines of buttons"
     gap = "document.querySelector('#go').getBoundingClientRect().bottom - document.querySelector('#run').getBoundingClientRect().bottom"
     assert page.evaluate(gap) < 20, "no empty strip below it"
     page.mouse.wheel(0, 3000)
