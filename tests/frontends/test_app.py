@@ -262,7 +262,9 @@ def test_the_viewer_by_keyboard_wheel_mouse_and_touch(browser: Any, app: Any, sm
 def test_pictures_are_chosen_by_keyboard(open_page: OpenPage, small_photo: Path) -> None:
     page = open_page()
     choosers: list[Any] = []
-    page.on("filechooser", choosers.append)  # all the time: expect_file_chooser is switched on too late now and then
+    page.on(
+        "filechooser", lambda chooser: choosers.append(chooser)
+    )  # all the time: expect_file_chooser is switched on too late now and then
     for chosen in (False, True):
         if chosen:
             drop(page, small_photo)
@@ -482,6 +484,24 @@ def test_numbers_that_are_out_of_range_or_missing_are_said_in_words(open_page: O
         field.press("Control+a")
         field.press_sequentially(typed, delay=100)
         page.wait_for_function(f"document.querySelector('#plan').innerText.includes('{planned}')")
+
+
+def test_what_is_done_while_the_app_is_slow_counts(open_page: OpenPage, small_photo: Path) -> None:
+    page = open_page()
+    drop(page, small_photo)
+    page.evaluate(
+        """() => {
+            const real = window.fetch;
+            window.fetch = async (...given) => { await new Promise(go => setTimeout(go, 1000)); return real(...given); };
+        }"""
+    )
+    page.locator("#way label", has_text="Print").click()
+    page.locator("#way label", has_text="Custom").click()
+    page.wait_for_selector("#custom:visible")
+    page.wait_for_selector("text=DPI", state="hidden")
+    page.click("[data-preset=art]")
+    page.click("[data-preset=anime]")
+    page.wait_for_selector("[data-preset=anime][aria-checked=true]")
 
 
 def test_a_result_is_dragged_onto_the_input(open_page: OpenPage, small_photo: Path) -> None:
