@@ -91,10 +91,10 @@ class Form:
         """How large, in whatever unit."""
         self.way = gr.Radio(sizes.WAYS, value="×4", label="Size of the result", container=False, elem_id="way")
         self.panels: dict[str, Any] = {}
-        with gr.Row(visible=False, elem_classes="ends") as self.panels[sizes.PRINT]:
+        with gr.Row(visible=False) as self.panels[sizes.PRINT]:
             self.print_width = gr.Number(30, label="Width (cm)", minimum=0, min_width=90, placeholder="auto")
             self.print_height = gr.Number(None, label="Height (cm)", minimum=0, min_width=90, placeholder="auto")
-            self.dpi = gr.Number(300, label="Resolution (dpi)", minimum=1, min_width=90)
+            self.dpi = gr.Number(300, label="DPI", minimum=1, min_width=90)
         with gr.Column(visible=False, elem_id="custom-size") as self.panels[sizes.CUSTOM]:
             self.custom = gr.Radio(
                 sizes.CUSTOM_WAYS, value=sizes.FACTOR, label="Given as", container=False, elem_id="custom"
