@@ -81,10 +81,10 @@ def test_the_tools(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"path": "../secret.png"}, "outside of the folders"),
-        ({"path": "/etc/passwd"}, "outside of the folders"),
-        ({"path": "link.png"}, "outside of the folders"),
-        ({"path": "a.png", "output": "../b.png"}, "outside of the folders"),
+        ({"path": "../secret.png"}, "outside the allowed folders"),
+        ({"path": "/etc/passwd"}, "outside the allowed folders"),
+        ({"path": "link.png"}, "outside the allowed folders"),
+        ({"path": "a.png", "output": "../b.png"}, "outside the allowed folders"),
         ({"path": "a.png", "output": "a.png"}, "already exists"),
         ({"path": "missing.png"}, "missing.png"),
         ({"path": "a.png", "scale": 99}, "scale: 99"),

@@ -106,8 +106,8 @@ def test_what_is_damaged_says_so(tmp_path: Path) -> None:
     for content, words in (
         (whole[:-10], "cut off"),
         (whole[:50], "damaged"),
-        (b"", "no model file"),
-        (b"\xff" * 100, "no model file"),
+        (b"", "not a model file"),
+        (b"\xff" * 100, "not a model file"),
         (struct.pack("<Q", len(deep)) + deep, "damaged"),
         (struct.pack("<Q", 9) + b'{"a":{}}\n', "damaged"),
     ):

@@ -244,7 +244,7 @@ def test_no_network_is_said_plainly(hub: Hub, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(
-        WeightsNotFound, match=r"127\.0\.0\.1:9 cannot be reached .*bring http.* here by hand, to .*photo"
+        WeightsNotFound, match=r"127\.0\.0\.1:9 cannot be reached .*download http.* and copy it to .*photo"
     ):
         fetch(FILE)
 

@@ -92,7 +92,7 @@ def test_what_a_mask_leaves_out_has_the_bytes_of_a_run_without_diffusion(first_s
 
 def test_a_mask_without_a_diffusion_pass_is_told() -> None:
     events = upscaler.run(np.zeros((16, 16), np.float32), mask=np.ones((4, 4)), model="none", **OPTIONS)
-    assert any("the mask makes no difference" in event.message for event in events if isinstance(event, Notice))
+    assert any("the mask has no effect" in event.message for event in events if isinstance(event, Notice))
 
 
 def test_the_command_line_takes_a_mask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

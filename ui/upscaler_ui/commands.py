@@ -18,7 +18,9 @@ def add_ui(commands: Any) -> None:
     parser.add_argument("--desktop", action="store_true", help="the same as `upscaler desktop`")
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     parser.add_argument("--port", type=int, metavar="N", help="default is the first free port from 7860")
-    parser.add_argument("--listen", action="store_true", help="also accept other machines; needs --auth or --no-auth")
+    parser.add_argument(
+        "--listen", action="store_true", help="also accept other machines; needs a login, --no-auth or --one-user"
+    )
     parser.add_argument(
         "--allow-host",
         action="append",
@@ -27,7 +29,12 @@ def add_ui(commands: Any) -> None:
     )
     login = parser.add_mutually_exclusive_group()
     login.add_argument("--auth", metavar="USER:PASSWORD", help="require this login")
-    login.add_argument("--no-auth", action="store_true", help="with --listen: require no login")
+    login.add_argument(
+        "--no-auth", action="store_true", help="with --listen: require no login; each visitor's results are kept apart"
+    )
+    login.add_argument(
+        "--one-user", action="store_true", help="with --listen: require no login; all visitors share one kept history"
+    )
     parser.set_defaults(call=_ui)
 
 

@@ -92,9 +92,9 @@ class Form:
         self.way = gr.Radio(sizes.WAYS, value="×4", label="Size of the result", container=False, elem_id="way")
         self.panels: dict[str, Any] = {}
         with gr.Row(visible=False) as self.panels[sizes.PRINT]:
-            self.print_width = gr.Number(30, label="Width (cm)", minimum=0, min_width=90, placeholder="from height")
-            self.print_height = gr.Number(None, label="Height (cm)", minimum=0, min_width=90, placeholder="from width")
-            self.dpi = gr.Number(300, label="Resolution (dpi)", minimum=1, min_width=90)
+            self.print_width = gr.Number(30, label="Width (cm)", minimum=0, min_width=90, placeholder="auto")
+            self.print_height = gr.Number(None, label="Height (cm)", minimum=0, min_width=90, placeholder="auto")
+            self.dpi = gr.Number(300, label="DPI", minimum=1, min_width=90)
         with gr.Column(visible=False, elem_id="custom-size") as self.panels[sizes.CUSTOM]:
             self.custom = gr.Radio(
                 sizes.CUSTOM_WAYS, value=sizes.FACTOR, label="Given as", container=False, elem_id="custom"
@@ -124,19 +124,17 @@ class Form:
             )
             self.add_region = gr.Button("Add the marked area", size="sm", elem_id="add-region")
             self._add("prompt_everywhere")
-        with gr.Row(equal_height=True):
-            self.resemblance = gr.Slider(
-                0,
-                100,
-                100,
-                step=1,
-                label="Resemblance",
-                info="How closely the result follows the picture.",
-                buttons=[],
-                scale=2,
-                elem_id="resemblance",
-            )
-            self._add("strength", number=True, info="Creativity, as a number.", min_width=96, scale=1)
+        self.resemblance = gr.Slider(
+            0,
+            100,
+            100,
+            step=1,
+            label="Resemblance",
+            info="How closely the result follows the picture.",
+            buttons=[],
+            elem_id="resemblance",
+        )
+        self._add("strength", number=True, info="Creativity, as a number from 0 to 1.")
         self._add("consistency")
         for title, names in _GROUPS:
             with gr.Accordion(title, open=False, visible=title not in ADAPTERS) as self.groups[title]:

@@ -60,14 +60,15 @@ class Handlers(ResultHandlers):
             *(slider.release for slider in sliders),
         ]
         gr.on(used, self.on_plan, fields, own, trigger_mode="always_last", **AS_TYPED)
-        gr.on([way.input for way in ways], self.on_way, fields, everything, **AS_TYPED)
+        gr.on([way.input for way in ways], self.on_way, fields, everything, trigger_mode="always_last", **AS_TYPED)
         self.files.change(self.on_files, [self.files, *fields], everything, **QUEUED)
         self.folder.upload(pictures_in, self.folder, self.files, **QUIET)
         self.paste.upload(self.on_paste, self.paste, self.files, **QUIET)
         self.compare.click(self.on_compare, fields, own, **AS_TYPED)
-        self.sheet.choose(self.on_choose_preset, fields, everything, **AS_TYPED)
-        self.viewer.mark(self.on_mark, None, own, **QUIET)
-        self.viewer.paint(self.on_paint, None, own, trigger_mode="always_last", **QUIET)
+        # those that bring data of their own come one by one: of the last of several, Gradio would send the data of the first
+        self.sheet.choose(self.on_choose_preset, fields, everything, trigger_mode="multiple", **AS_TYPED)
+        self.viewer.mark(self.on_mark, None, own, trigger_mode="multiple", **QUIET)
+        self.viewer.paint(self.on_paint, None, own, trigger_mode="multiple", **QUIET)
         self.form.add_region.click(self.on_add_region, fields, everything, **AS_TYPED)
         self.run.click(self.on_run, fields, own, **AS_TYPED)
         self.preview.click(self.on_preview, fields, own, **AS_TYPED)

@@ -73,8 +73,8 @@ def _draft_item(draft: Draft) -> dict[str, Any]:
 
 
 def _job_item(job: Job) -> dict[str, Any]:
-    stage = job.progress.stage.label if job.progress else job.state.value
-    text = "failed: " + cause_and_remedy(job.error)[0] if job.error is not None else stage
+    stage = job.progress.stage.label if job.progress else job.state.value.capitalize()
+    text = "Failed: " + cause_and_remedy(job.error)[0] if job.error is not None else stage
     return {
         "id": job.id,
         "title": job.name if job.region is None else f"{job.name} (area)",
@@ -102,5 +102,5 @@ def _about(entry: Entry) -> str:
     """Look, size and moment of a result, in two lines."""
     made = time.localtime(entry.made)
     moment = f"{made.tm_mday} {time.strftime('%b, %H:%M', made)}"
-    first = looks.title_for(entry.settings) if entry.complete else "stopped"
+    first = looks.title_for(entry.settings) if entry.complete else "Stopped"
     return f"{first} · {entry.size}\n{moment} · {amount(entry.bytes)}"

@@ -28,12 +28,15 @@ def facts(page: Page) -> str:
     if not page.inputs:
         return ""
     lines: list[str] = []
-    if len(page.inputs) == 1 and page.readable:
-        item = page.readable[0]
+    if len(page.inputs) == 1:
+        item = page.inputs[0]
+        if item.error is not None:
+            cause = cause_and_remedy(item.error)[0].split(" (")[0].rstrip(".")
+            return f'<span class="bad">{html.escape(cause)}.</span>'
         lines = [item.line, *item.notices]
         if item.settings is not None:
             lines.append("The settings that made it are restored.")
-    elif len(page.inputs) > 1:
+    else:
         all_read = len(page.readable) == len(page.inputs)
         those = f"{count(len(page.inputs), 'picture')}"
         lines = [f"{those}, one after the other" if all_read else f"{len(page.readable)} of {those} can be read"]

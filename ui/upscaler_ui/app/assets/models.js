@@ -50,7 +50,7 @@ const draw = () => {
     place.dataset.key = key;
     place.replaceChildren();
     if (value.folder) {
-      place.append("Models of your own, and those that are fetched, lie in ", make("code", value.folder), ". ");
+      place.append("Your own models, and those that are fetched, are in ", make("code", value.folder), ". ");
       if (value.local) place.append(press("Open the folder", "folder"), " ");
       place.append(press("Look again", "look"));
     }
