@@ -80,8 +80,8 @@ def read_head(path: Path) -> Head:
     size = os.path.getsize(path)
     try:
         head = _Reader(path, content).head()
-    except (struct.error, ValueError):
-        if size > len(content) == _LONGEST:
+    except (EOFError, ValueError) as error:
+        if isinstance(error, EOFError) and size > _LONGEST:
             raise UnsupportedModel(
                 f"{path}: its head is above {_LONGEST >> 20} MiB; it is a language model, or damaged"
             ) from None
@@ -95,7 +95,7 @@ def read_head(path: Path) -> Head:
 
 
 class _Reader:
-    """Reads on from where it is; `struct.error` or `ValueError` where that does not go."""
+    """Reads on from where it is; `EOFError` where nothing more is, `ValueError` where it makes no sense."""
 
     def __init__(self, path: Path, content: bytes) -> None:
         self._path, self._content, self._at = path, content, 0
@@ -116,17 +116,17 @@ class _Reader:
         words = {name: value for name, value in values.items() if isinstance(value, str)}
         return Head(words, {name: tensor._replace(start=start + tensor.start) for name, tensor in found})
 
+    def _bytes(self, length: int) -> bytes:
+        if length > len(self._content) - self._at:
+            raise EOFError
+        self._at += length
+        return self._content[self._at - length : self._at]
+
     def _take(self, code: str) -> Any:
-        (value,) = struct.unpack_from(f"<{code}", self._content, self._at)
-        self._at += struct.calcsize(f"<{code}")
-        return value
+        return struct.unpack(f"<{code}", self._bytes(struct.calcsize(f"<{code}")))[0]
 
     def _string(self) -> str:
-        length = self._take("Q")
-        if length > len(self._content) - self._at:
-            raise ValueError
-        self._at += length
-        return self._content[self._at - length : self._at].decode("utf-8")
+        return self._bytes(self._take("Q")).decode("utf-8")
 
     def _value(self, kind: int) -> Any:
         """A number or a string, or `None` for a list, which is passed over."""
@@ -138,11 +138,8 @@ class _Reader:
         if kind == _STRING:
             for _ in range(count):
                 self._string()
-            return None
-        length = count * struct.calcsize(_scalar(kind))
-        if length > len(self._content) - self._at:
-            raise ValueError
-        self._at += length
+        else:
+            self._bytes(count * struct.calcsize(_scalar(kind)))
         return None
 
     def _tensor(self) -> tuple[str, Tensor]:

@@ -222,6 +222,14 @@ def _models_of_the_hub() -> Iterator[Model]:
             yield Model(name=name, kind="control", path=folder.absolute(), place=places.HUB)
 
 
+def model_folders() -> Iterator[tuple[str, Path]]:
+    """Folders of diffusion models in diffusers format by name, in the order of `models`; then all in the hub's cache, where
+    they may lack a part.
+    """
+    yield from ((model.name, model.path) for model in models("diffusion") if model.path.is_dir())
+    yield from ((name, folder) for name, folder in places.hub_folders() if (folder / FOLDER_MARK).is_file())
+
+
 def family_of(folder: Path) -> str:
     """The family of the diffusion model or ControlNet in a folder in diffusers format; empty where it cannot be told."""
     pipeline = pipeline_of(folder)

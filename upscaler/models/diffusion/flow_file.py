@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 
-from ... import families, places, weights
+from ... import families, weights
 from ...errors import SettingsError, WeightsNotFound
 from ..find import find_or_download, read_json
 from .autoencoder import VaeCodec, ready_codec
@@ -193,9 +193,8 @@ def _base(file: str, name: str, family: Family, recipe: str, *, needed: bool) ->
 
 def _bases(family: Family) -> Iterator[tuple[str, Path]]:
     """Models of that family in diffusers format with all parts but perhaps the transformer, in the order of lists."""
-    listed = [(model.name, model.path) for model in weights.models("diffusion") if model.path.is_dir()]
-    for name, folder in (*listed, *places.hub_folders()):
-        parts = ("vae", "text_encoder", "text_encoder_2")
+    parts = ("vae", "text_encoder", "text_encoder_2")
+    for name, folder in weights.model_folders():
         if family_at(folder) is family and all(any((folder / part).glob("*.safetensors")) for part in parts):
             yield name, folder
 
