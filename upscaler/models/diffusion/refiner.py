@@ -90,7 +90,7 @@ class DiffusionRefiner(Placed):
             for number, members in enumerate(groups):
                 refine(members, part_of(on_step, number, len(groups)))
             broken = [index for index, tile in enumerate(refined) if not np.isfinite(tile).all()]
-            if broken and self._dtype != torch.float32 and not self._parts.float8:
+            if broken and self._dtype != torch.float32 and not self._parts.fixed:
                 with self._in_float32():
                     for index in broken:
                         refine([index], on_step)
