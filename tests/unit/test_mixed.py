@@ -14,8 +14,9 @@ from diffusers import AutoencoderKL  # noqa: E402
 
 from upscaler.models import load_refiner  # noqa: E402
 from upscaler.models.device import convert  # noqa: E402
-from upscaler.models.diffusion.mixed import Doubled, mix  # noqa: E402
+from upscaler.models.diffusion.mixed import mix  # noqa: E402
 from upscaler.models.diffusion.strips import FeatureMap, InStrips  # noqa: E402
+from upscaler.models.doubled import Doubled  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from checkpoints import make_sd  # noqa: E402
