@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
-from PySide6.QtCore import QObject, Qt, QTimer, QUrl, Signal
+from PySide6.QtCore import Qt, QTimer, QUrl
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QIcon
 from PySide6.QtWidgets import (
     QApplication,
@@ -22,14 +25,8 @@ from .building import Builder, BuildError, Stopped
 from .progress import Meter, in_words
 
 _EACH = 1500  # milliseconds between two looks at the progress
+_SOON = 100  # milliseconds until the window hears what its thread has said
 ICON = Path(__file__).parent / "resources" / "upscaler.svg"
-
-
-class _Signals(QObject):
-    noted = Signal(str)
-    done = Signal()
-    paused = Signal()
-    failed = Signal(str)
 
 
 class SetupWindow(QDialog):
@@ -45,7 +42,7 @@ class SetupWindow(QDialog):
         self._builder = builder
         self._log = log
         self._update = update
-        self._signals = _Signals(self)
+        self._news: SimpleQueue[Callable[[], None]] = SimpleQueue()  # no signals: see `upscaler_ui.desktop`
         self._working = False
         self._closing = False
         root = builder.environments.root
@@ -54,17 +51,20 @@ class SetupWindow(QDialog):
         self.setWindowIcon(QIcon(str(ICON)))
         self.setMinimumWidth(520)
         self._make()
-        self._signals.noted.connect(self._noted)
-        self._signals.done.connect(self.accept)
-        self._signals.paused.connect(self._paused)
-        self._signals.failed.connect(self._failed)
+        self._ears = QTimer(self)
+        self._ears.timeout.connect(self._hear)
+        self._ears.start(_SOON)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._look)
         self._ask()
 
     def note(self, line: str) -> None:
         """Take a line of the builder, in whatever thread."""
-        self._signals.noted.emit(line)
+        self._news.put(partial(self._noted, line))
+
+    def _hear(self) -> None:
+        while not self._news.empty():
+            self._news.get()()
 
     def _make(self) -> None:
         self._head = QLabel()
@@ -139,13 +139,13 @@ class SetupWindow(QDialog):
         try:
             self._builder.build()
         except Stopped:
-            self._signals.paused.emit()
+            self._news.put(self._paused)
         except BuildError as error:
-            self._signals.failed.emit(str(error))
+            self._news.put(partial(self._failed, str(error)))
         except Exception as error:  # a mistake of ours has to be seen too
-            self._signals.failed.emit(f"Something went wrong that should not: {error!r}.")
+            self._news.put(partial(self._failed, f"Something went wrong that should not: {error!r}."))
         else:
-            self._signals.done.emit()
+            self._news.put(self.accept)
 
     def _look(self) -> None:
         fraction, left = self._meter.look()
