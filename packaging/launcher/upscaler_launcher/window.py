@@ -74,7 +74,10 @@ class SetupWindow(QDialog):
         self._head.setFont(font)
         self._text = QLabel()
         self._bar = QProgressBar()
-        self._bar.setRange(0, 1000)
+        self._bar.setRange(0, 0 if self._update else 1000)  # nobody knows how much of an update is here already
+        policy = self._bar.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)  # or the text above would be cut when it comes
+        self._bar.setSizePolicy(policy)
         self._bar.setFormat("%p %")
         self._line = QLabel()
         for label in (self._head, self._text, self._line):
@@ -104,12 +107,16 @@ class SetupWindow(QDialog):
         self._head.setText(
             f"Update to upscaler {recipe.version}" if self._update else "One download, then upscaler is ready"
         )
-        beside = " The version that you have stays until the new one has started once." if self._update else ""
-        self._text.setText(
-            f"What enlarges your pictures is fetched now: about {_gigabytes(recipe.download)} to download, "
-            f"{_gigabytes(recipe.disk)} on the disk, in<br><code>{self._builder.environments.root}</code><br><br>"
-            f"Your pictures never leave this computer.{beside}"
-        )
+        if self._update:
+            what = f"Only what has changed is fetched, at most {_gigabytes(recipe.download)}, to"
+            promise = "The version that you have stays until the new one has started once."
+        else:
+            what = (
+                f"What enlarges your pictures is fetched now: about {_gigabytes(recipe.download)} to download, "
+                f"{_gigabytes(recipe.disk)} on the disk, in"
+            )
+            promise = "Your pictures never leave this computer."
+        self._text.setText(f"{what}<br><code>{self._builder.environments.root}</code><br><br>{promise}")
         self._buttons("&Update" if self._update else "&Download", working=False)
         self._line.setText("")
         self._show_log.hide()
@@ -120,6 +127,7 @@ class SetupWindow(QDialog):
         self._first.setEnabled(True)
         self._bar.setVisible(working or self._bar.value() > 0)
         self._first.setFocus()
+        self.adjustSize()
 
     def _press(self) -> None:
         if self._working:
@@ -127,12 +135,13 @@ class SetupWindow(QDialog):
             self._line.setText("Pausing…")
             self._builder.stop()
             return
-        self._head.setText("Setting up upscaler")
+        self._head.setText("Updating upscaler" if self._update else "Setting up upscaler")
         self._bar.setVisible(True)
         self._show_log.hide()
         self._line.setText("Starting…")
         self._buttons("&Pause", working=True)
-        self._timer.start(_EACH)
+        if not self._update:
+            self._timer.start(_EACH)
         threading.Thread(target=self._build, daemon=True).start()
 
     def _build(self) -> None:
