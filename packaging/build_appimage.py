@@ -45,7 +45,7 @@ def main() -> int:
 def _pack(tree: Path, runtime: Path, out: Path) -> None:
     """Write the runtime with the files behind it, which it looks for at its own end."""
     packed = tree.with_suffix(".squashfs")
-    options = "-root-owned -noappend -quiet -no-progress -comp zstd".split()
+    options = ["-root-owned", "-noappend", "-quiet", "-no-progress", "-comp", "zstd"]
     subprocess.run(["mksquashfs", str(tree), str(packed), *options], check=True)
     with out.open("wb") as stream:
         for part in (runtime, packed):
