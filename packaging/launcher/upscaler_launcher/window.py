@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
     QDialog,
     QHBoxLayout,
     QLabel,
+    QMessageBox,
     QProgressBar,
     QPushButton,
     QVBoxLayout,
@@ -48,7 +49,6 @@ class SetupWindow(QDialog):
         root = builder.environments.root
         self._meter = Meter((root / "cache", root / "python", root / "environments"), builder.recipe.disk)
         self.setWindowTitle("Update upscaler" if update else "Set up upscaler")
-        self.setWindowIcon(QIcon(str(ICON)))
         self.setMinimumWidth(520)
         self._make()
         self._ears = QTimer(self)
@@ -213,11 +213,7 @@ def _gigabytes(bytes: int) -> str:
 
 def set_up(builder: Builder, log: Path, *, update: bool) -> bool:
     """Show the window; whether the environment is complete now."""
-    application = QApplication.instance() or QApplication(sys.argv[:1])
-    assert isinstance(application, QApplication)
-    application.setApplicationName("upscaler")
-    application.setDesktopFileName("upscaler")
-    application.setStyle("Fusion")
+    _application()
     window = SetupWindow(builder, log, update=update)
     builder.note = window.note
     return window.exec() == QDialog.DialogCode.Accepted
@@ -225,21 +221,26 @@ def set_up(builder: Builder, log: Path, *, update: bool) -> bool:
 
 def tell(title: str, text: str) -> None:
     """A message in a window of its own."""
-    from PySide6.QtWidgets import QMessageBox
-
-    application = QApplication.instance() or QApplication(sys.argv[:1])
-    assert application is not None
+    _application()
     QMessageBox.warning(None, title, text)
 
 
 def ask(title: str, text: str, yes: str, no: str) -> bool:
     """A question with two answers; the second one is the usual."""
-    from PySide6.QtWidgets import QMessageBox
-
-    application = QApplication.instance() or QApplication(sys.argv[:1])
-    assert application is not None
+    _application()
     box = QMessageBox(QMessageBox.Icon.Question, title, text)
     wanted = box.addButton(yes, QMessageBox.ButtonRole.DestructiveRole)
     box.setDefaultButton(box.addButton(no, QMessageBox.ButtonRole.RejectRole))
     box.exec()
     return box.clickedButton() is wanted
+
+
+@cache
+def _application() -> QApplication:
+    """The one that all windows need, kept as long as the process."""
+    application = QApplication(sys.argv[:1])
+    application.setApplicationName("upscaler")
+    application.setDesktopFileName("upscaler")
+    application.setWindowIcon(QIcon(str(ICON)))
+    application.setStyle("Fusion")
+    return application
