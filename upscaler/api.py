@@ -108,7 +108,7 @@ def run(
     asked, settings = settings, keep_within_memory(settings, picture.size, alpha=picture.alpha is not None)
     if settings != asked:
         yield Notice(f"to stay within {asked.hardware.memory}: {changes(asked, settings)}")
-    where = None if mask is None else load_mask(mask, picture.size)
+    where = None if mask is None else load_mask(mask, picture.size, max_pixels=settings.output.pixel_limit)
     with loaded(settings, workers, upscaler=upscaler, refiner=refiner) as (enlarger, redrawer):
         alpha = picture.alpha is not None
         planned = plan_run(

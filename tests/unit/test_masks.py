@@ -35,6 +35,14 @@ def test_white_is_redrawn_and_black_or_transparent_is_not(tmp_path: Path) -> Non
     np.testing.assert_array_equal(load_mask(grey, Size(3, 1)), grey)
 
 
+def test_a_mask_of_too_many_pixels_is_refused(tmp_path: Path) -> None:
+    Pillow.new("1", (20000, 15000)).save(tmp_path / "bomb.png")
+    with pytest.raises(ImageError, match=r"bomb\.png.*raise output\.max_pixels to 300"):
+        load_mask(tmp_path / "bomb.png", Size(800, 600))
+    with pytest.raises(ImageError, match=r"bomb\.png.*raise output\.max_pixels to 300"):
+        upscaler.upscale(np.zeros((60, 80, 3), np.float32), mask=tmp_path / "bomb.png", model="none", **OPTIONS)
+
+
 @pytest.mark.parametrize("size", [(64, 48), (640, 480), (1333, 1000), (3, 2)])
 def test_a_mask_may_have_any_size_of_the_same_shape(size: tuple[int, int]) -> None:
     assert load_mask(Pillow.new("L", size, 255), Size(800, 600)).shape == size[::-1]

@@ -81,7 +81,8 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
         Cancelled: stopped by Ctrl-C; says where what was finished is.
         UpscalerError: it failed; says the same.
     """
-    mask = None if parsed.mask is None else load_mask(parsed.mask, picture.size)
+    limit = settings.output.pixel_limit
+    mask = None if parsed.mask is None else load_mask(parsed.mask, picture.size, max_pixels=limit)
     upscaler, refiner, told_of_models = models.load()
     planned = plan(picture, settings)
     kept = _progress_folder(planned, output, settings, parsed)

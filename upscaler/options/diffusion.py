@@ -106,8 +106,8 @@ class Diffusion(Sampling):
     model: Annotated[
         str,
         Spec.of(
-            "diffusion model: a name, a .safetensors file, a folder in diffusers format, a one-step model's file, a hub id, "
-            "or none",
+            "diffusion model: a name, a .safetensors or .gguf file, a folder in diffusers format, a one-step model's file, a hub "
+            "id, or none",
             "--model",
             "-m",
         ),
@@ -150,8 +150,8 @@ class Diffusion(Sampling):
     base: Annotated[
         str,
         Spec.of(
-            "the model that PiSA-SR and OSEDiff build on: a name, a folder or a hub id of Stable Diffusion 2.1-base; auto "
-            "is sd-2-1-base among your models",
+            "the model that lends what another lacks, by name, folder or hub id: Stable Diffusion 2.1-base for PiSA-SR and OSEDiff, "
+            "one in diffusers format for a file of Flux or SD 3; auto is sd-2-1-base, or the first of that family among your models",
             "--base",
         ),
     ] = "auto"

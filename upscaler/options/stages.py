@@ -98,6 +98,14 @@ class Hardware(Group):
             "--storage",
         ),
     ] = "auto"
+    compile: Annotated[
+        bool,
+        Spec.of(
+            "compile the diffusion model with torch for this machine: takes a while at first, then each tile is faster; worth it "
+            "for many tiles",
+            "--compile",
+        ),
+    ] = False
     memory: Annotated[
         str,
         Spec.of(

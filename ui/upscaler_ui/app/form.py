@@ -41,7 +41,7 @@ _GROUPS = (
     ("Faces", ("faces", "face_model")),
     ("Colour and noise", ("wavelet_color", "wavelet_denoise")),
     ("File", ("quality", "bit_depth", "dither", "metadata", "gps", "mark_ai", "max_pixels")),
-    ("Hardware", ("device", "precision", "backend", "low_vram", "storage", "memory")),
+    ("Hardware", ("device", "precision", "backend", "low_vram", "storage", "compile", "memory")),
 )
 
 ADAPTERS = ("ControlNet", "LoRA and VAE")

@@ -20,7 +20,8 @@ from .failures import cause_and_remedy
 from .fetches import Fetch, Fetches, Stage
 from .results import file_name
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".pkl")
+_AS_THEY_ARE = (".safetensors", ".gguf")
+SUFFIXES = (*_AS_THEY_ARE, ".pth", ".pt", ".ckpt", ".pkl")
 """Of files that can be added; all but the first are turned into it, and no code in them is run."""
 
 _KINDS = {
@@ -104,20 +105,21 @@ def _progress(work: Fetch) -> str:
 
 
 def add(path: Path) -> str:
-    """Move a model file into the user's folder, as safetensors; returns its name there.
+    """Move a model file into the user's folder, as safetensors unless it is GGUF; returns its name there.
 
     Raises:
         SettingsError: there is one of that name.
         WeightsError: it is not a model that can be used, or it cannot be written.
     """
     name = file_name(path.stem)
-    target = weights.user_folders()[-1] / f"{name}.safetensors"
+    suffix = path.suffix.lower()
+    target = weights.user_folders()[-1] / f"{name}{suffix if suffix in _AS_THEY_ARE else '.safetensors'}"
     if target.exists():
         raise SettingsError(f"{target.name}: is already among the models; give the file another name")
     try:
         with tempfile.TemporaryDirectory(dir=folder(), prefix=".adding-") as draft:  # not listed, and on the same disk
             part = Path(draft) / target.name
-            if path.suffix.lower() == ".safetensors":
+            if suffix in _AS_THEY_ARE:
                 shutil.move(path, part)
             else:
                 convert(path, part)

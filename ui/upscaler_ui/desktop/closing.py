@@ -104,7 +104,7 @@ class Closing(QObject):
         if box.clickedButton() is again:
             self._resume = True
             window.splash("Starting again…", working=True)
-            window.begin()
+            window.server.start()
         elif box.clickedButton() is log:
             window.actions_.show_log()
             self.server_died(cause)
