@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import init_empty_weights
-from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
+from diffusers import DiffusionPipeline, FluxTransformer2DModel, SD3Transformer2DModel
 from safetensors.torch import load_file, save_file
 
 import upscaler
@@ -234,6 +234,24 @@ def test_the_base_is_found_by_itself(folders: dict[str, Path], tmp_path: Path, m
     monkeypatch.setenv("UPSCALER_MODELS", str(folders["flux"].parent))
     assert load(file).about.endswith("the rest is that of flux-dev")
     assert load(file, base="flux-dev").about.endswith("the rest is that of flux-dev")
+
+
+def test_of_a_base_on_the_hub_the_transformer_is_not_fetched(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def download(hub_id: str, **options: Any) -> str:
+        asked.append({"id": hub_id, **options})
+        return str(folders["flux"])
+
+    monkeypatch.setattr(DiffusionPipeline, "download", download)
+    load(file_of(folders["flux"], "flux", tmp_path / "model.safetensors"), base="someone/flux")
+    (options,) = asked
+    assert options["id"] == "someone/flux"
+    assert "transformer" in options, "diffusers leaves out what it is given"
+    assert options["use_safetensors"]
+    assert not options["trust_remote_code"]
 
 
 def test_a_run_from_end_to_end(folders: dict[str, Path], tmp_path: Path) -> None:
