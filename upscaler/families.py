@@ -105,7 +105,7 @@ def header_of(path: Path) -> Header:
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= _LARGEST_HEADER:
             raise UnsupportedModel(
-                f"{path}: is no model file (neither safetensors nor torch's zip format); give a .safetensors file or a diffusers folder"
+                f"{path}: is not a model file (neither safetensors nor torch's zip format); give a .safetensors file or a diffusers folder"
             )
         try:
             entries: dict[str, Any] = json.loads(file.read(length))
@@ -114,11 +114,11 @@ def header_of(path: Path) -> Header:
             end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
             formats = [entry["dtype"] for entry in entries.values() if len(entry["shape"]) > 1]
         except (ValueError, RecursionError, AttributeError, KeyError, TypeError, IndexError):
-            raise UnsupportedModel(f"{path}: is damaged, or no safetensors file") from None
+            raise UnsupportedModel(f"{path}: is damaged, or not a safetensors file") from None
     size = os.path.getsize(path)
     if size < 8 + length + end:
         raise UnsupportedModel(
-            f"{path}: is cut off ({size} of {8 + length + end} bytes), perhaps by a download that did not end; fetch it again"
+            f"{path}: is cut off ({size} of {8 + length + end} bytes), perhaps by an interrupted download; download it again"
         )
     most = max(set(formats), key=formats.count, default="")
     return Header(shapes, metadata, _NUMBERS.get(most, most.lower()))
@@ -160,7 +160,7 @@ def tell(header: Header) -> Contents:
     for pattern, contents in _OTHERS:
         if any(pattern.search(name) for name in names):
             return contents
-    return Contents(None, problem="holds a model of a kind that we do not know; name a Stable Diffusion checkpoint")
+    return Contents(None, problem="holds a model of an unknown kind; name a Stable Diffusion checkpoint")
 
 
 def _checkpoint(header: Header) -> Contents:
@@ -173,7 +173,7 @@ def _checkpoint(header: Header) -> Contents:
         return _no("is Playground 2.5, which was trained with another noise schedule", "Playground 2.5")
     recipe = _recipe(names)
     if recipe is None:
-        return _no("holds a diffusion model of a family that we do not know")
+        return _no("holds a diffusion model of an unknown family")
     family = SINGLE_FILES[recipe]
     if header.form == "GGUF":
         problem = f"holds {family} in GGUF, of which only {' and '.join(TRANSFORMERS.values())} are read; use it as safetensors"
@@ -182,9 +182,9 @@ def _checkpoint(header: Header) -> Contents:
     channels = first[1] if len(first) == 4 else 4
     if channels != 4:
         what = _BY_CHANNELS.get(channels, f"a model with {channels} input channels")
-        return _no(f"is {what} ({family}), which wants more than a prompt", family)
+        return _no(f"is {what} ({family}), which needs more than a prompt", family)
     if recipe == "sd2" and any(name.startswith(f"{_UNET}label_emb.") for name in names):
-        return _no("is an unCLIP model (SD 2.x), which wants a picture as its prompt", family)
+        return _no("is an unCLIP model (SD 2.x), which needs a picture as its prompt", family)
     return Contents("diffusion", family, recipe)
 
 
@@ -257,7 +257,7 @@ def _other(kind: Kind | None, what: str, remedy: str, family: str = "") -> Conte
     return Contents(kind, family, problem=f"holds {what}; {remedy}")
 
 
-_MODEL = "as the model name a whole checkpoint"
+_MODEL = "use a whole checkpoint as the model"
 
 # In this order: a LoRA of a UNet also has names of a UNet in it.
 _OTHERS: list[tuple[re.Pattern[str], Contents]] = [

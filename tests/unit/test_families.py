@@ -67,7 +67,7 @@ def test_the_transformers_that_can_be_loaded(shapes: Shapes, recipe: str, tmp_pa
         ({**FLUX, "double_stream_modulation_img.lin.weight": (9, 9)}, "diffusion", "holds Flux.2"),
         ({"double_blocks.0.img_attn.qkv.lora_A.weight": (4, 9)}, "lora", "a LoRA"),
         ({"double_blocks.0.img_attn.qkv.weight": (9, 9), "controlnet_blocks.0.weight": (9, 9)}, "control", "--control"),
-        ({f"{UNET}something.weight": (9, 9)}, "diffusion", "a family that we do not know"),
+        ({f"{UNET}something.weight": (9, 9)}, "diffusion", "an unknown family"),
         ({"lora_unet_mid_block.lora_down.weight": (4, 320)}, "lora", "a LoRA; give it as --lora"),
         ({"unet.down_blocks.0.attentions.0.to_q.lora_A.weight": (4, 320)}, "lora", "a LoRA"),
         ({"lora_te_x.hada_w1_a": (4, 4)}, "lora", "a LoRA"),
@@ -86,7 +86,7 @@ def test_the_transformers_that_can_be_loaded(shapes: Shapes, recipe: str, tmp_pa
         ({"conv_first.weight": (64, 3, 3, 3), "body.0.rdb1.conv1.weight": (32, 64, 3, 3)}, "gan", "--gan"),
         ({"model.0.weight": (64, 3, 3, 3), "model.1.sub.0.RDB1.conv1.0.weight": (32, 64, 3, 3)}, "gan", "--gan"),
         ({"layers.0.residual_group.blocks.0.attn.qkv.weight": (9, 9)}, "gan", "--gan"),
-        ({"x": (1,)}, None, "a kind that we do not know"),
+        ({"x": (1,)}, None, "an unknown kind"),
     ],
 )  # fmt: skip
 def test_what_is_no_model_for_the_tiles_is_named(shapes: Shapes, kind: str | None, words: str, tmp_path: Path) -> None:
@@ -196,8 +196,8 @@ def test_what_is_damaged_says_so(tmp_path: Path) -> None:
     for content, words in (
         (whole[:-10], "cut off"),
         (whole[:50], "damaged"),
-        (b"", "no model file"),
-        (b"\xff" * 100, "no model file"),
+        (b"", "not a model file"),
+        (b"\xff" * 100, "not a model file"),
         (struct.pack("<Q", len(deep)) + deep, "damaged"),
         (struct.pack("<Q", 9) + b'{"a":{}}\n', "damaged"),
     ):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..arrays.types import Image
 from ..events import Notice
 from ..geometry import NO_WRAP
-from ..models.base import OnStep, Refiner, habits_of
+from ..models.base import Begins, OnStep, Pending, Refiner, habits_of
 from ..options.settings import Sampling, Wavelet
 from ..tiling.canvas import cut
 from ..tiling.journal import Journal
@@ -60,13 +60,15 @@ def refine(
     """
 
     wrap, least = plans[0].wrap if plans else NO_WRAP, habits_of(refiner).least
+    drawn = refiner.begin if isinstance(refiner, Begins) else refiner
+    mixes = getattr(refiner, "mixes_prompts", False)
 
-    def draw(tiles: Sequence[Tile], crops: Sequence[Image], on_step: OnStep) -> Sequence[Image]:
+    def draw(tiles: Sequence[Tile], crops: Sequence[Image], on_step: OnStep) -> Sequence[Image | Pending]:
         boxes = [tile.box.move(-start[0], -start[1]) for tile in tiles]
         if places is None:
-            return refiner(crops, boxes=boxes, sampling=sampling, seed=seed, on_step=on_step)
+            return drawn(crops, boxes=boxes, sampling=sampling, seed=seed, on_step=on_step)
         samplings = [places.sampling(sampling, tile.box, crop, least=least) for tile, crop in zip(tiles, crops)]
-        return draw_each(refiner, crops, boxes, samplings, seed=seed, on_step=on_step)
+        return draw_each(drawn, crops, boxes, samplings, mixes=mixes, seed=seed, on_step=on_step)
 
     def skip(tile: Tile, crop: Image) -> bool:
         if places is not None and places.share(tile.box) == 0:

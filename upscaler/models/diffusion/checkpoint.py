@@ -60,6 +60,7 @@ def load_refiner(
     precision: str = "auto",
     low_vram: bool = False,
     storage: str = "auto",
+    compile: bool = False,
     memory: int | None = None,
 ) -> DiffusionRefiner:
     """The diffusion model of that name, in that file or folder, or of that hub id.
@@ -73,7 +74,7 @@ def load_refiner(
         lora, embedding, clip_skip: as in `settings.Diffusion`.
         base: of PiSA-SR and OSEDiff, and of single files of Flux and SD 3, as in `settings.Diffusion`.
         allow_pickle: read a .ckpt too, weights-only.
-        device, precision, low_vram, storage: as in `settings.Hardware`.
+        device, precision, low_vram, storage, compile: as in `settings.Hardware`.
         memory: bytes that this process may take on the device.
 
     Raises:
@@ -97,7 +98,10 @@ def load_refiner(
     )
     if storage == "float8":
         refiner.keep_in_float8()
-    return refiner.within(memory, low_vram=target if moves else None)
+    refiner = refiner.within(memory, low_vram=target if moves else None)
+    if compile:
+        refiner.compile()
+    return refiner
 
 
 def _load(

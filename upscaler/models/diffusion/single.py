@@ -82,7 +82,7 @@ class FileParts:
         """
         if not self.has_vae:
             raise UnsupportedModel(
-                f"{self._file}: has no autoencoder (VAE) in it; give one for {self.about} by --vae PATH"
+                f"{self._file}: has no autoencoder (VAE) in it; give one for {self.about} with --vae PATH"
             )
         with self._build.part("autoencoder (VAE)"):
             vae = build_vae(self._read(_VAE), self.vae_config, dtype)

@@ -112,8 +112,8 @@ def load_pickle(file: Path, *, allow_pickle: bool) -> dict[str, Any]:
     """All of a pickle that is a dictionary, as `read_pickle` reads it."""
     if not allow_pickle:
         raise SettingsError(
-            f"diffusion.allow_pickle: {file.name} is a pickle, a format that can carry code; read its weights only by "
-            f"--allow-pickle, or turn it into safetensors once by `upscaler models convert {file.name}`"
+            f"diffusion.allow_pickle: {file.name} is a pickle, a format that can carry code; read only its weights with "
+            f"--allow-pickle, or turn it into safetensors once with `upscaler models convert {file.name}`"
         )
     try:
         unknown = torch.serialization.get_unsafe_globals_in_checkpoint(file)
