@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import SD3Transformer2DModel
+from accelerate import init_empty_weights
+from diffusers import DiffusionPipeline, FluxTransformer2DModel, SD3Transformer2DModel
 from safetensors.torch import load_file, save_file
 
 import upscaler
@@ -185,7 +186,6 @@ def test_gguf_draws_what_its_numbers_say(
 
 def test_gguf_stays_packed(folders: dict[str, Path], tmp_path: Path) -> None:
     """In reduced precision too; float8, which is not smaller, is not asked of it, and nothing is raised to float32."""
-    pytest.importorskip("gguf")
     state = {f"{PREFIX}{name}": value for name, value in transformer_state(folders["flux"], "flux").items()}
     file = write_gguf(tmp_path / "model.gguf", state, "Q8_0", family="flux")
     base = str(folders["flux"])
@@ -202,7 +202,6 @@ def test_gguf_stays_packed(folders: dict[str, Path], tmp_path: Path) -> None:
 def test_gguf_without_its_package_says_so(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("gguf")
     file = write_gguf(tmp_path / "model.gguf", transformer_state(folders["flux"], "flux"), "F16", family="flux")
     monkeypatch.setattr("upscaler.models.diffusion.states.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"diffusion\.model: model\.gguf .*pip install gguf"):
@@ -235,6 +234,24 @@ def test_the_base_is_found_by_itself(folders: dict[str, Path], tmp_path: Path, m
     monkeypatch.setenv("UPSCALER_MODELS", str(folders["flux"].parent))
     assert load(file).about.endswith("the rest is that of flux-dev")
     assert load(file, base="flux-dev").about.endswith("the rest is that of flux-dev")
+
+
+def test_of_a_base_on_the_hub_the_transformer_is_not_fetched(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def download(hub_id: str, **options: Any) -> str:
+        asked.append({"id": hub_id, **options})
+        return str(folders["flux"])
+
+    monkeypatch.setattr(DiffusionPipeline, "download", download)
+    load(file_of(folders["flux"], "flux", tmp_path / "model.safetensors"), base="someone/flux")
+    (options,) = asked
+    assert options["id"] == "someone/flux"
+    assert "transformer" in options, "diffusers leaves out what it is given"
+    assert options["use_safetensors"]
+    assert not options["trust_remote_code"]
 
 
 def test_a_run_from_end_to_end(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -293,7 +310,6 @@ def test_the_head_of_gguf_is_that_of_its_own_reader(folders: dict[str, Path], tm
 @pytest.mark.slow
 def test_damaged_gguf_is_one_line_each(folders: dict[str, Path], tmp_path: Path) -> None:
     """Bytes of the head changed at random, lengths made huge, files cut: one line, or a picture of numbers."""
-    pytest.importorskip("gguf")
     rng, base = random.Random(4), str(folders["flux"])
     whole = write_gguf(tmp_path / "whole.gguf", transformer_state(folders["flux"], "flux"), "Q8_0", family="flux")
     content, file, refused = whole.read_bytes(), tmp_path / "model.gguf", list[str]()
@@ -321,3 +337,29 @@ def test_damaged_gguf_is_one_line_each(folders: dict[str, Path], tmp_path: Path)
             refused.append(str(error))
     assert len(refused) > 40
     assert all(len(message.splitlines()) == 1 and len(message) < 700 for message in refused)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "numbers"),
+    [
+        ("flux", {"guidance_embeds": True}, 11_901_408_320),
+        ("flux", {}, 11_891_178_560),
+        ("sd3", {}, 2_028_328_000),
+        ("sd3", {"qk_norm": "rms_norm", "dual_attention_layers": range(13), "pos_embed_max_size": 384}, 2_243_171_520),
+        (
+            "sd3",
+            {"qk_norm": "rms_norm", "num_layers": 38, "num_attention_heads": 38, "caption_projection_dim": 2432},
+            8_056_627_520,
+        ),
+    ],
+    ids=["dev", "schnell", "SD 3 medium", "SD 3.5 medium", "SD 3.5 large"],
+)
+def test_the_shapes_of_the_families(
+    family: str, changes: dict[str, Any], numbers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published numbers of parameters."""
+    monkeypatch.undo()
+    kind: Any = FluxTransformer2DModel if family == "flux" else SD3Transformer2DModel
+    config = kind.load_config(weights.family_folder(family) / "transformer")
+    with init_empty_weights():
+        assert sum(weight.numel() for weight in kind.from_config(config, **changes).parameters()) == numbers

@@ -72,7 +72,7 @@ class Family:
     """A family of models with a network of its own.
 
     Attributes:
-        module: file in this folder with `load(folder, device, dtype)`, which gives its refiner.
+        module: file in this folder with `load(parts)`, which gives its refiner.
         multiple: the sides of a tile are multiples of this, in pixels: of a patch.
         native: side of the squares that it was trained on, in pixels.
     """

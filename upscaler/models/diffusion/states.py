@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -63,8 +64,7 @@ def _read_gguf(file: Path, prefix: str) -> State:
         raise SettingsError(
             f"diffusion.model: {file.name} is a GGUF file, which needs the package gguf; run: pip install gguf"
         )
-    import gguf
-    from diffusers.quantizers.gguf.utils import GGUFParameter, dequantize_gguf_tensor
+    packing: Any = import_module("diffusers.quantizers.gguf.utils")  # it imports gguf
 
     state: State = {}
     with file.open("rb") as opened:
@@ -76,10 +76,10 @@ def _read_gguf(file: Path, prefix: str) -> State:
             if tensor.format in _PLAIN:
                 value = content.view(_PLAIN[tensor.format]).reshape(tensor.shape)
             else:
-                kind = gguf.GGMLQuantizationType[tensor.format]
-                value = GGUFParameter(content.reshape(*tensor.shape[:-1], -1), quant_type=kind)
+                kind = packing.gguf.GGMLQuantizationType[tensor.format]
+                value = packing.GGUFParameter(content.reshape(*tensor.shape[:-1], -1), quant_type=kind)
                 if value.ndim != 2:  # of a layer that has no packed form
-                    value = dequantize_gguf_tensor(value)
+                    value = packing.dequantize_gguf_tensor(value)
             state[name.removeprefix(prefix)] = value
     return state
 
