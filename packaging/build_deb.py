@@ -16,7 +16,7 @@ HOME = "usr/lib/upscaler"
 QT = "PySide6-Essentials==6.12.0"
 
 _DEPENDS = (
-    "python3 (>= 3.10), libegl1, libgl1, libnss3, libasound2 | libasound2t64, libdbus-1-3, libxkbcommon-x11-0, "
+    "python3 (>= 3.10), ca-certificates, libegl1, libgl1, libnss3, libasound2 | libasound2t64, libdbus-1-3, libxkbcommon-x11-0, "
     "libxcb-cursor0, libxcb-icccm4, libxcb-keysyms1, libxcb-image0, libxcb-render-util0, libxcb-shape0, libxcb-xinerama0, "
     "libxcb-xkb1, libxcomposite1, libxdamage1, libxrandr2, libxtst6, libxkbfile1, libfontconfig1, libglib2.0-0 | "
     "libglib2.0-0t64, fonts-dejavu-core | fonts-liberation | fonts-noto-core"

@@ -67,10 +67,10 @@ def plan_phrases(plan: RunPlan, settings: Settings, seconds: float) -> dict[str,
         phrases["faces"] = f"{len(plan.faces)} by {settings.faces.model}, at strength {settings.faces.strength:g}"
     pictures, whole = amount(plan.picture_bytes), plan.memory_bytes
     phrases["memory"] = (
-        f"{pictures} for the pictures, beside the models"
+        f"{pictures} for the pictures, plus the models"
         if whole is None
-        else f"{pictures} for the pictures, in memory or on the disk, and about {amount(whole - plan.picture_bytes)} "
-        "beside them with the models on the processor"
+        else f"{pictures} for the pictures, in memory or on disk, plus about {amount(whole - plan.picture_bytes)} "
+        "with the models on the CPU"
     )
     phrases["time"] = f"about {duration(seconds)}"
     return phrases

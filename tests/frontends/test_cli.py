@@ -173,7 +173,7 @@ def test_a_run_teaches_the_plan_how_long_it_takes(small: Path, tmp_path: Path) -
         (["SMALL", "-s", "99"], 2, ["99", "0.5 to 16"]),
         (["SMALL", "--size", "wide"], 2, ["wide", "3840x2160"]),
         (["SMALL", "--width", "9000"], 2, ["9000", "16"]),
-        (["SMALL", "--scale", "2", "--width", "90"], 2, ["--scale and --width", "give one of them"]),
+        (["SMALL", "--scale", "2", "--width", "90"], 2, ["--scale and --width", "give only one"]),
         (["SMALL", "--strenght", "0.5"], 2, ["--strenght", "did you mean --strength?"]),
         (["SMALL", "--zzz"], 2, ["--zzz", "upscaler run --help"]),
         (["SMALL", "--overlap", "400", "--tile", "512"], 2, ["--overlap: 400 px", "raise --tile"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from upscaler_ui.desktop import command, deliver, folders, preflight
 from upscaler_ui.desktop.gate import Gate
-from upscaler_ui.desktop.queue import Queue, Waiting
 
 from upscaler.cli import main
 from upscaler.errors import ImageError
@@ -112,37 +110,6 @@ def test_a_name_says_how_large(target: tuple[int, int], tag: str) -> None:
     assert deliver.factor_tag(Size(100, 50), Size(*target)) == tag
 
 
-def waiting(name: str) -> Waiting:
-    return Waiting(Path("/pictures", name), Path("/pictures"), name, Settings.of(scale=2))
-
-
-def test_the_queue_outlives_its_process(tmp_path: Path) -> None:
-    file = tmp_path / "queue.json"
-    queue = Queue(file)
-    queue.add({"1": waiting("a"), "2": waiting("b"), "3": waiting("c")})
-    queue.over("1", finished=True)
-    queue.over("2", finished=False)  # its user has stopped it
-    assert Queue(file).left == [waiting("c")]
-    again = Queue(file)
-    again.add({"4": waiting("d")})
-    again.close()
-    again.over("4", finished=False)  # stopped, since the program ends
-    assert Queue(file).left == [waiting("c"), waiting("d")]
-    again.forget_left()
-    again.over("4", finished=True)  # finished all the same
-    assert Queue(file).left == []
-
-
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{", '{"settings": [{}], "items": {"1": [1]}}', '{"items": 3, "settings": 4}']
-)
-def test_a_queue_that_is_not_ours_is_empty(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "queue.json"
-    file.write_text(text)
-    assert Queue(file).left == []
-    assert json.dumps(text)
-
-
 def test_root_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda name: SimpleNamespace())
     monkeypatch.setattr(preflight.sys, "platform", "linux")
@@ -154,7 +121,7 @@ def test_root_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_engine_that_is_not_installed_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda name: None)
-    assert str(preflight.missing({})).endswith("run: pip install 'tiled-diffusion-upscaler[desktop]'")
+    assert str(preflight.missing({})).endswith('run: pip install "tiled-diffusion-upscaler[desktop]"')
 
 
 @pytest.mark.parametrize(
@@ -174,6 +141,14 @@ def test_an_engine_that_is_not_installed_gets_a_line(monkeypatch: pytest.MonkeyP
 )
 def test_an_end_of_the_window_is_explained(output: str, said: str) -> None:
     assert preflight.reason_of(-6, output).startswith(said)
+
+
+def test_the_process_of_the_window_loads_nothing_of_the_server() -> None:
+    pytest.importorskip("PySide6.QtWebEngineWidgets", exc_type=ImportError)
+    code = "import sys, upscaler_ui.desktop.main, upscaler_ui.desktop.window; print(*{'gradio', 'torch'} & set(sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def png(path: Path, side: int = 8) -> Path:

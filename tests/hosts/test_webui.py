@@ -327,7 +327,7 @@ def test_memory_that_runs_out_halves_the_batch(host: types.SimpleNamespace, monk
     monkeypatch.setattr(host.processing, "process_images", tight)
     result = run(host, job(batch_size=4))
     assert result.images[0].tobytes() == expected.tobytes()
-    assert "did not fit into memory; going on with 1" in result.comments
+    assert "did not fit into memory; continuing with 1" in result.comments
 
 
 @pytest.mark.parametrize("checked", [False, True])

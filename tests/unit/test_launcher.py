@@ -25,7 +25,7 @@ import pytest
 LAUNCHER = Path(__file__).parents[2] / "packaging" / "launcher"
 sys.path.insert(0, str(LAUNCHER))
 
-from upscaler_launcher.building import Builder, BuildError, Stopped, without_torch  # noqa: E402
+from upscaler_launcher.building import Builder, BuildError, Stopped, reason_in, without_torch  # noqa: E402
 from upscaler_launcher.environments import MARKER, Environments  # noqa: E402
 from upscaler_launcher.isolation import for_program, for_uv  # noqa: E402
 from upscaler_launcher.main import find_uv  # noqa: E402
@@ -225,6 +225,35 @@ def test_no_kill_leaves_an_environment_that_is_trusted_and_broken(index: Index, 
             assert subprocess.run([environments.python(id), "-I", "-c", "import thing"], check=False).returncode == 0
     assert trusted  # some were finished before they were killed
     assert launch(index, recipes[-1], root).stdout.splitlines()[-1] == "4.0"
+
+
+@needs_uv
+def test_a_first_start_that_is_killed_at_any_step_is_made_again(index: Index, tmp_path: Path) -> None:
+    recipe = index.recipe("1.0")
+    steps = launch(index, recipe, tmp_path / "whole", "--set-up-only").stdout.splitlines()
+    assert len(steps) >= 5
+    for last in range(len(steps)):
+        root = tmp_path / str(last)
+        with subprocess.Popen(
+            command(index, recipe, root, "--set-up-only"),
+            env=surroundings({}),
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(last + 1):
+                process.stdout.readline()
+            os.killpg(process.pid, signal.SIGKILL)
+        assert Environments(root).current is None
+        assert launch(index, recipe, root).stdout.splitlines()[-1] == "1.0"
+
+
+def test_what_uv_says_of_a_fault_is_told_without_its_hints() -> None:
+    lines = ["error: Failed to fetch: a", "cause: client error (Connect)", "cause: no route to host", "hint: use --b"]
+    assert reason_in(lines) == "Failed to fetch: a (no route to host)"
+    assert reason_in(["Traceback", "ImportError: no such library."]) == "ImportError: no such library"
+    assert reason_in([]) == ""
 
 
 def test_only_the_marker_makes_an_environment_trusted(tmp_path: Path) -> None:

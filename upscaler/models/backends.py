@@ -79,7 +79,7 @@ def ways(device: torch.device, *, precision: str = "auto", backend: str = "auto"
         why = (
             "it runs on the CPU only"
             if not cpu
-            else "it is not installed; pip install 'tiled-diffusion-upscaler[openvino]'"
+            else 'it is not installed; pip install "tiled-diffusion-upscaler[openvino]"'
         )
         raise SettingsError(f"backend: openvino cannot be used on {device}: {why}")
     raise SettingsError(f"precision: {backend} has no {precision} on {device}; use auto or float32")

@@ -151,7 +151,7 @@ class _Loop:
                 again.extend(self._give_back())
                 self._batch = len(batch.taken) // 2
                 yield Notice(
-                    f"a batch of {count(len(batch.taken), 'tile')} did not fit into memory; going on with {self._batch}"
+                    f"a batch of {count(len(batch.taken), 'tile')} did not fit into memory; continuing with {self._batch}"
                 )
                 continue
             self._proven = True

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .environments import Environments
-from .isolation import for_program, for_uv
+from .isolation import for_program, for_uv, no_console
 from .recipe import Recipe
 
 _SPARE = 500_000_000  # bytes of the disk that stay free
@@ -125,19 +125,19 @@ class Builder:
 
     def _check(self, id: str) -> None:
         command = [str(self.environments.python(id)), "-I", *self.recipe.check]
-        code, last = self._run(command, for_program(), _CHECK)
+        code, reason = self._run(command, for_program(), _CHECK)
         if code:
-            raise BuildError(f"The new environment does not start: {last or f'exit code {code}'}.")
+            raise BuildError(f"The new environment does not start: {reason or f'exit code {code}'}.")
 
     def _run_uv(self, *arguments: str) -> None:
-        code, last = self._run([self._uv, *arguments], for_uv(self.environments.root), None)
+        code, reason = self._run([self._uv, *arguments], for_uv(self.environments.root), None)
         if code:
-            raise BuildError(f"{last or f'uv ended with {code}'}. What was downloaded is kept; try again.")
+            raise BuildError(f"{reason or f'uv ended with {code}'}. What was downloaded is kept; try again.")
 
     def _run(self, command: Sequence[str], environment: dict[str, str], limit: float | None) -> tuple[int, str]:
-        """Exit code and what was said last."""
+        """Exit code, and what was said of the reason."""
         self._go_on()
-        last = ""
+        lines: list[str] = []
         with subprocess.Popen(
             command,
             env=environment,
@@ -146,6 +146,7 @@ class Builder:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            **no_console(),
         ) as process:
             self._process = process
             timer = threading.Timer(limit, process.kill) if limit else None
@@ -155,15 +156,15 @@ class Builder:
                 assert process.stdout is not None
                 for line in process.stdout:
                     if line.strip():
-                        last = line.strip()[:300]
-                        self.note(last)
+                        lines.append(line.strip()[:300])
+                        self.note(lines[-1])
                 code = process.wait()
             finally:
                 if timer is not None:
                     timer.cancel()
                 self._process = None
         self._go_on()
-        return code, last.rstrip(".")
+        return code, reason_in(lines)
 
     def _go_on(self) -> None:
         if self._stop.is_set():
@@ -172,6 +173,15 @@ class Builder:
     def _say(self, step: str) -> None:
         self._go_on()
         self.note(f"{step}…")
+
+
+def reason_in(lines: Sequence[str]) -> str:
+    """What a program said of why it failed: for uv its error with the last cause, and not what it adds as a hint."""
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    causes = [line.removeprefix("cause: ") for line in lines if line.startswith("cause: ")]
+    if not errors:
+        return lines[-1].rstrip(".") if lines else ""
+    return errors[-1].rstrip(".") + (f" ({causes[-1].rstrip('.')})" if causes else "")
 
 
 def without_torch(lock: str) -> str:

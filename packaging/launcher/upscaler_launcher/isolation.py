@@ -1,8 +1,10 @@
-"""The environment variables of uv and of the program: the user's own configuration of Python tools does not leak in."""
+"""How uv and the program are started: the user's own configuration of Python tools does not leak in."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,9 +34,15 @@ def for_uv(root: Path, environment: Mapping[str, str] | None = None) -> dict[str
         "UV_PYTHON_INSTALL_DIR": str(root / "python"),
         "UV_NO_PROGRESS": "1",
         "UV_KEYRING_PROVIDER": "disabled",
+        "UV_SYSTEM_CERTS": "1",  # many networks, of companies above all, have an authority of their own
         "PIP_CONFIG_FILE": os.devnull,
         "PYTHONNOUSERSITE": "1",
     }
+
+
+def no_console() -> dict[str, int]:
+    """Arguments of `subprocess` that keep Windows from opening a console for each program that has none."""
+    return {"creationflags": subprocess.CREATE_NO_WINDOW} if sys.platform == "win32" else {}
 
 
 def for_program(environment: Mapping[str, str] | None = None) -> dict[str, str]:

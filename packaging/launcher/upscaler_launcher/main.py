@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .building import Builder, BuildError
 from .environments import Environments, default_root
-from .isolation import for_program
+from .isolation import for_program, no_console
 from .lock import only_one
 from .recipe import RESOURCES, Recipe
 
@@ -95,7 +95,7 @@ def _start(id: str, environments: Environments, parsed: argparse.Namespace) -> i
     command = [str(environments.python(id)), *environments.start_of(id), *paths]
     began = time.monotonic()
     try:
-        code = subprocess.run(command, env=for_program(), check=False).returncode
+        code = subprocess.run(command, env=for_program(), check=False, **no_console()).returncode
     except OSError:
         code = -1
     if code in (0, 2, 3, 130) or time.monotonic() - began > _SOON:  # of the command line: usage, a picture, Ctrl-C

@@ -106,8 +106,8 @@ class SetupWindow(QDialog):
         )
         beside = " The version that you have stays until the new one has started once." if self._update else ""
         self._text.setText(
-            f"What enlarges your pictures is fetched now: about {recipe.download / 1e9:.1f} GB to download, "
-            f"{recipe.disk / 1e9:.1f} GB on the disk, in<br><code>{self._builder.environments.root}</code>.<br>"
+            f"What enlarges your pictures is fetched now: about {_gigabytes(recipe.download)} to download, "
+            f"{_gigabytes(recipe.disk)} on the disk, in<br><code>{self._builder.environments.root}</code><br><br>"
             f"Your pictures never leave this computer.{beside}"
         )
         self._buttons("&Update" if self._update else "&Download", working=False)
@@ -143,7 +143,7 @@ class SetupWindow(QDialog):
         except BuildError as error:
             self._signals.failed.emit(str(error))
         except Exception as error:  # a mistake of ours has to be seen too
-            self._signals.failed.emit(f"Something went wrong that should not: {error!r}.")
+            self._signals.failed.emit(f"An unexpected error occurred: {error!r}.")
         else:
             self._signals.done.emit()
 
@@ -196,6 +196,10 @@ class SetupWindow(QDialog):
             self.close()
         else:
             super().reject()
+
+
+def _gigabytes(bytes: int) -> str:
+    return f"{bytes / 1e9:.1f}\N{NO-BREAK SPACE}GB"
 
 
 def set_up(builder: Builder, log: Path, *, update: bool) -> bool:

@@ -68,6 +68,7 @@ class Drafts:
         self._held: filelock.FileLock | None = None
         self._begun: dict[str, float] = {}  # in seconds since 1970, by the id of the job
         self._noted = 0.0
+        self._leaving = False
         self._lock = threading.Lock()
         self._left: dict[str, Draft] = {}
         with suppress(OSError):  # then there is nothing to go on with, and new jobs say what is wrong
@@ -98,8 +99,14 @@ class Drafts:
         with suppress(OSError):  # a full disk is no reason to end the run
             self._write(job, self._own / job.id)
 
+    def leave(self) -> None:
+        """The program ends: what is stopped from now on is left for the next start."""
+        self._leaving = True
+
     def over(self, job: Job) -> None:
-        """Whatever has become of it, it is not left behind."""
+        """It is not left behind, whatever has become of it, unless it is stopped by the end of the program."""
+        if self._leaving and job.error is None and job.finished is None:
+            return
         self._begun.pop(job.id, None)
         shutil.rmtree(self._own / job.id, ignore_errors=True)
 
@@ -114,8 +121,9 @@ class Drafts:
         """The program ends. What is left stays for the next one."""
         if self._held is not None:
             self._held.release()
-            if not self._left:
-                shutil.rmtree(self._own, ignore_errors=True)
+            with suppress(OSError):  # the next program has taken it over already
+                if not any(path.is_dir() for path in self._own.iterdir()):
+                    shutil.rmtree(self._own)
 
     def _write(self, job: Job, place: Path) -> None:
         far = (

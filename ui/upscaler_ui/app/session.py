@@ -97,7 +97,8 @@ class Session:
             finally:
                 if job.lasts:
                     self.drafts.over(job)
-                shutil.rmtree(place, ignore_errors=True)
+                else:
+                    shutil.rmtree(place, ignore_errors=True)
 
         job.source, job.done, job.told = hold(job.source, place), over, self.drafts.note
 

@@ -29,8 +29,8 @@ class Server(QObject):
     told = Signal(dict)
     died = Signal(str)
 
-    def __init__(self, parent: QObject, log: logging.Logger) -> None:
-        super().__init__(parent)
+    def __init__(self, log: logging.Logger) -> None:
+        super().__init__()
         self._log = log
         self._process: QProcess | None = None
         self._waiting: dict[int, tuple[Answer, Failure]] = {}

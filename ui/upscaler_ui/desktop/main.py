@@ -6,21 +6,27 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QObject, QTimer, Signal
+from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from PySide6.QtGui import QFileOpenEvent, QIcon
 from PySide6.QtWidgets import QApplication
 
 from upscaler.folders import state_folder
 
+from .child import Server
 from .command import HANDED_OVER, UP
 from .memory import Memory
 from .notify import DESKTOP_FILE
 from .single import SingleInstance
-from .window import ICON, Window
 
+if TYPE_CHECKING:
+    from .window import Window
+
+_ICON = Path(__file__).parent / "assets" / "icon.svg"
 _LOG_BYTES, _LOGS = 1_000_000, 3
 _QUIET = "--disable-quic --disable-background-networking --disable-component-update --disable-features=Vulkan"
 
@@ -41,10 +47,11 @@ def main() -> int:
     """Show the window until it is closed, or hand the paths to the one that there is."""
     paths = [Path(name) for name in sys.argv[1:]]
     os.environ["QTWEBENGINE_CHROMIUM_FLAGS"] = f"{os.environ.get('QTWEBENGINE_CHROMIUM_FLAGS', '')} {_QUIET}".strip()
+    Application.setAttribute(Qt.ApplicationAttribute.AA_ShareOpenGLContexts)  # before the web engine, which wants it
     application = Application(["upscaler"])
     application.setApplicationName("upscaler")
     application.setDesktopFileName(DESKTOP_FILE.removesuffix(".desktop"))
-    application.setWindowIcon(QIcon(str(ICON)))
+    application.setWindowIcon(QIcon(str(_ICON)))
     application.setQuitOnLastWindowClosed(False)
     single = SingleInstance()
     if not single.is_first():
@@ -54,7 +61,12 @@ def main() -> int:
         _say(HANDED_OVER)
         return 0
     log, log_file = _logger()
-    window = Window(Memory(), log, log_file, paths)
+    server = Server(log)
+    server.start()  # it takes the longest; the web engine comes up meanwhile
+    from .window import Window
+
+    sys.excepthook = partial(_note, log)  # not before: what says that there is no window goes to standard error
+    window = Window(Memory(), server, log, log_file, paths)
     single.opened.connect(window.open)
     application.opened.connect(window.open)
     _listen_to_signals(application, window)
@@ -84,12 +96,11 @@ def _logger() -> tuple[logging.Logger, Path]:
     handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=_LOGS, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
-
-    def note(kind: type[BaseException], error: BaseException, trace: object) -> None:
-        log.error("a mistake of ours", exc_info=error)
-
-    sys.excepthook = note
     return log, path
+
+
+def _note(log: logging.Logger, kind: type[BaseException], error: BaseException, trace: object) -> None:
+    log.error("a mistake of ours", exc_info=error)
 
 
 def _listen_to_signals(parent: QObject, window: Window) -> None:

@@ -63,6 +63,7 @@ class DesktopPage(Handlers):
 
     def on_load(self, request: gr.Request, *values: Any) -> Update:
         """A page was opened: show what the session has, the settings of the last run, and the pictures that were chosen."""
+        self._follow(*self._session(request))
         update = super().on_load(request)
         settings = last_settings()
         if settings is not None:
@@ -75,9 +76,10 @@ class DesktopPage(Handlers):
         return update
 
     def on_look(self, request: gr.Request, *values: Any) -> Update:
-        """The window says that something was chosen: pictures, or where results go."""
+        """The window says that something was chosen: pictures, where results go, or to go on with what was left."""
         session, page = self._session(request)
         if self._looked.get(str(request.session_hash)) == session.choice[0]:
+            self._follow(session, page)
             return self.changes(session, page)
         return self._look(request, values)
 
@@ -91,6 +93,13 @@ class DesktopPage(Handlers):
             page.planned = self.planned(page, values)
             return {**self.changes(session, page), **self.inputs(page)}
         return super().on_files(request, [str(path) for path in paths], *values)
+
+    @staticmethod
+    def _follow(session: DesktopSession, page: Page) -> None:
+        """Look at the jobs that no page has started, or one that is gone: this one can stop them."""
+        jobs = [job for job in session.jobs if not job.state.over and job not in page.jobs]
+        if jobs:
+            page.follow(jobs)
 
     def on_files(self, request: gr.Request, paths: list[str] | None, *values: Any) -> Update:
         if self._window and not paths:  # the list of uploads, which nobody sees, was emptied

@@ -1,17 +1,24 @@
-"""The queue on the disk, so that no end of a process loses it: what was begun and is not over."""
+"""The queue on the disk, so that no end of a process loses it: what was begun and is not over.
+
+FILE          the pictures with their settings
+FILE-masks/   ID.npy, where the result may be redrawn, for those that have a mask
+"""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from upscaler.arrays.types import Array
 from upscaler.errors import UpscalerError
-from upscaler.folders import read_object, replace_text
+from upscaler.folders import read_object, replace_text, whole_or_absent
 from upscaler.options.settings import Settings
 
 
@@ -22,12 +29,14 @@ class Waiting:
     Attributes:
         source: where it lies.
         root: the folder that was chosen with it inside, if it was one.
+        mask: as in `Job`.
     """
 
     source: Path
     root: Path | None
     name: str
     settings: Settings
+    mask: Array | None = field(default=None, compare=False)
 
 
 class Queue:
@@ -35,8 +44,9 @@ class Queue:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._masks = path.with_name(f"{path.stem}-masks")
         self._lock = threading.Lock()
-        self._left = _read(read_object(path))
+        self._left = _read(read_object(path), self._masks)
         self._now: dict[str, Waiting] = {}
         self._closed = False
         self._together = 0
@@ -55,6 +65,11 @@ class Queue:
     def add(self, items: Mapping[str, Waiting]) -> None:
         """These begin to wait."""
         with self._lock:
+            for id, item in items.items():
+                if item.mask is not None:
+                    self._masks.mkdir(parents=True, exist_ok=True)
+                    with whole_or_absent(self._masks / f"{id}.npy") as stream:
+                        np.save(stream, item.mask)
             self._now |= items
             self._write()
 
@@ -87,19 +102,34 @@ class Queue:
         used = list(dict.fromkeys(item.settings for item in items.values()))
         places = {settings: place for place, settings in enumerate(used)}
         values = {
-            id: [str(item.source), item.root and str(item.root), item.name, places[item.settings]]
+            id: [
+                str(item.source),
+                item.root and str(item.root),
+                item.name,
+                places[item.settings],
+                item.mask is not None,
+            ]
             for id, item in items.items()
         }
         replace_text(self._path, json.dumps({"settings": [settings.to_dict() for settings in used], "items": values}))
+        with suppress(OSError):  # there never was a mask
+            for path in self._masks.iterdir():
+                if path.stem not in items:
+                    path.unlink()
 
 
-def _read(values: dict[str, Any]) -> dict[str, Waiting]:
+def _read(values: dict[str, Any], masks: Path) -> dict[str, Waiting]:
     """The items of a file; none where it is of another version, or not ours."""
     try:
         used = [Settings.from_dict(value) for value in values["settings"]]
-        return {
-            id: Waiting(Path(source), root and Path(root), str(name), used[place])
-            for id, (source, root, name, place) in values["items"].items()
+        found = {
+            id: (Waiting(Path(source), root and Path(root), str(name), used[place]), masked)
+            for id, (source, root, name, place, *masked) in values["items"].items()  # older ones tell of no mask
         }
     except (TypeError, KeyError, ValueError, IndexError, AttributeError, UpscalerError):
         return {}
+    left: dict[str, Waiting] = {}
+    for id, (item, masked) in found.items():
+        with suppress(OSError, ValueError):  # without its mask the whole picture would be redrawn
+            left[id] = replace(item, mask=np.load(masks / f"{id}.npy")) if any(masked) else item
+    return left

@@ -88,7 +88,7 @@ def desktop_app(*, window: bool) -> Generator[tuple[DesktopSession, Callable[[],
     css = asset("window.css", ASSETS) if window else ""
     with serving(sessions=sessions, page=page, middleware=[gate.middleware], css=css) as url:
         yield session, lambda: gate.address(url)
-        session.queue.close()
+        session.leave()
 
 
 class Calls:
@@ -114,20 +114,20 @@ class Calls:
 
     def unfinished(self) -> int:
         """How many pictures an earlier start has left."""
-        return len(self._session.queue.left)
+        return self._session.unfinished
 
-    def resume(self) -> int:
+    def resume(self) -> None:
         """Go on with what an earlier start has left."""
-        return self._session.resume()
+        self._session.resume()
 
     def forget(self) -> None:
-        """Leave what an earlier start has left."""
-        self._session.queue.forget_left()
+        """Drop what an earlier start has left."""
+        self._session.forget()
 
     def stop(self, leave: bool) -> None:
         """Stop every job after the step at work; with `leave` they are kept for the next start."""
         if leave:
-            self._session.queue.close()
+            self._session.leave()
         for job in self._session.jobs:
             job.stop()
 
@@ -211,7 +211,7 @@ def _answer(calls: Calls, outlet: Outlet, line: str) -> None:
     except UpscalerError as error:
         outlet.send({"answer": number, "error": " ".join(cause_and_remedy(error))})
     except Exception as error:  # a mistake of ours must not end the server
-        outlet.send({"answer": number, "error": f"Something went wrong that should not: {one_line(error)}"})
+        outlet.send({"answer": number, "error": f"An unexpected error occurred: {one_line(error)}"})
 
 
 def main() -> int:
@@ -231,7 +231,7 @@ def main() -> int:
             calls = Calls(session, address)
             for line in sys.stdin:
                 pool.submit(_answer, calls, outlet, line)
-            session.queue.close()
+            session.leave()
             for job in session.jobs:
                 job.stop()
     except UpscalerError as error:

@@ -88,8 +88,12 @@ class DesktopSession(Session):
         self._watch = Watch(folder, taken, self.place)
 
     def start(self, inputs: Sequence[Input], settings: Settings, mask: Array | None = None) -> list[Job]:
-        """As `Session.start`, without those pictures of a folder whose results are there already."""
-        wanted = [item for item in inputs if item.error is None and not self._is_finished(item, settings)]
+        """As `Session.start`, without those pictures of a folder whose results are there already.
+
+        A file does not tell whether a mask was used, so that a picture with one is enlarged anyhow.
+        """
+        readable = [item for item in inputs if item.error is None]
+        wanted = [item for item in readable if mask is not None or not self._is_finished(item, settings)]
         self.skipped += len(inputs) - len(wanted)
         return super().start(wanted, settings, mask)
 
@@ -103,20 +107,38 @@ class DesktopSession(Session):
 
     def submit(self, jobs: list[Job]) -> list[Job]:
         """As `Session.submit`; the pictures with a place of their own are also in the queue on the disk."""
-        # one with a mask is not begun again without it
-        own = [job for job in jobs if job.region is None and job.mask is None and self.granted(job.source)]
-        self.queue.add({job.id: Waiting(job.source, self._granted[job.source], job.name, job.settings) for job in own})
+        own = [job for job in jobs if job.region is None and self.granted(job.source)]  # an area is only for looking at
+        waiting = (Waiting(job.source, self._granted[job.source], job.name, job.settings, job.mask) for job in own)
+        self.queue.add({job.id: item for job, item in zip(own, waiting)})
         return super().submit(jobs)
 
-    def resume(self) -> int:
-        """Begin again with what an earlier start did not finish; returns how many pictures that are."""
+    @property
+    def unfinished(self) -> int:
+        """How many pictures an earlier start did not finish."""
+        return len(self.queue.left) + len(self.drafts.left)
+
+    def leave(self) -> None:
+        """The program ends: what is stopped from now on is left for the next start."""
+        self.queue.close()
+        self.drafts.leave()
+
+    def resume(self) -> None:
+        """Begin again with what an earlier start did not finish."""
         left = self.queue.left
         self._granted.update({item.source: item.root for item in left})
         with self.queue.together():
             for item in left:
-                self.start([Input(item.source, item.name)], item.settings)
+                self.start([Input(item.source, item.name)], item.settings, item.mask)
             self.queue.forget_left()
-        return len(left)
+        for draft in self.drafts.left:
+            with suppress(UpscalerError):  # it stays in the list on the page, which says what is wrong with it
+                self.go_on(draft)
+
+    def forget(self) -> None:
+        """Leave it unfinished for good."""
+        self.queue.forget_left()
+        for draft in self.drafts.left:
+            self.drop(draft)
 
     def take(self, job: Job) -> None:
         """Only what has no place of its own needs a copy."""

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QChildEvent, QEvent, QPoint, QSize, Qt, QTimer, QUrl
-from PySide6.QtGui import QCloseEvent, QDropEvent, QGuiApplication, QIcon
+from PySide6.QtGui import QCloseEvent, QDropEvent, QGuiApplication
 from PySide6.QtWebEngineCore import QWebEnginePage, QWebEngineProfile
 from PySide6.QtWebEngineWidgets import QWebEngineView
 from PySide6.QtWidgets import QMainWindow, QWidget
 
-from ..app.components import asset
 from .actions import Actions
 from .bridge import Bridge, OwnPage
 from .child import Server
@@ -23,8 +22,7 @@ from .menus import add_menus, apply_theme
 from .notify import Notifier
 
 TITLE = "upscaler"
-ICON = Path(__file__).parent / "assets" / "icon.svg"
-_ASSETS = Path(__file__).parent / "assets"
+_SPLASH = Path(__file__).parent / "assets" / "splash.html"
 _USUAL = QSize(1360, 900)
 _SMALLEST = QSize(480, 480)
 _FRAME = 30  # pixels of a title bar
@@ -33,6 +31,9 @@ _FRAME = 30  # pixels of a title bar
 class Window(QMainWindow):
     """The one window of its user.
 
+    Args:
+        server: it may be starting already.
+
     Attributes:
         watching: the folder that is watched.
         chosen: what was opened last, for a server that has to be started again.
@@ -40,25 +41,23 @@ class Window(QMainWindow):
         log_file: where everything is noted.
     """
 
-    def __init__(self, memory: Memory, log: logging.Logger, log_file: Path, paths: list[Path]) -> None:
+    def __init__(self, memory: Memory, server: Server, log: logging.Logger, log_file: Path, paths: list[Path]) -> None:
         super().__init__()
         self.memory, self.log, self.log_file, self.chosen = memory, log, log_file, paths
         self.state: dict[str, Any] = {"busy": 0, "name": "", "fraction": 0.0, "shown": ""}
         self.watching: Path | None = None
         self.setWindowTitle(TITLE)
-        self.setWindowIcon(QIcon(str(ICON)))
         self.setMinimumSize(_SMALLEST)
-        self.server = Server(self, log)
+        self.server = server
         self.server.ready.connect(self._ready)
         self.server.told.connect(self._told)
         self.server.died.connect(self._died)
         self.actions_ = Actions(self)
-        self.notifier = Notifier(self, self.windowIcon())
+        self.notifier = Notifier(self, QGuiApplication.windowIcon())
         self.notifier.tray.activated.connect(self.bring_to_front)
         self.closing = Closing(self)
         self._address = ""
         self._first = True
-        self.begin()  # the server takes the longest, and the web engine comes up meanwhile
         self._make_view()
         add_menus(self)
         apply_theme(memory.theme)
@@ -77,13 +76,9 @@ class Window(QMainWindow):
         self.setCentralWidget(self.view)
         self.splash("Starting…", working=True)
 
-    def begin(self) -> None:
-        """Start the server."""
-        self.server.start()
-
     def splash(self, text: str, *, working: bool = False) -> None:
         """Show a line instead of the app."""
-        page = asset("splash.html", _ASSETS).replace("%TEXT%", html.escape(text))
+        page = _SPLASH.read_text("utf-8").replace("%TEXT%", html.escape(text))
         page = page.replace("%THEME%", self.memory.theme)
         self._page.setHtml(page.replace("%WORKING%", "" if working else "hidden"))
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ... import folders, weights
+from ... import families, folders, weights
 from ...options.loras import entries
 from ...options.settings import Sampling
 from ..base import Habits
@@ -109,10 +109,14 @@ FAMILIES: dict[str, Family] = {
     "FluxImg2ImgPipeline": _FLUX,
 }
 """By the class that `model_index.json` of a folder in diffusers format names."""
+_OF_FILES = {"sd3": _SD3, "flux": _FLUX}
+"""By the recipe of a file, a key in `families.TRANSFORMERS`."""
 
 
 def family_at(path: Path) -> Family | None:
-    """The family of the model in a folder; `None` for Stable Diffusion with a UNet, and for files."""
+    """The family of the model in a folder or file; `None` for Stable Diffusion with a UNet."""
+    if path.is_file():
+        return _OF_FILES.get(families.contents_of(path).recipe)
     return FAMILIES.get(weights.pipeline_of(path))
 
 

@@ -62,15 +62,19 @@ class Placed:
     def keep_in_float8(self) -> None:
         """Keep the weights of the network, and of a ControlNet, in float8, from where each layer takes them to its format.
 
+        Those of a GGUF file that are packed already stay as they are.
+
         Raises:
             SettingsError: this kind of network cannot.
         """
+        if self._parts.fixed:
+            return
         networks = self._networks
         if not all(hasattr(network, "enable_layerwise_casting") for network in networks):
             raise SettingsError(f"hardware.storage: {self.name} cannot be kept in float8; use auto")
         for network in networks:
             network.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=self._dtype)
-        self._parts = replace(self._parts, float8=True)
+        self._parts = replace(self._parts, fixed=True)
 
     def compile(self) -> None:
         """Have the network, and a ControlNet, compiled where they run. Raises: SettingsError, as `compile_network`."""

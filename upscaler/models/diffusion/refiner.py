@@ -95,7 +95,7 @@ class DiffusionRefiner(Placed):
 
         begun: dict[int, Pending] = {}
         with self._at_work(tiles):
-            reduced = self._dtype != torch.float32 and not self._parts.float8
+            reduced = self._dtype != torch.float32 and not self._parts.fixed
             groups = self._of_one_length(sampling, len(tiles))
             for number, members in enumerate(groups):
                 begun.update(zip(members, refine(members, part_of(on_step, number, len(groups)))))

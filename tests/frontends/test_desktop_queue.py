@@ -1,0 +1,172 @@
+"""What the desktop program has begun and not finished: it comes back, whatever has ended the program."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio")
+
+from upscaler_ui.app import jobs
+from upscaler_ui.app.inputs import Input
+from upscaler_ui.app.job import Job
+from upscaler_ui.app.jobs import Worker
+from upscaler_ui.app.sessions import Sessions
+from upscaler_ui.desktop.queue import Queue, Waiting
+from upscaler_ui.desktop.session import DesktopSession
+
+from upscaler.arrays.types import Array
+from upscaler.options.settings import Settings
+from upscaler.pictures.files import load
+from upscaler.testing import InvertRefiner, NearestUpscaler
+
+SETTINGS = Settings.of(scale=2, tile="64", overlap=16, feather=8, seams="none", strength=1.0)
+
+
+class Idle(Worker):
+    """Takes jobs and never runs them: the program ends before their turn comes."""
+
+    def submit(self, job: Job) -> Job:
+        return job
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(jobs, "upscaler_for", lambda settings: NearestUpscaler(scale=2))
+    monkeypatch.setattr(jobs, "refiner_for", lambda settings: InvertRefiner())
+
+
+@contextmanager
+def program(folder: Path, worker: type[Worker] = Worker) -> Iterator[DesktopSession]:
+    """A start of the server's process."""
+    sessions = Sessions(folder / "history", worker(), DesktopSession)
+    session = sessions.session(None, "")
+    assert isinstance(session, DesktopSession)
+    yield session
+    sessions.close()
+
+
+def photo(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(3).integers(0, 256, (80, 96, 3), np.uint8)).save(path)
+    return path
+
+
+def right_half() -> Array:
+    mask = np.zeros((80, 96), np.float32)
+    mask[:, 48:] = 1
+    return mask
+
+
+def at_rest(session: DesktopSession) -> None:
+    while session.busy:
+        time.sleep(0.02)
+
+
+def waiting(name: str) -> Waiting:
+    return Waiting(Path("/pictures", name), Path("/pictures"), name, Settings.of(scale=2))
+
+
+def test_the_queue_outlives_its_process(tmp_path: Path) -> None:
+    file = tmp_path / "queue.json"
+    queue = Queue(file)
+    queue.add({"1": waiting("a"), "2": waiting("b"), "3": waiting("c")})
+    queue.over("1", finished=True)
+    queue.over("2", finished=False)  # its user has stopped it
+    assert Queue(file).left == [waiting("c")]
+    again = Queue(file)
+    again.add({"4": waiting("d")})
+    again.close()
+    again.over("4", finished=False)  # stopped, since the program ends
+    assert Queue(file).left == [waiting("c"), waiting("d")]
+    again.forget_left()
+    again.over("4", finished=True)  # finished all the same
+    assert Queue(file).left == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"settings": [{}], "items": {"1": [1]}}', '{"items": 3, "settings": 4}']
+)
+def test_a_queue_that_is_not_ours_is_empty(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "queue.json"
+    file.write_text(text)
+    assert Queue(file).left == []
+
+
+def test_what_was_left_is_begun_again_with_its_mask(tmp_path: Path) -> None:
+    own, pasted = photo(tmp_path / "in" / "own.png"), photo(tmp_path / "pasted.png")
+    with program(tmp_path, Idle) as session:
+        session.choose([own])
+        session.start([Input(own, "own")], SETTINGS, right_half())
+        session.start([Input(own, "own")], SETTINGS.but(tile_prompt="0,0,50,50: sky"))
+        session.start([Input(pasted, "pasted")], SETTINGS)
+    pasted.unlink()  # it has no place of its own, so that a copy was kept
+    with program(tmp_path) as session:
+        assert session.unfinished == 3
+        session.resume()
+        session.start([Input(own, "own")], SETTINGS, right_half())
+        assert [job.settings.diffusion.tile_prompt for job in session.jobs] == ["", "0,0,50,50: sky", "", ""]
+        at_rest(session)
+        assert [job.error for job in session.jobs] == [None] * 4
+        entries = [session.history.get(job.id) for job in session.jobs]
+        left, whole, copy, anew = (load(entry.result_path).pixels for entry in entries if entry)
+    assert sorted(path.name for path in own.parent.iterdir()) == [f"own-x2{tag}.png" for tag in ("-2", "-3", "")] + [
+        "own.png"
+    ]
+    np.testing.assert_array_equal(left, anew)
+    np.testing.assert_array_equal(whole, copy)
+    assert (left[:, :88] != whole[:, :88]).any()
+    assert not list((tmp_path / "state").rglob("*.npy"))
+    with program(tmp_path) as session:
+        assert session.unfinished == 0
+
+
+def test_what_is_stopped_by_the_end_of_the_program_is_left_and_what_its_user_stops_is_not(tmp_path: Path) -> None:
+    own, pasted = photo(tmp_path / "in" / "own.png"), photo(tmp_path / "pasted.png")
+    with program(tmp_path) as session:
+        session.choose([own])
+        for path in (own, pasted):
+            (job,) = session.start([Input(path, path.stem)], SETTINGS)
+            job.stop()
+        at_rest(session)
+        session.leave()
+        for path in (own, pasted):
+            (job,) = session.start([Input(path, path.stem)], SETTINGS)
+            job.stop()
+        at_rest(session)
+    with program(tmp_path) as session:
+        assert session.unfinished == 2
+        session.forget()
+        assert session.unfinished == 0
+    with program(tmp_path) as session:
+        assert session.unfinished == 0
+
+
+def test_an_entry_whose_mask_is_lost_is_not_begun_without_it(tmp_path: Path) -> None:
+    file = tmp_path / "queue.json"
+    item = waiting("a")
+    queue = Queue(file)
+    queue.add({"1": Waiting(item.source, item.root, item.name, item.settings, right_half()), "2": waiting("b")})
+    (mask,) = tmp_path.rglob("*.npy")
+    mask.write_bytes(mask.read_bytes()[:100])
+    assert Queue(file).left == [waiting("b")]
+
+
+def test_a_picture_of_a_folder_is_enlarged_again_where_a_mask_is_wanted(tmp_path: Path) -> None:
+    own = photo(tmp_path / "in" / "own.png")
+    with program(tmp_path) as session:
+        session.choose([own.parent])
+        item = Input.of(own)
+        (job,) = session.start([item], SETTINGS)
+        at_rest(session)
+        assert job.error is None
+        assert session.start([item], SETTINGS) == []
+        assert len(session.start([item], SETTINGS, right_half())) == 1
+        at_rest(session)
