@@ -16,6 +16,8 @@ RUN python -m pip install '.[ui]' && useradd --create-home upscaler && mkdir -p 
 USER upscaler
 VOLUME /data
 EXPOSE 7860
-# compose.yaml publishes the port on this machine alone, so nobody else gets in without a login
+# where a command such as `run` finds and leaves its files, unless a folder is mounted and named by -w
+WORKDIR /data
+# whoever can reach the port gets in, and finds nothing of others; compose.yaml says it otherwise for a machine of one user
 ENTRYPOINT ["python", "-m", "upscaler"]
 CMD ["ui", "--no-browser", "--listen", "--no-auth", "--port", "7860"]

@@ -3,7 +3,7 @@
     python -m benchmarks.gan_ways [SIDE [REPETITIONS [MODEL]]]
 
 All run on the middle of the bundled photograph in turns, so that whatever else the machine does hits all; times are
-medians. The first line of each model is the network as spandrel has it, in the usual layout.
+medians. The first line of each model is the network in float32, in the usual layout.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def make_sdxl(folder: Path) -> Path:
     )
 
 
-def make_sd3(folder: Path, *, t5: bool = True) -> Path:
+def make_sd3(folder: Path, *, t5: bool = True, words: int = 514) -> Path:
     """A Stable Diffusion 3 checkpoint: a transformer, two CLIP encoders, and T5 or none."""
     torch.manual_seed(5)
     parts: dict[str, Any] = {
@@ -74,9 +74,9 @@ def make_sd3(folder: Path, *, t5: bool = True) -> Path:
             joint_attention_dim=64, caption_projection_dim=32, pooled_projection_dim=64, pos_embed_max_size=64,
             dual_attention_layers=(0,), qk_norm="rms_norm",
         ),
-        "vae": _vae("kl", shift_factor=0.1, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False),
-        "text_encoder": CLIPTextModelWithProjection(_text(32)),
-        "text_encoder_2": CLIPTextModelWithProjection(_text(32)),
+        "vae": _vae("kl", layers=2, shift_factor=0.1, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False),
+        "text_encoder": CLIPTextModelWithProjection(_text(32, words)),
+        "text_encoder_2": CLIPTextModelWithProjection(_text(32, words)),
         "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
     }  # fmt: skip
     if t5:
@@ -94,7 +94,7 @@ def make_flux(folder: Path, *, guidance: bool = True) -> Path:
             in_channels=16, num_layers=2, num_single_layers=2, attention_head_dim=16, num_attention_heads=2,
             joint_attention_dim=64, pooled_projection_dim=32, guidance_embeds=guidance, axes_dims_rope=(4, 6, 6),
         ),
-        "vae": _vae("kl", shift_factor=0.1, scaling_factor=0.4, use_quant_conv=False, use_post_quant_conv=False),
+        "vae": _vae("kl", layers=2, shift_factor=0.1, scaling_factor=0.4, use_quant_conv=False, use_post_quant_conv=False),
         "text_encoder": CLIPTextModel(_text(32)),
         "text_encoder_2": T5EncoderModel(_t5(64)),
         "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=guidance),

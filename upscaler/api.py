@@ -108,7 +108,7 @@ def run(
     asked, settings = settings, keep_within_memory(settings, picture.size, alpha=picture.alpha is not None)
     if settings != asked:
         yield Notice(f"to stay within {asked.hardware.memory}: {changes(asked, settings)}")
-    where = None if mask is None else load_mask(mask, picture.size)
+    where = None if mask is None else load_mask(mask, picture.size, max_pixels=settings.output.pixel_limit)
     with loaded(settings, workers, upscaler=upscaler, refiner=refiner) as (enlarger, redrawer):
         alpha = picture.alpha is not None
         planned = plan_run(
@@ -117,7 +117,7 @@ def run(
         store = choose_store(planned, scratch=folder)
         yield from (Notice(message) for message in _tell_of_models(settings, redrawer, given=refiner is not None))
         if mask is not None and planned.tiles is None and planned.faces is None:
-            yield Notice("without a diffusion pass the mask makes no difference")
+            yield Notice("the mask has no effect without a diffusion model")
         go = partial(
             pipeline.run,
             picture,
@@ -139,7 +139,7 @@ def run(
             progress = resume.Kept(Path(progress), described)
         with resume.keep_progress(progress.folder, progress.run, restart=restart) as journal:
             if len(journal):
-                yield Notice(f"going on from {count(len(journal), 'finished tile')} in {progress.folder}")
+                yield Notice(f"continuing from {count(len(journal), 'finished tile')} in {progress.folder}")
             yield from go(journal=journal)
         resume.drop(progress.folder)
 
@@ -155,4 +155,4 @@ def _tell_of_models(settings: Settings, refiner: Refiner | None, *, given: bool)
     if told and not getattr(refiner, "takes_prompt", True):
         yield f"the diffusion model {name} takes no prompt; it is ignored"
     if without := without_effect(settings, habits_of(refiner)):
-        yield f"with the diffusion model {name} these make no difference: {', '.join(without)}"
+        yield f"these options have no effect with the diffusion model {name}: {', '.join(without)}"

@@ -90,7 +90,7 @@ def _listed(path: Path) -> Iterator[Job]:
         raise ImageError(f"{path}: this list of pictures cannot be read ({one_line(error)})") from error
     for number, line in enumerate(map(str.strip, lines), 1):
         if line and not os.path.isfile(path.parent / line):
-            raise ImageError(f"{path}: line {number}, {line[:80]!r}, is not a file; a list has one picture a line")
+            raise ImageError(f"{path}: line {number}, {line[:80]!r}, is not a file; a list has one picture per line")
         if line:
             yield Job(path.parent / line, Path(line).name)
 

@@ -1,7 +1,7 @@
 """What a model file holds, told from the names of its tensors: which kind and family, or what keeps it from being used.
 
-Only the head of a file is read: of safetensors its JSON, of a pickle in torch's zip format the words in it, which are
-listed and never run. No torch here.
+Only the head of a file is read: of safetensors its JSON, of GGUF its table, of a pickle in torch's zip format the words in
+it, which are listed and never run. No torch here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from . import ggufs
 from .errors import UnsupportedModel
 
 Kind = Literal["gan", "diffusion", "control", "lora", "embedding", "vae", "face", "detector"]
@@ -29,7 +30,9 @@ _UNET = "model.diffusion_model."
 _NUMBERS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8", "F8_E5M2": "float8"}
 
 SINGLE_FILES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "refiner": "SDXL refiner"}
-"""Families whose single files we load: folder in `weights/families`, and what people call it."""
+"""Families of Stable Diffusion with a UNet whose single files we load: folder in `weights/families`, and what people call it."""
+TRANSFORMERS = {"sd3": "SD 3", "flux": "Flux"}
+"""The same of families with a transformer, whose files mostly hold that alone; the rest is another model's (`--base`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +42,14 @@ class Header:
     Attributes:
         shapes: of each tensor by name; an empty tuple where the format does not tell it.
         metadata: what the file says of itself.
-        numbers: format of most of the weights, such as "float16"; empty where the format does not tell it.
+        numbers: format of most of the weights, such as "float16" or "Q4_K"; empty where the file does not tell it.
+        form: of the file.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     numbers: str = ""
+    form: Literal["single file", "GGUF"] = "single file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Contents:
     Attributes:
         kind: `None` where it cannot be told, or is nothing that we have a use for.
         family: "SD 1.x", "SDXL" and so on; empty where it cannot be told.
-        recipe: key in `SINGLE_FILES` of a checkpoint that can be loaded, else empty.
+        recipe: key in `SINGLE_FILES` or `TRANSFORMERS` of a checkpoint that can be loaded, else empty.
         problem: why it cannot be the diffusion model of a run, with what to do; empty if it can.
     """
 
@@ -85,20 +90,22 @@ def _contents(path: Path, size: int, time: int) -> Contents:
 
 
 def header_of(path: Path) -> Header:
-    """The head of a safetensors file, or of a pickle as `torch.save` writes it.
+    """The head of a safetensors or GGUF file, or of a pickle as `torch.save` writes it.
 
     Raises:
-        UnsupportedModel: it is neither, or is cut off.
+        UnsupportedModel: it is none of them, or is cut off.
         OSError: it cannot be read.
     """
     if zipfile.is_zipfile(path):
         return _header_of_pickle(path)
     with path.open("rb") as file:
         start = file.read(8)
+        if start.startswith(ggufs.MAGIC):
+            return _header_of_gguf(path)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= _LARGEST_HEADER:
             raise UnsupportedModel(
-                f"{path}: is no model file (neither safetensors nor torch's zip format); give a .safetensors file or a diffusers folder"
+                f"{path}: is not a model file (neither safetensors nor torch's zip format); give a .safetensors file or a diffusers folder"
             )
         try:
             entries: dict[str, Any] = json.loads(file.read(length))
@@ -107,14 +114,22 @@ def header_of(path: Path) -> Header:
             end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
             formats = [entry["dtype"] for entry in entries.values() if len(entry["shape"]) > 1]
         except (ValueError, RecursionError, AttributeError, KeyError, TypeError, IndexError):
-            raise UnsupportedModel(f"{path}: is damaged, or no safetensors file") from None
+            raise UnsupportedModel(f"{path}: is damaged, or not a safetensors file") from None
     size = os.path.getsize(path)
     if size < 8 + length + end:
         raise UnsupportedModel(
-            f"{path}: is cut off ({size} of {8 + length + end} bytes), perhaps by a download that did not end; fetch it again"
+            f"{path}: is cut off ({size} of {8 + length + end} bytes), perhaps by an interrupted download; download it again"
         )
     most = max(set(formats), key=formats.count, default="")
     return Header(shapes, metadata, _NUMBERS.get(most, most.lower()))
+
+
+def _header_of_gguf(path: Path) -> Header:
+    head = ggufs.read_head(path)
+    formats = [tensor.format for tensor in head.tensors.values() if len(tensor.shape) > 1]
+    most = max(set(formats), key=formats.count, default="")
+    shapes = {name: tensor.shape for name, tensor in head.tensors.items()}
+    return Header(shapes, head.metadata, most, "GGUF")
 
 
 def _header_of_pickle(path: Path) -> Header:
@@ -137,12 +152,15 @@ def _header_of_pickle(path: Path) -> Header:
 def tell(header: Header) -> Contents:
     """What a file with this header holds."""
     names = header.shapes
+    for recipe, blocks in _BLOCKS.items():
+        if any(blocks.match(name) for name in names) and not any(name.startswith("controlnet_") for name in names):
+            return _transformer(recipe, {name.removeprefix(_UNET): shape for name, shape in names.items()})
     if any(name.startswith(_UNET) for name in names):
         return _checkpoint(header)
     for pattern, contents in _OTHERS:
         if any(pattern.search(name) for name in names):
             return contents
-    return Contents(None, problem="holds a model of a kind that we do not know; name a Stable Diffusion checkpoint")
+    return Contents(None, problem="holds a model of an unknown kind; name a Stable Diffusion checkpoint")
 
 
 def _checkpoint(header: Header) -> Contents:
@@ -150,28 +168,42 @@ def _checkpoint(header: Header) -> Contents:
     names = header.shapes
     for part, what in _FOREIGN.items():
         if any(name.startswith(_UNET) and part in name for name in names):
-            if part in _AS_FOLDERS:
-                problem = f"holds {what} in a single file; give its folder in diffusers format instead"
-                return Contents("diffusion", what, problem=problem)
             return _no(f"holds {what}", what)
     if "edm_mean" in names:
         return _no("is Playground 2.5, which was trained with another noise schedule", "Playground 2.5")
     recipe = _recipe(names)
     if recipe is None:
-        return _no("holds a diffusion model of a family that we do not know")
+        return _no("holds a diffusion model of an unknown family")
     family = SINGLE_FILES[recipe]
+    if header.form == "GGUF":
+        problem = f"holds {family} in GGUF, of which only {' and '.join(TRANSFORMERS.values())} are read; use it as safetensors"
+        return Contents("diffusion", family, problem=problem)
     first = names.get(f"{_UNET}input_blocks.0.0.weight", ())
     channels = first[1] if len(first) == 4 else 4
     if channels != 4:
         what = _BY_CHANNELS.get(channels, f"a model with {channels} input channels")
-        return _no(f"is {what} ({family}), which wants more than a prompt", family)
+        return _no(f"is {what} ({family}), which needs more than a prompt", family)
     if recipe == "sd2" and any(name.startswith(f"{_UNET}label_emb.") for name in names):
-        return _no("is an unCLIP model (SD 2.x), which wants a picture as its prompt", family)
+        return _no("is an unCLIP model (SD 2.x), which needs a picture as its prompt", family)
+    return Contents("diffusion", family, recipe)
+
+
+def _transformer(recipe: str, names: Mapping[str, tuple[int, ...]]) -> Contents:
+    """Stable Diffusion 3, or Flux, whose kin have blocks of the same name; names without their prefix."""
+    family = TRANSFORMERS[recipe]
+    if recipe == "flux":
+        for part, what in _KIN_OF_FLUX.items():
+            if any(name.startswith(part) for name in names):
+                return _no(f"holds {what}", what)
+        inputs = names.get("img_in.weight", ())[1:]
+        what = _FLUX_BY_INPUTS.get(inputs[0] if inputs else 64)
+        if what is not None:
+            return _no(f"is {what}, which needs more than a prompt", family)
     return Contents("diffusion", family, recipe)
 
 
 def _no(problem: str, family: str = "") -> Contents:
-    known = ", ".join(SINGLE_FILES.values())
+    known = ", ".join([*SINGLE_FILES.values(), *TRANSFORMERS.values()])
     return Contents("diffusion", family, problem=f"{problem}; use a plain text-to-image checkpoint of {known}")
 
 
@@ -203,24 +235,29 @@ _BY_CHANNELS = {
 _FOREIGN = {
     "time_stack": "a video model (Stable Video Diffusion)",
     "motion_modules": "a video model (AnimateDiff)",
-    "joint_blocks.": "Stable Diffusion 3",
-    "double_blocks.": "Flux or one of its kin",
     "patchify_proj": "a video model (LTX)",
     "head.modulation": "a video model (Wan)",
     "cap_embedder.": "Lumina or Z-Image",
     "txtfusion.": "Krea 2",
     "txt_in.": "Qwen-Image",
 }
-
-
-_AS_FOLDERS = ("joint_blocks.", "double_blocks.")
+_BLOCKS = {
+    "sd3": re.compile(r"(model\.diffusion_model\.)?joint_blocks\.\d+\.x_block\.attn\.qkv\.weight$"),
+    "flux": re.compile(r"(model\.diffusion_model\.)?double_blocks\.\d+\.img_attn[._]qkv\.weight$"),
+}
+_KIN_OF_FLUX = {
+    "distilled_guidance_layer.": "Chroma",
+    "double_stream_modulation": "Flux.2",
+    "txt_in.individual_token_refiner.": "a video model (HunyuanVideo)",
+}
+_FLUX_BY_INPUTS = {384: "Flux Fill, an inpainting model", 128: "Flux Canny or Flux Depth"}
 
 
 def _other(kind: Kind | None, what: str, remedy: str, family: str = "") -> Contents:
     return Contents(kind, family, problem=f"holds {what}; {remedy}")
 
 
-_MODEL = "as the model name a whole checkpoint"
+_MODEL = "use a whole checkpoint as the model"
 
 # In this order: a LoRA of a UNet also has names of a UNet in it.
 _OTHERS: list[tuple[re.Pattern[str], Contents]] = [
@@ -251,10 +288,6 @@ _OTHERS: list[tuple[re.Pattern[str], Contents]] = [
         (
             r"^taesd_(en|de)coder\.|^(first_stage_model\.)?(encoder|decoder)\.(conv_in|conv_out|mid|layers\.\d+\.conv)\b",
             _other("vae", "an autoencoder (VAE) alone", f"give it as --vae PATH, and {_MODEL}"),
-        ),
-        (
-            r"^(model\.)?(double_blocks|joint_blocks)\.",
-            _other("diffusion", "the network of Flux or Stable Diffusion 3 alone", f"{_MODEL} of SD 1.x, 2.x or SDXL"),
         ),
         (
             r"^(input_blocks|down_blocks)\.\d+\.|^time_embed(ding)?\.",

@@ -88,12 +88,12 @@ def cards(settings: Settings, planned: Planned) -> str:
             continue
         except SettingsError:
             return ""
-        found[gigabytes] = changes(asked, fitting) or "as it is"
+        found[gigabytes] = changes(asked, fitting) or "no changes needed"
         if fitting == asked:
             break  # so does every larger one
     last = max(found)
     return "; ".join(
-        f"{gb} GB{'' if gb < last or gb == max(_CARDS) else ' and more'}: {how}" for gb, how in found.items()
+        f"{gb} GB{'' if gb < last or gb == max(_CARDS) else ' or more'}: {how}" for gb, how in found.items()
     )
 
 

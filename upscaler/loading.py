@@ -67,6 +67,7 @@ def refiner_for(settings: Settings) -> Refiner | None:
         precision=settings.hardware.precision,
         low_vram=settings.hardware.low_vram,
         storage=settings.hardware.storage,
+        compile=settings.hardware.compile,
         memory=settings.hardware.memory_bytes,
     )
 

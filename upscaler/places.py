@@ -22,6 +22,8 @@ COMFYUI, WEBUI, HUB = "ComfyUI", "WebUI", "Hugging Face cache"
 _COMFYUI: dict[str, Kind] = {
     "checkpoints": "diffusion",
     "diffusers": "diffusion",
+    "diffusion_models": "diffusion",
+    "unet": "diffusion",
     "vae": "vae",
     "loras": "lora",
     "embeddings": "embedding",

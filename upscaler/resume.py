@@ -179,8 +179,8 @@ def _check_same(folder: Path, run: Mapping[str, Any]) -> None:
         return
     told = [f"{name} {old.get(name)!r}, now {new[name]!r}" if "." in name else f"another {name}" for name in changed]
     raise ProgressError(
-        f"{folder}: holds the progress of another run ({', '.join(told[:3])}); give the same picture and settings to go "
-        "on from it, or --restart to begin anew"
+        f"{folder}: holds the progress of another run ({', '.join(told[:3])}); give the same picture and settings to "
+        "continue it, or --restart to start over"
     )
 
 

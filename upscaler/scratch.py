@@ -45,6 +45,6 @@ def choose_store(plan: RunPlan, *, scratch: Path | None = None) -> Store:
         raise OutOfMemory(
             f"a result of {plan.target} needs {plan.picture_bytes / _GIB:.0f} GiB for its pictures, more than half of the "
             f"{free_memory() / _GIB:.0f} GiB of free memory and than the {free / _GIB:.0f} GiB on the disk of {folder}; "
-            "make it smaller, or give a folder on a larger disk by --scratch"
+            "make it smaller, or give a folder on a larger disk with --scratch"
         )
     return Store(folder)

@@ -107,7 +107,9 @@ def _works(plan: RunPlan, settings: Settings) -> dict[Stage, _Work]:
 def _rate(stage: Stage, plan: RunPlan, settings: Settings) -> str:
     """The name of what a stage's speed depends on."""
     hardware, diffusion = settings.hardware, settings.diffusion
-    place = f"{platform.node()} {hardware.device} {hardware.precision} {hardware.backend}"
+    place = (
+        f"{platform.node()} {hardware.device} {hardware.precision} {hardware.backend}{' compiled' * hardware.compile}"
+    )
     if stage is Stage.ENLARGE:
         return f"{place} gan {settings.gan.model}" if plan.passes else f"{place} resampling"
     if stage is Stage.FINISH:

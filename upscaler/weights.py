@@ -33,7 +33,7 @@ else:
 
 Kind = families.Kind
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
+SUFFIXES = (".safetensors", ".gguf", ".pth", ".pt", ".ckpt")
 DETECTOR = "yunet"
 """The name of the model that finds faces."""
 OneStep = Literal["pisa-sr", "osediff"]
@@ -174,7 +174,8 @@ def _models_in(folder: Path) -> Iterator[Model]:
     files = [entry for entry in files if entry not in changes and entry.suffix.lower() in SUFFIXES]
     for file in sorted(files, key=lambda entry: (entry.stem, SUFFIXES.index(entry.suffix.lower()))):
         # what cannot be told is left to spandrel, which knows forty architectures
-        yield Model(name=file.stem, kind=families.contents_of(file).kind or "gan", path=file.absolute())
+        if (kind := _kind_of(file, "gan")) is not None:
+            yield Model(name=file.stem, kind=kind, path=file.absolute())
     for file in (entry for entry in entries if entry.suffix.lower() == ".onnx" and entry.is_file()):
         yield Model(name=file.stem, kind="detector", path=file.absolute())
     for entry in entries:
@@ -200,17 +201,33 @@ def _models_on(shelf: places.Shelf) -> Iterator[Model]:
                 path = (folder / name).absolute()
                 one_step = one_step_kind(path)
                 if path.suffix.lower() in SUFFIXES or one_step:
-                    kind = "diffusion" if one_step else families.contents_of(path).kind or shelf.kind
-                    yield Model(name=path.stem, kind=kind, path=path, place=shelf.place)
+                    kind = "diffusion" if one_step else _kind_of(path, shelf.kind)
+                    if kind is not None:
+                        yield Model(name=path.stem, kind=kind, path=path, place=shelf.place)
+
+
+def _kind_of(file: Path, otherwise: Kind) -> Kind | None:
+    """What a file is, or what it is taken for where that cannot be told; `None` for GGUF that is no diffusion model."""
+    kind = families.contents_of(file).kind
+    return kind if kind is not None or file.suffix.lower() == ".gguf" else otherwise
 
 
 def _models_of_the_hub() -> Iterator[Model]:
     """The diffusion models and ControlNets in the hub's cache, under their ids; those without weights are left out."""
     for name, folder in places.hub_folders():
-        if (folder / FOLDER_MARK).is_file() and any((folder / "unet").glob("*.safetensors")):
+        networks = chain((folder / "unet").glob("*.safetensors"), (folder / "transformer").glob("*.safetensors"))
+        if (folder / FOLDER_MARK).is_file() and any(networks):
             yield Model(name=name, kind="diffusion", path=folder.absolute(), place=places.HUB)
         elif class_of(folder).startswith("ControlNet") and any(folder.glob("diffusion_pytorch_model*")):
             yield Model(name=name, kind="control", path=folder.absolute(), place=places.HUB)
+
+
+def model_folders() -> Iterator[tuple[str, Path]]:
+    """Folders of diffusion models in diffusers format by name, in the order of `models`; then all in the hub's cache, where
+    they may lack a part.
+    """
+    yield from ((model.name, model.path) for model in models("diffusion") if model.path.is_dir())
+    yield from ((name, folder) for name, folder in places.hub_folders() if (folder / FOLDER_MARK).is_file())
 
 
 def family_of(folder: Path) -> str:
@@ -342,7 +359,7 @@ _PURPOSES: dict[Kind, str] = {
 }
 _WHAT: dict[Kind, str] = {
     "gan": "a .safetensors file",
-    "diffusion": "a .safetensors file or a diffusers folder",
+    "diffusion": "a .safetensors or .gguf file or a diffusers folder",
     "control": "a ControlNet's file or folder",
     "lora": "a .safetensors file",
     "embedding": "a .safetensors file",

@@ -64,7 +64,7 @@ def cluster(workers: str, *, kinds: int = 2) -> Generator[Share, None, None]:
         ray: Any = import_module("ray")
     except ImportError:
         raise SettingsError(
-            f"--workers {workers}: needs Ray; install it with pip install 'tiled-diffusion-upscaler[ray]'"
+            f'--workers {workers}: needs Ray; install it with pip install "tiled-diffusion-upscaler[ray]"'
         ) from None
     try:
         if workers.isdigit():

@@ -27,7 +27,7 @@ def test_a_training_checkpoint_becomes_its_weights(tmp_path: Path, capsys: pytes
     found = load_file(target)
     assert found.keys() == STATE.keys()
     assert all(torch.equal(found[name], STATE[name]) for name in STATE)
-    with pytest.raises(SettingsError, match="is there already; name another file by -o"):
+    with pytest.raises(SettingsError, match="already exists; name another file with -o"):
         convert(file)
 
 

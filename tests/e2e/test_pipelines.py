@@ -14,6 +14,7 @@ import torch
 from diffusers.pipelines.controlnet import (
     pipeline_controlnet_img2img,
     pipeline_controlnet_sd_xl_img2img,
+    pipeline_controlnet_union_sd_xl_img2img,
 )
 from diffusers.pipelines.stable_diffusion import pipeline_stable_diffusion_img2img
 from diffusers.pipelines.stable_diffusion_xl import pipeline_stable_diffusion_xl_img2img
@@ -30,12 +31,13 @@ from upscaler.options.settings import Sampling, options
 from upscaler.tiling.noise import field
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from checkpoints import make_control, make_sd, make_sdxl
+from checkpoints import make_control, make_sd, make_sdxl, make_union
 
 SIDE, BOX, SEED = 64, Box(128, 64, 192, 128), 11
 TILE: Image = np.random.default_rng(8).random((SIDE, SIDE, 3), np.float32)
 PROMPT, NEGATIVE, GUIDANCE, SCALE = "a cat", "rain", 4.0, 0.7
 STRENGTH, STEPS = 0.5, 10
+TILES = 6  # as the model card of ControlNet++ counts its kinds of hints
 TIMESTEPS = [499 - 50 * index for index in range(STEPS)]
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "euler": (diffusers.EulerDiscreteScheduler, {}),
@@ -52,6 +54,7 @@ PIPELINES = {
     "sdxl": diffusers.StableDiffusionXLImg2ImgPipeline,
     "sd1+control": diffusers.StableDiffusionControlNetImg2ImgPipeline,
     "sdxl+control": diffusers.StableDiffusionXLControlNetImg2ImgPipeline,
+    "sdxl+union": diffusers.StableDiffusionXLControlNetUnionImg2ImgPipeline,
 }
 
 
@@ -63,7 +66,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "sd2": make_sd(folder / "sd2", prediction="v_prediction"),
         "sdxl": make_sdxl(folder / "sdxl"),
     }
-    return models | {f"{name}+control": make_control(folder / f"{name}-tile", models[name]) for name in ("sd1", "sdxl")}
+    models |= {f"{name}+control": make_control(folder / f"{name}-tile", models[name]) for name in ("sd1", "sdxl")}
+    return models | {"sdxl+union": make_union(folder / "sdxl-union", models["sdxl"])}
 
 
 def canvas_noise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +85,7 @@ def canvas_noise(monkeypatch: pytest.MonkeyPatch) -> None:
         pipeline_stable_diffusion_xl_img2img,
         pipeline_controlnet_img2img,
         pipeline_controlnet_sd_xl_img2img,
+        pipeline_controlnet_union_sd_xl_img2img,
         scheduling_euler_ancestral_discrete,
         scheduling_dpmsolver_multistep,
         scheduling_lcm,
@@ -101,7 +106,8 @@ def both(model: Path, control: Path | None, kind: str) -> tuple[Any, Any, dict[s
     )
     extra = {}
     if control is not None:
-        extra["controlnet"] = diffusers.ControlNetModel.from_pretrained(control, local_files_only=True)
+        network = diffusers.ControlNetUnionModel if kind.endswith("union") else diffusers.ControlNetModel
+        extra["controlnet"] = network.from_pretrained(control, local_files_only=True)
     pipeline = PIPELINES[kind].from_pretrained(model, local_files_only=True, **extra)
     pipeline.set_progress_bar_config(disable=True)
     return ours, pipeline, pipeline.scheduler.config
@@ -127,6 +133,8 @@ def test_the_same_picture(kind: str, name: str, models: dict[str, Path], monkeyp
     said: dict[str, Any] = {"prompt": PROMPT, "negative_prompt": NEGATIVE, "guidance_scale": GUIDANCE, "image": latents}
     if control:
         said |= {"control_image": picture, "controlnet_conditioning_scale": SCALE}
+    if control == "union":
+        said["control_mode"] = [TILES]
     if name == "lcm" and control:  # these pipelines take no list of timesteps
         plain = pipeline.scheduler.set_timesteps
         monkeypatch.setattr(

@@ -259,7 +259,7 @@ def test_a_file_that_was_cut_off_says_so(folders: dict[str, Path], tmp_path: Pat
     file = single_file(folders["sd1"], tmp_path / "cut.safetensors", "sd1")
     content = file.read_bytes()
     file.write_bytes(content[:-1000])
-    with pytest.raises(UnsupportedModel, match=r"is cut off .*fetch it again"):
+    with pytest.raises(UnsupportedModel, match=r"is cut off .*download it again"):
         load(file)
     for damaged in (b"", b"\xff" * 100, struct.pack("<Q", 40) + b"[" * 40, content[:100]):
         file.write_bytes(damaged)

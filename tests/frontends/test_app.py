@@ -112,8 +112,8 @@ def test_a_picture_from_drop_to_download(open_page: OpenPage, small_photo: Path,
     assert "8 bit" in facts
     choose(page, "fast")
     scale(page, 8)
-    page.wait_for_function("document.querySelector('#plan').innerText.includes('1280 × 1024')")
-    assert re.match(r"1280 × 1024, about \d+ s", page.inner_text("#plan"))
+    page.wait_for_function("document.querySelector('#plan').innerText.includes('1280x1024')")
+    assert re.match(r"1280x1024, about \d+ s", page.inner_text("#plan"))
     assert "6 tiles (3x2) of 512x544 by pocket" in page.text_content("#plan")
     page.click("#run")
     seen, canvases = set(), set()
@@ -259,6 +259,27 @@ def test_the_viewer_by_keyboard_wheel_mouse_and_touch(browser: Any, app: Any, sm
     context.close()
 
 
+def test_pictures_are_chosen_by_keyboard(open_page: OpenPage, small_photo: Path) -> None:
+    page = open_page()
+    choosers: list[Any] = []
+    page.on(
+        "filechooser", lambda chooser: choosers.append(chooser)
+    )  # all the time: expect_file_chooser is switched on too late now and then
+    for chosen in (False, True):
+        if chosen:
+            drop(page, small_photo)
+        page.focus("button#models-open")
+        page.keyboard.press("Tab")
+        for pressed, key in enumerate(("Enter", "Space") * 5, 1):
+            page.keyboard.press(key)
+            for _ in range(50):
+                if len(choosers) >= pressed:
+                    break
+                page.wait_for_timeout(100)
+            assert len(choosers) == pressed, f"{key}, number {pressed}, with {'a' if chosen else 'no'} picture"
+        choosers.clear()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_fault_of_accessibility(open_page: OpenPage, small_photo: Path, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
@@ -330,6 +351,7 @@ def test_files_that_are_no_pictures(open_page: OpenPage, tmp_path: Path) -> None
         page.wait_for_function(f"document.querySelector('#message')?.innerText.includes({json.dumps(words)})")
         message = page.inner_text("#message")
         assert path.name in message
+        assert path.name in page.inner_text("#facts")  # where it was chosen, too
         assert str(tmp_path) not in message
         assert "/" not in message
         page.click("#run")  # nothing to run: said, not started
@@ -382,10 +404,11 @@ def test_keys_and_paste(open_page: OpenPage, small_photo: Path) -> None:
     assert "was stopped" in finish(page, 20)
 
 
+@pytest.mark.parametrize("arguments", [(), ("--listen", "--one-user")])
 def test_history_survives_a_restart_and_gives_settings_back(
-    open_page: OpenPage, small_photo: Path, tmp_path: Path
+    open_page: OpenPage, small_photo: Path, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    with running_app(tmp_path / "home") as first:
+    with running_app(tmp_path / "home", *arguments) as first:
         page = open_page(first.url)
         drop(page, small_photo)
         choose(page, "fast")
@@ -394,7 +417,7 @@ def test_history_survives_a_restart_and_gives_settings_back(
         finish(page)
         result = download(page, tmp_path)
         page.goto("about:blank")
-    with running_app(tmp_path / "home") as again:
+    with running_app(tmp_path / "home", *arguments) as again:
         page = open_page(again.url)
         page.wait_for_selector("#history .item.finished")
         page.click("#history .item .face")
@@ -453,14 +476,32 @@ def test_numbers_that_are_out_of_range_or_missing_are_said_in_words(open_page: O
     page.keyboard.press("Control+Enter")
     page.wait_for_function("document.querySelector('#message')?.innerText.includes('Give 0.5 to 16')")
     field.fill("")
-    page.wait_for_function("document.querySelector('#plan').innerText.includes('640 × 512')")
+    page.wait_for_function("document.querySelector('#plan').innerText.includes('640x512')")
     page.locator("#way label", has_text="Print").click()
     width, dpi = page.get_by_label("Width (cm)"), page.get_by_label("dpi")
-    for field, before, typed, planned in ((dpi, "300", "100", "213 × 170"), (width, "5.42", "30", "1181 × 945")):
+    for field, before, typed, planned in ((dpi, "300", "100", "213x170"), (width, "5.42", "30", "1181x945")):
         assert field.input_value() == before  # 640 pixels at 300 dpi, the size that was planned last
         field.press("Control+a")
         field.press_sequentially(typed, delay=100)
         page.wait_for_function(f"document.querySelector('#plan').innerText.includes('{planned}')")
+
+
+def test_what_is_done_while_the_app_is_slow_counts(open_page: OpenPage, small_photo: Path) -> None:
+    page = open_page()
+    drop(page, small_photo)
+    page.evaluate(
+        """() => {
+            const real = window.fetch;
+            window.fetch = async (...given) => { await new Promise(go => setTimeout(go, 1000)); return real(...given); };
+        }"""
+    )
+    page.locator("#way label", has_text="Print").click()
+    page.locator("#way label", has_text="Custom").click()
+    page.wait_for_selector("#custom:visible")
+    page.wait_for_selector("text=DPI", state="hidden")
+    page.click("[data-preset=art]")
+    page.click("[data-preset=anime]")
+    page.wait_for_selector("[data-preset=anime][aria-checked=true]")
 
 
 def test_a_result_is_dragged_onto_the_input(open_page: OpenPage, small_photo: Path) -> None:
@@ -536,6 +577,8 @@ def test_the_page_fits(open_page: OpenPage, small_photo: Path, width: int, heigh
         return box.top >= 0 && box.bottom <= innerHeight && run.contains(top);
     }"""
     assert page.evaluate(in_sight), "in sight at once"
+    if width == 390:
+        assert page.locator("#viewer .bar").bounding_box()["height"] < 80, "two lines of buttons"
     gap = "document.querySelector('#go').getBoundingClientRect().bottom - document.querySelector('#run').getBoundingClientRect().bottom"
     assert page.evaluate(gap) < 20, "no empty strip below it"
     page.mouse.wheel(0, 3000)

@@ -135,14 +135,14 @@ def test_files_are_added_as_safetensors_under_their_name(tmp_path: Path, models:
     assert library.add(tmp_path / "old.pt") == "old"
     assert sorted(path.name for path in models.iterdir()) == ["old.safetensors", "style.safetensors"]
     assert {model.name for model in weights.models("lora")} >= {"old", "style"}
-    with pytest.raises(SettingsError, match="among the models already"):
+    with pytest.raises(SettingsError, match="already among the models"):
         library.add(file(tmp_path / "style.safetensors", LORA))
 
 
 @pytest.mark.parametrize(
     ("tensors", "words"),
     [
-        ({"what.ever": _NOTHING}, "kind that we do not know"),
+        ({"what.ever": _NOTHING}, "unknown kind"),
         ({**SD15, "model.diffusion_model.input_blocks.0.0.weight": np.zeros((320, 9, 3, 3), np.float16)}, "inpainting"),
         ({"conv_first.weight": _NOTHING}, "bad.safetensors"),
     ],

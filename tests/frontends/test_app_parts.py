@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import inspect
+import io
 import os
 import re
 import shutil
@@ -41,6 +44,7 @@ from upscaler.arrays.resample import resample  # noqa: E402
 from upscaler.errors import ImageError, OutOfMemory, SettingsError, UpscalerError  # noqa: E402
 from upscaler.events import Progress, Stage  # noqa: E402
 from upscaler.geometry import Box, Size  # noqa: E402
+from upscaler.options import presets  # noqa: E402
 from upscaler.options.settings import Settings, options  # noqa: E402
 from upscaler.pictures import files as files_module  # noqa: E402
 from upscaler.pictures.files import load, read_settings  # noqa: E402
@@ -175,6 +179,8 @@ def test_a_look_is_changed_by_what_it_sets_and_by_nothing_else() -> None:
     assert not looks.is_changed("art", art)
     assert looks.look_of(art) == "art"
     assert looks.look_of(Settings.of(strength=0.3)) == looks.DEFAULT
+    fast = presets.get("fast").over(Settings())
+    assert [looks.title_for(fast), looks.title_for(fast.but(steps=30))] == ["Fast", "Fast (changed)"]
     assert looks.is_changed("one that was deleted", Settings())
 
 
@@ -319,6 +325,32 @@ sys.exit(repr([job.error for job in jobs]))
 """
 
 
+def test_events_with_data_of_their_own_are_neither_dropped_nor_repeated(tmp_path: Path) -> None:
+    """While one is answered, Gradio drops the next ("once"), or sends the data of the first again ("always_last")."""
+    sessions = Sessions(tmp_path / "history", Worker())
+    try:
+        handlers = [
+            fn for fn in build(sessions).fns.values() if fn.fn and "event" in inspect.signature(fn.fn).parameters
+        ]
+        assert {"on_paint", "on_mark", "on_choose_preset"} < {fn.name for fn in handlers}
+        assert {fn.name for fn in handlers if fn.trigger_mode != "multiple"} == set()
+    finally:
+        sessions.close()
+
+
+def test_a_draft_is_known_by_a_small_copy_of_its_picture(tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (600, 300), "red").save(tmp_path / "turned.jpg", exif=turned)
+    uri = views_module.thumb_uri(tmp_path / "turned.jpg")
+    with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as image:
+        assert image.size == (128, 256)
+        assert image.getpixel((5, 5)) == pytest.approx((254, 0, 0), abs=3)
+    Image.new("I;16", (20, 20)).save(tmp_path / "deep.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+    assert [views_module.thumb_uri(tmp_path / name) for name in ("deep.png", "broken.png", "gone.png")] == ["", "", ""]
+
+
 @pytest.mark.slow
 def test_what_a_killed_app_has_left_is_gone_on_with(
     monkeypatch: pytest.MonkeyPatch, photo: Path, tmp_path: Path
@@ -337,6 +369,7 @@ def test_what_a_killed_app_has_left_is_gone_on_with(
         session = sessions.session(None, "page")
         items = listing.queue(session)["items"]
         assert [(item["title"], item["state"]) for item in items] == [("my photo", "left"), ("other", "left")]
+        assert all(item["thumb"].startswith("data:image/jpeg;base64,") for item in items)
         assert second.session(None, "page").drafts.left == []
         begun, waiting = session.drafts.left
         assert begun.fraction is not None

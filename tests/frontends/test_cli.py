@@ -21,6 +21,9 @@ from upscaler.cli.help import COMMON
 from upscaler.options.settings import Settings, options
 from upscaler.pictures.files import load, read_settings
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from checkpoints import make_sd
+
 ROOT = Path(upscaler.__file__).parents[1]
 FAST = ("-n", "realesr-animevideov3", "-m", "none")
 
@@ -156,6 +159,30 @@ def test_plan_says_all_without_loading_a_model(small: Path) -> None:
     assert run("run", small, "--dry-run", "-s", "16").stdout == text
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["pocket", "sd"])
+def test_all_tiles_are_denoised_together(model: str, tmp_path: Path) -> None:
+    """The whole command in joint mode: a picture with the colours of its source, and no joints between its nine tiles."""
+    photograph = load(ROOT / "examples" / "photo.png")
+    upscaler.save(upscaler.Picture(photograph.pixels[208:304, 208:304].copy()), tmp_path / "crop.png")
+    name = str(make_sd(tmp_path / "sd")) if model == "sd" else model
+    options = ["-m", name, "-n", "realesr-animevideov3", "--tile", "192", "--overlap", "64", "--feather", "32",
+               "--strength", "0.4", "-p", "a photograph", "--device", "cpu", "--json"]  # fmt: skip
+    done = run("run", tmp_path / "crop.png", "-o", tmp_path / "joint.png", "--mode", "joint", *options)
+    assert done.returncode == 0, done.stderr
+    finished = json.loads(done.stdout.splitlines()[-1])
+    assert finished["seams"]["after"]["worst"] < 1, "1/255 is what an eye sees"
+    joint = load(tmp_path / "joint.png")
+    assert joint.size == (384, 384)
+    stored = read_settings(tmp_path / "joint.png")
+    assert stored is not None
+    assert stored["tiles"]["mode"] == "joint"
+    small = joint.pixels.reshape(96, 4, 96, 4, 3).mean(axis=(1, 3))
+    assert np.abs(small - photograph.pixels[208:304, 208:304]).mean() < 0.02
+    assert run("run", tmp_path / "crop.png", "-o", tmp_path / "tiles.png", *options).returncode == 0
+    assert (load(tmp_path / "tiles.png").pixels != joint.pixels).any()
+
+
 def test_a_run_teaches_the_plan_how_long_it_takes(small: Path, tmp_path: Path) -> None:
     options = (*FAST, "-s", "2", "--precision", "float32")
     assert json.loads(run("plan", small, *options, "--json").stdout)["seconds"] > 0
@@ -173,7 +200,7 @@ def test_a_run_teaches_the_plan_how_long_it_takes(small: Path, tmp_path: Path) -
         (["SMALL", "-s", "99"], 2, ["99", "0.5 to 16"]),
         (["SMALL", "--size", "wide"], 2, ["wide", "3840x2160"]),
         (["SMALL", "--width", "9000"], 2, ["9000", "16"]),
-        (["SMALL", "--scale", "2", "--width", "90"], 2, ["--scale and --width", "give one of them"]),
+        (["SMALL", "--scale", "2", "--width", "90"], 2, ["--scale and --width", "give only one"]),
         (["SMALL", "--strenght", "0.5"], 2, ["--strenght", "did you mean --strength?"]),
         (["SMALL", "--zzz"], 2, ["--zzz", "upscaler run --help"]),
         (["SMALL", "--overlap", "400", "--tile", "512"], 2, ["--overlap: 400 px", "raise --tile"]),

@@ -47,7 +47,7 @@ def test_a_full_or_closed_stdout_does_not_stop_a_batch(place: Path) -> None:
     full = shell(f"upscaler run a.png b.png -o full/ -q {FAST} > /dev/full", place)
     assert full.returncode == 1
     (line,) = told(full)
-    assert line == "upscaler: standard output: no space left on device; going on without it"
+    assert line == "upscaler: standard output: no space left on device; continuing without it"
     closed = shell(f"upscaler run a.png b.png -o closed/ -q {FAST} >&-", place)
     assert told(closed) == []
     left = shell(f"(upscaler run a.png b.png -o left/ -q --json {FAST}; echo code $? >&2) | head -c 1", place)
@@ -105,7 +105,7 @@ def test_a_full_disk_names_the_result(place: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=ENVIRONMENT, preexec_fn=limit)
     (line,) = told(done)
     assert line.startswith("upscaler: out.png: cannot be written (File too large)")
-    assert "what was finished could not be kept (out.partial.png: " in line
+    assert "the finished part could not be kept (out.partial.png: " in line
     assert not (place / "out.png").exists()
     assert [name for name in os.listdir(place) if "part" in name] == []
 
@@ -138,7 +138,7 @@ def test_signals_keep_what_was_finished(name: str, place: Path) -> None:
         process.send_signal(number)
         _, message = process.communicate(timeout=60)
     assert process.returncode == 128 + number, message
-    assert message.strip() == "upscaler: stopped; what was finished is in out.partial.png"
+    assert message.strip() == "upscaler: stopped; the finished part is in out.partial.png"
     assert load(place / "out.partial.png").size == (512, 512)
     assert not (place / "out.png").exists()
 

@@ -121,7 +121,7 @@ def test_root_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_engine_that_is_not_installed_gets_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda name: None)
-    assert str(preflight.missing({})).endswith("run: pip install 'tiled-diffusion-upscaler[desktop]'")
+    assert str(preflight.missing({})).endswith('run: pip install "tiled-diffusion-upscaler[desktop]"')
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,11 @@ def test_the_tools(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"path": "../secret.png"}, "outside of the folders"),
-        ({"path": "/etc/passwd"}, "outside of the folders"),
-        ({"path": "link.png"}, "outside of the folders"),
-        ({"path": "a.png", "output": "../b.png"}, "outside of the folders"),
-        ({"path": "a.png", "output": "a.png"}, "exists already"),
+        ({"path": "../secret.png"}, "outside the allowed folders"),
+        ({"path": "/etc/passwd"}, "outside the allowed folders"),
+        ({"path": "link.png"}, "outside the allowed folders"),
+        ({"path": "a.png", "output": "../b.png"}, "outside the allowed folders"),
+        ({"path": "a.png", "output": "a.png"}, "already exists"),
         ({"path": "missing.png"}, "missing.png"),
         ({"path": "a.png", "scale": 99}, "scale: 99"),
         ({"path": "a.png", "preset": "phto"}, "did you mean photo"),

@@ -240,7 +240,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(image: Image) -> None:
     happened = events(image, refiner, batch=8, seams="none")
     assert refiner.batches[:4] == [8, 4, 2, 2]
     assert max(refiner.batches[3:]) == 2
-    assert [event.message for event in happened if isinstance(event, Notice)][-1].endswith("going on with 2")
+    assert [event.message for event in happened if isinstance(event, Notice)][-1].endswith("continuing with 2")
     assert isinstance(happened[-1], Finished)
     assert happened[-1].picture.pixels.tobytes() == result(image).picture.pixels.tobytes()
 
@@ -282,7 +282,9 @@ def test_a_piece_that_does_not_fit_is_drawn_in_halves_and_the_rest_is_kept(image
     large = image.repeat(3, axis=1)
     happened = events(large, upscaler=Small(4), gan_tile=128)
     notices = [event.message for event in happened if isinstance(event, Notice)]
-    assert notices == [f"a piece of {sizes[0][1]}x{sizes[0][0]} px did not fit into memory; going on with smaller ones"]
+    assert notices == [
+        f"a piece of {sizes[0][1]}x{sizes[0][0]} px did not fit into memory; continuing with smaller ones"
+    ]
     assert isinstance(happened[-1], Finished)
     np.testing.assert_array_equal(happened[-1].picture.pixels, result(large, gan_tile=128).picture.pixels)
     done = [event.done for event in happened if isinstance(event, Progress) and event.stage is Stage.ENLARGE]

@@ -162,7 +162,7 @@ def test_a_run_that_goes_on_says_so(image: Image, tmp_path: Path) -> None:
         upscaler.run(image, upscaler=CountingUpscaler(), refiner=CountingRefiner(), progress=tmp_path / "p", **OPTIONS)
     )
     assert isinstance(event, Notice)
-    assert "going on from" in event.message
+    assert "continuing from" in event.message
 
 
 @pytest.fixture

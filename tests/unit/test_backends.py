@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from upscaler import folders  # noqa: E402
 from upscaler.errors import SettingsError  # noqa: E402
-from upscaler.models import backends  # noqa: E402
+from upscaler.models import backends, notes  # noqa: E402
 from upscaler.models.backends import EXACT, Way, fastest, in_turns, pick_dtype, recall, remember, ways  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -90,10 +90,8 @@ def test_a_choice_is_remembered_by_machine_model_and_what_there_was_to_choose(mo
 
 def test_another_version_chooses_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     remember(CPU, "a", AMONG, BRAIN)
-    backends._versions.cache_clear()
-    monkeypatch.setattr(backends, "__version__", "99")
+    monkeypatch.setattr(notes, "__version__", "99")
     assert recall(CPU, "a", AMONG) is None
-    backends._versions.cache_clear()
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b'{"a": 3}', b"[" * 100_000])
@@ -111,13 +109,13 @@ def test_a_folder_that_cannot_be_written_is_no_error(folder: Path) -> None:
 
 
 def test_the_file_does_not_grow_for_ever(folder: Path) -> None:
-    for index in range(backends._MOST_CHOICES + 5):
+    for index in range(notes.MOST + 5):
         (folder / "backends.json").exists() or remember(CPU, "0", AMONG, LAST)
         choices = json.loads((folder / "backends.json").read_text())
         choices[str(index)] = "torch float32"
         (folder / "backends.json").write_text(json.dumps(choices))
     remember(CPU, "a", AMONG, LAST)
-    assert len(json.loads((folder / "backends.json").read_text())) == backends._MOST_CHOICES
+    assert len(json.loads((folder / "backends.json").read_text())) == notes.MOST
     assert recall(CPU, "a", AMONG) == LAST
 
 
@@ -146,7 +144,7 @@ def test_what_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="'tensorrt' is not one of auto, torch"):
         ways(CPU, backend="tensorrt")
     monkeypatch.setattr(backends, "has_openvino", lambda: False)
-    with pytest.raises(SettingsError, match=r"not installed; pip install 'tiled-diffusion-upscaler\[openvino\]'"):
+    with pytest.raises(SettingsError, match=r'not installed; pip install "tiled-diffusion-upscaler\[openvino\]"'):
         ways(CPU, backend="openvino")
     with pytest.raises(SettingsError, match="runs on the CPU only"):
         ways(torch.device("cuda", 0), backend="openvino")

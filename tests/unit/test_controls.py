@@ -89,7 +89,7 @@ def test_each_tile_gets_its_own_part_of_the_picture_as_hint(
     settings = Settings.of(scale=1, gan="none", steps=1, guidance=1.0, strength=0.3, tile="96", overlap=32, feather=16,
                            order=order, batch=batch, seams="none", consistency=0.0)  # fmt: skip
     seen: list[tuple[Box, Any]] = []
-    call = type(refiner).__call__
+    call = type(refiner).begin
 
     def watch(self: Any, tiles: Any, *, boxes: Any, **rest: Any) -> Any:
         hints: list[Any] = []
@@ -107,7 +107,7 @@ def test_each_tile_gets_its_own_part_of_the_picture_as_hint(
             seen.extend(zip(boxes, hint))
         return drawn
 
-    monkeypatch.setattr(type(refiner), "__call__", watch)
+    monkeypatch.setattr(type(refiner), "begin", watch)
     for _ in upscaler.run(picture, settings, refiner=refiner):
         pass
     assert len(seen) == 2 * len({box for box, _ in seen}) >= 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import struct
 import zipfile
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.headers import CONV_IN, KEYS, OPEN_TEXT, TEXT, UNET, XL_TEXT, Shapes, header
-from upscaler import families, weights
+from upscaler import families, ggufs, weights
 from upscaler.errors import UnsupportedModel
+
+FLUX: Shapes = {"double_blocks.0.img_attn.qkv.weight": (9216, 3072), "img_in.weight": (3072, 64)}
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,22 @@ def test_the_families_that_can_be_loaded(shapes: Shapes, recipe: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("shapes", "recipe"),
+    [
+        (FLUX, "flux"),
+        ({f"{UNET}double_blocks.0.img_attn.qkv.weight": (9216, 3072), f"{UNET}img_in.weight": (3072, 64)}, "flux"),
+        ({"joint_blocks.0.x_block.attn.qkv.weight": (4608, 1536)}, "sd3"),
+        ({f"{UNET}joint_blocks.0.x_block.attn.qkv.weight": (4608, 1536), TEXT: (768,)}, "sd3"),
+    ],
+)
+def test_the_transformers_that_can_be_loaded(shapes: Shapes, recipe: str, tmp_path: Path) -> None:
+    path = header(tmp_path / "model.safetensors", shapes)
+    contents = families.contents_of(path)
+    assert (contents.kind, contents.recipe, contents.problem) == ("diffusion", recipe, "")
+    assert contents.family == families.TRANSFORMERS[recipe]
+
+
+@pytest.mark.parametrize(
     ("shapes", "kind", "words"),
     [
         ({CONV_IN: (320, 9, 3, 3), TEXT: (768,)}, "diffusion", "an inpainting model (SD 1.x)"),
@@ -43,9 +62,12 @@ def test_the_families_that_can_be_loaded(shapes: Shapes, recipe: str, tmp_path: 
         ({CONV_IN: (320, 5, 3, 3), OPEN_TEXT: (1024,)}, "diffusion", "a depth-to-image model"),
         ({CONV_IN: (320, 4, 3, 3), OPEN_TEXT: (9,), f"{UNET}label_emb.0.0.weight": (1, 1)}, "diffusion", "unCLIP"),
         ({f"{UNET}input_blocks.1.1.time_stack.0.norm_in.weight": (320,)}, "diffusion", "Stable Video Diffusion"),
-        ({f"{UNET}joint_blocks.0.x_block.attn.qkv.weight": (9, 9)}, "diffusion", "Stable Diffusion 3"),
-        ({f"{UNET}double_blocks.0.img_attn.qkv.weight": (9, 9)}, "diffusion", "Flux"),
-        ({f"{UNET}something.weight": (9, 9)}, "diffusion", "a family that we do not know"),
+        ({**FLUX, "img_in.weight": (3072, 384)}, "diffusion", "Flux Fill, an inpainting model"),
+        ({**FLUX, f"{UNET}distilled_guidance_layer.in_proj.weight": (9, 9)}, "diffusion", "holds Chroma"),
+        ({**FLUX, "double_stream_modulation_img.lin.weight": (9, 9)}, "diffusion", "holds Flux.2"),
+        ({"double_blocks.0.img_attn.qkv.lora_A.weight": (4, 9)}, "lora", "a LoRA"),
+        ({"double_blocks.0.img_attn.qkv.weight": (9, 9), "controlnet_blocks.0.weight": (9, 9)}, "control", "--control"),
+        ({f"{UNET}something.weight": (9, 9)}, "diffusion", "an unknown family"),
         ({"lora_unet_mid_block.lora_down.weight": (4, 320)}, "lora", "a LoRA; give it as --lora"),
         ({"unet.down_blocks.0.attentions.0.to_q.lora_A.weight": (4, 320)}, "lora", "a LoRA"),
         ({"lora_te_x.hada_w1_a": (4, 4)}, "lora", "a LoRA"),
@@ -64,7 +86,7 @@ def test_the_families_that_can_be_loaded(shapes: Shapes, recipe: str, tmp_path: 
         ({"conv_first.weight": (64, 3, 3, 3), "body.0.rdb1.conv1.weight": (32, 64, 3, 3)}, "gan", "--gan"),
         ({"model.0.weight": (64, 3, 3, 3), "model.1.sub.0.RDB1.conv1.0.weight": (32, 64, 3, 3)}, "gan", "--gan"),
         ({"layers.0.residual_group.blocks.0.attn.qkv.weight": (9, 9)}, "gan", "--gan"),
-        ({"x": (1,)}, None, "a kind that we do not know"),
+        ({"x": (1,)}, None, "an unknown kind"),
     ],
 )  # fmt: skip
 def test_what_is_no_model_for_the_tiles_is_named(shapes: Shapes, kind: str | None, words: str, tmp_path: Path) -> None:
@@ -79,6 +101,74 @@ def test_the_bundled_networks_are_what_they_are() -> None:
     for model in weights.bundled():
         if model.path.is_file():
             assert families.contents_of(model.path).kind == "gan"
+
+
+def gguf_head(path: Path, tensors: dict[str, tuple[int, tuple[int, ...]]], **words: str) -> Path:
+    """A GGUF file with a true head and a hole for its weights: by name, the number of a format and a shape."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    content = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(words) + 1)
+    content += text("a.list") + struct.pack("<IIQ", 9, 8, 2) + text("one") + text("two")
+    content += b"".join(
+        text(key.replace("_", ".")) + struct.pack("<I", 8) + text(value) for key, value in words.items()
+    )
+    size = 0
+    for name, (kind, shape) in tensors.items():
+        content += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape[::-1], kind, size)
+        _, block, length = ggufs.FORMATS.get(kind, ("", 1, 1))
+        size += -(-math.prod(shape) // block * length // 32) * 32
+    path.write_bytes(content)
+    with path.open("r+b") as file:
+        file.truncate(-(-len(content) // 32) * 32 + size)
+    return path
+
+
+def test_gguf_is_told_by_its_tensors(tmp_path: Path) -> None:
+    q4, f32 = 12, 0
+    tensors = {"double_blocks.0.img_attn.qkv.weight": (q4, (9216, 3072)), "img_in.bias": (f32, (3072,))}
+    path = gguf_head(tmp_path / "flux1-dev-Q4_K_S.gguf", tensors, general_architecture="flux")
+    found = families.header_of(path)
+    assert (found.form, found.numbers, found.metadata) == ("GGUF", "Q4_K", {"general.architecture": "flux"})
+    assert found.shapes == {"double_blocks.0.img_attn.qkv.weight": (9216, 3072), "img_in.bias": (3072,)}
+    assert families.contents_of(path) == families.Contents("diffusion", "Flux", "flux")
+    sd1 = gguf_head(tmp_path / "sd1.gguf", {CONV_IN: (1, (320, 4, 3, 3)), TEXT: (f32, (768,))})
+    assert "SD 1.x in GGUF, of which only SD 3 and Flux are read" in families.contents_of(sd1).problem
+    words = gguf_head(tmp_path / "t5.gguf", {"enc.blk.0.attn_q.weight": (q4, (4096, 4096))})
+    assert families.contents_of(words).kind is None
+
+
+def test_gguf_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    tensors = {"double_blocks.0.img_attn.qkv.weight": (12, (9216, 3072))}
+    path = gguf_head(tmp_path / "model.gguf", tensors)
+    whole = path.read_bytes()
+    long = whole[:8] + struct.pack("<QQ", 1, 10**9) + (struct.pack("<Q", 1) + b"x" + struct.pack("<IB", 0, 7)) * 400_000
+    for content, words in (
+        (whole[:-40], "is cut off"),
+        (whole[:60], "is damaged or cut off"),
+        (b"GGUF", "is damaged or cut off"),
+        (whole[:4] + struct.pack(">I", 3) + whole[8:], "not a GGUF file of version 2 or 3"),
+        (whole[:8] + struct.pack("<QQ", 2**63, 2**63) + whole[24:], "damaged"),
+        (long, "its head is above 4 MiB"),
+    ):
+        path.write_bytes(content)
+        contents = families.contents_of(path)
+        assert words in contents.problem
+        assert (contents.kind, len(contents.problem.splitlines())) == (None, 1)
+    gguf_head(path, {"double_blocks.0.img_attn.qkv.weight": (16, (9216, 3072))})
+    assert "a format of GGUF that diffusers does not read (number 16)" in families.contents_of(path).problem
+
+
+def test_the_users_gguf_files_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of transformers; text encoders and language models, which nothing here reads, are not taken for networks."""
+    monkeypatch.setenv("UPSCALER_MODELS", str(tmp_path))
+    gguf_head(tmp_path / "flux.gguf", {"double_blocks.0.img_attn.qkv.weight": (12, (9216, 3072))})
+    gguf_head(tmp_path / "words.gguf", {"enc.blk.0.attn_q.weight": (12, (256, 256))})
+    found = [model for model in weights.models() if model.path.parent == tmp_path]
+    assert [(model.name, model.kind, model.family, model.problem) for model in found] == [
+        ("flux", "diffusion", "Flux", "")
+    ]
 
 
 def test_pickles_are_listed_and_not_run(tmp_path: Path) -> None:
@@ -106,8 +196,8 @@ def test_what_is_damaged_says_so(tmp_path: Path) -> None:
     for content, words in (
         (whole[:-10], "cut off"),
         (whole[:50], "damaged"),
-        (b"", "no model file"),
-        (b"\xff" * 100, "no model file"),
+        (b"", "not a model file"),
+        (b"\xff" * 100, "not a model file"),
         (struct.pack("<Q", len(deep)) + deep, "damaged"),
         (struct.pack("<Q", 9) + b'{"a":{}}\n', "damaged"),
     ):

@@ -148,7 +148,7 @@ def test_the_login_is_told_to_the_hub_alone(hub: Hub) -> None:
 
 def test_a_folder_appears_whole(hub: Hub, tmp_path: Path) -> None:
     hub.cuts = [len(SMALL), 1_000_000, *[0] * fetching._TRIES]
-    with pytest.raises(WeightsError, match=r"lost at 1 of 3 MB .*goes on from there"):
+    with pytest.raises(WeightsError, match=r"lost at 1 of 3 MB .*again to continue"):
         fetch(FOLDER)
     assert not (tmp_path / "models" / "tile").exists()
     assert weights.models("control") == []
@@ -244,7 +244,7 @@ def test_no_network_is_said_plainly(hub: Hub, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(
-        WeightsNotFound, match=r"127\.0\.0\.1:9 cannot be reached .*bring http.* here by hand, to .*photo"
+        WeightsNotFound, match=r"127\.0\.0\.1:9 cannot be reached .*download http.* and copy it to .*photo"
     ):
         fetch(FILE)
 

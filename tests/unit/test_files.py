@@ -715,7 +715,7 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(
 def test_existing_files_are_kept_unless_asked(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"before")
-    with pytest.raises(ImageError, match="exists already"):
+    with pytest.raises(ImageError, match="already exists"):
         save(smooth(), path)
     assert path.read_bytes() == b"before"
     save(smooth(), path, overwrite=True)

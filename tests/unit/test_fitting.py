@@ -129,13 +129,13 @@ def test_a_plan_says_what_a_model_of_true_size_needs_on_small_cards(tmp_path: Pa
     line = on_cards(Settings.of(model=str(file), scale=4, tile="1536"), Size(1024, 768))
     assert line.startswith("4 GB: ")
     assert "--low-vram" in line.partition(";")[0]
-    assert line.endswith("and more: as it is")
+    assert line.endswith("or more: no changes needed")
 
 
 def test_cards() -> None:
-    assert cards(Settings.of(model="sd", gan="none", scale=1), planned) == "4 GB and more: as it is"
+    assert cards(Settings.of(model="sd", gan="none", scale=1), planned) == "4 GB or more: no changes needed"
     large = Settings.of(model="sd", gan="none", scale=1, tile="2048", overlap=64)
-    assert cards(large, planned) == "4 GB: --low-vram; 6 GB and more: as it is"
+    assert cards(large, planned) == "4 GB: --low-vram; 6 GB or more: no changes needed"
 
 
 @pytest.mark.parametrize(

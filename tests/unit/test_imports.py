@@ -22,7 +22,8 @@ LAW = {
     "text": set[str](),
     "events": VALUES | {"pictures", "stages", "options"},  # names of types only
     "folders": set[str](),
-    "families": VALUES,
+    "ggufs": VALUES,
+    "families": VALUES | {"ggufs"},
     "places": VALUES | {"folders", "families"},
     "options": VALUES | {"folders"},
     "arrays": VALUES,
@@ -31,7 +32,8 @@ LAW = {
     "stages": VALUES | {"events", "options", "arrays", "tiling", "models.base"},
     "models.base": VALUES | {"memory", "options", "arrays", "tiling"},
     "memory": set[str](),
-    "models": VALUES | {"memory", "folders", "options", "arrays", "tiling", "weights", "families", "models.base"},
+    "models": VALUES
+    | {"memory", "folders", "options", "arrays", "tiling", "weights", "families", "ggufs", "models.base"},
     "plan": VALUES | {"memory", "events", "options", "arrays", "tiling", "stages", "models.base"},
     "planning": VALUES
     | {"options", "pictures", "stages", "plan", "fitting", "timing", "weights", "models", "models.base"},
@@ -50,7 +52,7 @@ LAW = {
 }
 """Which parts of the engine a part may import; a part is a folder or a module of the package. `api` and `cli` may import all."""
 LIBRARIES = {
-    "stdlib": {"errors", "geometry", "text", "families", "events", "options", "timing", "forecast"},
+    "stdlib": {"errors", "geometry", "text", "families", "ggufs", "events", "options", "timing", "forecast"},
     "numpy": {"plan", "arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
 }
 IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile", "pyvips", "defusedxml"}

@@ -119,7 +119,7 @@ def test_a_batch_that_does_not_fit_later_is_halved_with_all_behind_it(canvas: Im
     items = list(redraw(canvas, [PLAN], draw, batch=4))
     np.testing.assert_allclose(canvas, 1 - before, atol=1e-6)
     notices = [item.message for item in items if isinstance(item, Notice)]
-    assert notices == ["a batch of 4 tiles did not fit into memory; going on with 2"]
+    assert notices == ["a batch of 4 tiles did not fit into memory; continuing with 2"]
     done = [item.done for item in items if isinstance(item, Step)]
     assert done == sorted(done)
     assert done[-1] == len(PLAN)

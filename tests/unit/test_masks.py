@@ -35,6 +35,14 @@ def test_white_is_redrawn_and_black_or_transparent_is_not(tmp_path: Path) -> Non
     np.testing.assert_array_equal(load_mask(grey, Size(3, 1)), grey)
 
 
+def test_a_mask_of_too_many_pixels_is_refused(tmp_path: Path) -> None:
+    Pillow.new("1", (20000, 15000)).save(tmp_path / "bomb.png")
+    with pytest.raises(ImageError, match=r"bomb\.png.*raise output\.max_pixels to 300"):
+        load_mask(tmp_path / "bomb.png", Size(800, 600))
+    with pytest.raises(ImageError, match=r"bomb\.png.*raise output\.max_pixels to 300"):
+        upscaler.upscale(np.zeros((60, 80, 3), np.float32), mask=tmp_path / "bomb.png", model="none", **OPTIONS)
+
+
 @pytest.mark.parametrize("size", [(64, 48), (640, 480), (1333, 1000), (3, 2)])
 def test_a_mask_may_have_any_size_of_the_same_shape(size: tuple[int, int]) -> None:
     assert load_mask(Pillow.new("L", size, 255), Size(800, 600)).shape == size[::-1]
@@ -42,7 +50,9 @@ def test_a_mask_may_have_any_size_of_the_same_shape(size: tuple[int, int]) -> No
 
 def test_a_mask_of_another_shape_is_refused_in_one_line(tmp_path: Path) -> None:
     Pillow.new("L", (512, 512)).save(tmp_path / "square.png")
-    with pytest.raises(ImageError, match=r"square.png: 512x512 is not of the shape of the picture of 640x480; give"):
+    with pytest.raises(
+        ImageError, match=r"square.png: 512x512 does not have the shape of the picture \(640x480\); give"
+    ):
         load_mask(tmp_path / "square.png", Size(640, 480))
 
 
@@ -82,7 +92,7 @@ def test_what_a_mask_leaves_out_has_the_bytes_of_a_run_without_diffusion(first_s
 
 def test_a_mask_without_a_diffusion_pass_is_told() -> None:
     events = upscaler.run(np.zeros((16, 16), np.float32), mask=np.ones((4, 4)), model="none", **OPTIONS)
-    assert any("the mask makes no difference" in event.message for event in events if isinstance(event, Notice))
+    assert any("the mask has no effect" in event.message for event in events if isinstance(event, Notice))
 
 
 def test_the_command_line_takes_a_mask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,5 +110,5 @@ def test_the_command_line_takes_a_mask(tmp_path: Path, capsys: pytest.CaptureFix
     assert main([*command, "--mask", str(tmp_path / "photo.png.none")]) == 3
     Pillow.new("L", (64, 64)).save(tmp_path / "square.png")
     assert main([*command, "--mask", str(tmp_path / "square.png")]) == 3
-    assert "is not of the shape of the picture" in capsys.readouterr().err
+    assert "does not have the shape of the picture" in capsys.readouterr().err
     assert not (tmp_path / "other.png").exists()

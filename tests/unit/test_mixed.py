@@ -14,8 +14,9 @@ from diffusers import AutoencoderKL  # noqa: E402
 
 from upscaler.models import load_refiner  # noqa: E402
 from upscaler.models.device import convert  # noqa: E402
-from upscaler.models.diffusion.mixed import Doubled, mix  # noqa: E402
+from upscaler.models.diffusion.mixed import mix  # noqa: E402
 from upscaler.models.diffusion.strips import FeatureMap, InStrips  # noqa: E402
+from upscaler.models.doubled import Doubled  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from checkpoints import make_sd  # noqa: E402
@@ -91,6 +92,7 @@ def test_in_half_precision_it_can_be_raised_to_float32() -> None:
 def test_a_model_in_bfloat16_on_the_processor_has_it(tmp_path: Path) -> None:
     refiner: Any = load_refiner(str(make_sd(tmp_path / "sd")), device="cpu", precision="bfloat16")
     vae = refiner._parts.codec.network
-    assert vae.decoder.up_blocks[0].resnets[0].conv1.weight.dtype == torch.bfloat16
+    assert vae.decoder.up_blocks[-1].resnets[0].conv1.weight.dtype == torch.bfloat16
+    assert vae.decoder.up_blocks[0].resnets[0].conv1.weight.dtype == torch.float32
     assert vae.decoder.conv_out.weight.dtype == vae.decoder.mid_block.attentions[0].to_q.weight.dtype == torch.float32
     assert refiner._parts.codec.decode(torch.zeros(1, 4, 8, 8)).dtype == torch.float32

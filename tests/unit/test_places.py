@@ -40,6 +40,7 @@ def comfyui(folder: Path) -> Path:
     models = folder / "models"
     file(models / "checkpoints" / "photos" / "photo.safetensors", CHECKPOINT)
     file(models / "checkpoints" / "inpaint.safetensors", INPAINT)
+    file(models / "unet" / "flux.safetensors", {"double_blocks.0.img_attn.qkv.weight": (9, 9)})
     file(models / "loras" / "style.safetensors", {"lora_unet_x.lora_down.weight": (4, 4)})
     file(models / "upscale_models" / "4x.safetensors")
     file(models / "vae" / "odd.safetensors")
@@ -55,6 +56,7 @@ ALL = [
     ("inpaint", "diffusion", "ComfyUI"),
     ("photo", "diffusion", "ComfyUI"),
     ("folder", "diffusion", "ComfyUI"),
+    ("flux", "diffusion", "ComfyUI"),
     ("odd", "vae", "ComfyUI"),
     ("style", "lora", "ComfyUI"),
     ("tile", "control", "ComfyUI"),
@@ -85,7 +87,7 @@ def test_what_cannot_be_used_is_listed_and_not_offered(home: Path) -> None:
     model = weights.get("inpaint", "diffusion")
     assert model.purpose.startswith("is an inpainting model (SD 1.x)")
     assert model.family == "SD 1.x"
-    assert [m.name for m in weights.usable("diffusion")] == ["pocket", "photo", "folder"]
+    assert [m.name for m in weights.usable("diffusion")] == ["pocket", "photo", "folder", "flux"]
 
 
 def test_the_webui(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def test_saving_keeps_the_look_only(home: Path) -> None:
     assert saved.values == {"strength": 0.4, "seam_width": 48, "negative": "blur"}
     assert (saved.title, saved.builtin) == ("My look", False)
     assert [file.name for file in home.iterdir()] == ["my-look.json"], "no drafts are left"
-    with pytest.raises(SettingsError, match="exists already"):
+    with pytest.raises(SettingsError, match="already exists"):
         presets.save("my-look", settings)
     presets.save("my-look", Settings(), overwrite=True)
     assert presets.get("my-look").values == {}

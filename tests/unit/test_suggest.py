@@ -48,7 +48,7 @@ def test_a_photograph_that_was_compressed_hard(photograph: Any, as_png: bool) ->
     found = suggest(picture.pixels, picture.jpeg_quantisation)
     assert found is not None
     assert found.look == "photo"
-    assert "compressed hard" in found.reason
+    assert "heavily compressed" in found.reason
 
 
 def test_a_noisy_photograph(photograph: Any, rng: np.random.Generator) -> None:

@@ -48,7 +48,7 @@ def test_of_three_who_write_one_new_file_one_succeeds(tmp_path: Path, monkeypatc
     with ThreadPoolExecutor(3) as pool:
         outcomes = list(pool.map(attempt, (0.2, 0.5, 0.8)))
     assert sorted(outcome == "saved" for outcome in outcomes) == [False, False, True]
-    assert all("new.png: exists already" in outcome for outcome in outcomes if outcome != "saved")
+    assert all("new.png: already exists" in outcome for outcome in outcomes if outcome != "saved")
     shade = (0.2, 0.5, 0.8)[outcomes.index("saved")]
     assert abs(load(tmp_path / "new.png").pixels[0, 0, 0] - shade) < 0.01
     assert os.listdir(tmp_path) == ["new.png"]
@@ -78,7 +78,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     target, link = tmp_path / "far" / "target.png", tmp_path / "link.png"
     target.write_bytes(b"before")
     link.symlink_to(target)
-    with pytest.raises(ImageError, match=r"link\.png: exists already"):
+    with pytest.raises(ImageError, match=r"link\.png: already exists"):
         save(PICTURE, link)
     save(PICTURE, link, overwrite=True)
     assert link.is_symlink()
@@ -182,7 +182,7 @@ def test_a_preset_is_stored_once(monkeypatch: pytest.MonkeyPatch) -> None:
     file = folders.data_folder() / "presets" / "first-come.json"
     exists = Path.exists
     monkeypatch.setattr(Path, "exists", lambda path: path != file and exists(path))  # it came there a moment later
-    with pytest.raises(SettingsError, match="exists already"):
+    with pytest.raises(SettingsError, match="already exists"):
         presets.save("first-come", Settings().but(strength=0.9))
     assert presets.get("first-come").values == {}
     presets.delete("first-come")

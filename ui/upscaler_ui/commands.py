@@ -18,13 +18,23 @@ def add_ui(commands: Any) -> None:
     parser.add_argument("--desktop", action="store_true", help="the same as `upscaler desktop`")
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     parser.add_argument("--port", type=int, metavar="N", help="default is the first free port from 7860")
-    parser.add_argument("--listen", action="store_true", help="also accept other machines; needs --auth or --no-auth")
     parser.add_argument(
-        "--allow-host", action="append", metavar="NAME", help="a name of this machine under which it may be reached"
+        "--listen", action="store_true", help="also accept other machines; needs a login, --no-auth or --one-user"
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        metavar="NAME",
+        help="a name of this machine under which the app may be reached",
     )
     login = parser.add_mutually_exclusive_group()
     login.add_argument("--auth", metavar="USER:PASSWORD", help="require this login")
-    login.add_argument("--no-auth", action="store_true", help="with --listen: require no login")
+    login.add_argument(
+        "--no-auth", action="store_true", help="with --listen: require no login; each visitor's results are kept apart"
+    )
+    login.add_argument(
+        "--one-user", action="store_true", help="with --listen: require no login; all visitors share one kept history"
+    )
     parser.set_defaults(call=_ui)
 
 
@@ -46,7 +56,7 @@ def add_desktop(commands: Any) -> None:
     """`upscaler desktop`: the app in a window."""
     parser = commands.add_parser(
         "desktop",
-        help="open the app in a window, with these pictures",
+        help="open the app in a window of its own",
         description="Open the app in a window. Pictures are read where they lie, and results are saved beside them. "
         "If a window is open already, it takes the pictures.",
     )
@@ -79,7 +89,7 @@ def add_mcp(commands: Any) -> None:
         action="append",
         required=True,
         metavar="DIR",
-        help="pictures are read and written in here alone; may be given several times",
+        help="pictures are read and written only in here; may be given several times",
     )
     parser.set_defaults(call=_mcp)
 
@@ -91,7 +101,7 @@ def _mcp(parsed: argparse.Namespace) -> int:
 
     if importlib.util.find_spec("mcp") is None:
         raise UpscalerError(
-            "the MCP server needs the package mcp, which is not installed; run: pip install 'tiled-diffusion-upscaler[mcp]'"
+            'the MCP server needs the package mcp, which is not installed; run: pip install "tiled-diffusion-upscaler[mcp]"'
         )
     from .mcp_server import serve
 

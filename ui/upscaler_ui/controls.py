@@ -24,6 +24,12 @@ _TITLES = {
     "clip_skip": "CLIP skip",
     "negative": "Negative prompt",
     "gps": "GPS",
+    "mark_ai": "Mark as AI",
+    "gan_tile": "GAN tile",
+    "low_vram": "Low VRAM",
+    "tile_prompt": "Prompts by place",
+    "wavelet_color": "Keep colours",
+    "wavelet_denoise": "Remove noise",
     "max_pixels": "Largest input",
 }
 

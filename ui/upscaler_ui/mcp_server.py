@@ -139,7 +139,7 @@ class _Tools:
     def _settings(self, preset: str, scale: float | None, given: dict[str, Any] | None) -> Settings:
         values = {**(given or {}), **({} if scale is None else {"scale": scale})}
         for name in _REFUSED & values.keys():
-            raise SettingsError(f"{name}: is not for a program to set; leave it out")
+            raise SettingsError(f"{name}: cannot be set by a program; leave it out")
         settings = presets.get(preset).over(Settings()).but(**values)
         names = {option.name: option for option in options()}
         for name, kind in _MODELS.items():
@@ -148,7 +148,7 @@ class _Tools:
             value = settings.value(names[name])
             known = [model.name for model in weights.models() if model.kind == kind]
             if value not in (*known, "none"):
-                raise SettingsError(f"{name}: no model {value!r} is installed; call models for those that are")
+                raise SettingsError(f"{name}: no model {value!r} is installed; call models to list those that are")
         return settings
 
     def _inside(self, path: str) -> Path:
@@ -157,7 +157,7 @@ class _Tools:
         if any(found.is_relative_to(folder) for folder in self._folders):
             return found
         allowed = ", ".join(map(str, self._folders))
-        raise ImageError(f"{path}: lies outside of the folders that are allowed; name a file in {allowed}")
+        raise ImageError(f"{path}: lies outside the allowed folders; name a file in {allowed}")
 
 
 def _told(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -157,7 +157,7 @@ class _Batch:
         if self.parsed.json:
             print(json.dumps({"event": "picture", "input": str(job.source), "number": number, "of": of, "left": left}))
         elif not self.parsed.quiet and of > 1:
-            print(f"[{number}/{of}] {job.name}; about {duration(left)} left for all", file=sys.stderr)
+            print(f"[{number}/{of}] {job.name}; about {duration(left)} left in all", file=sys.stderr)
 
     def _seconds_left(self, waiting: Sequence[tuple[Job, Path]]) -> float:
         """What is expected of each, in the measure in which those before it took longer or shorter."""
@@ -182,7 +182,7 @@ class _Batch:
             return
         done, skipped, failed = outcomes.of("done"), outcomes.of("skipped"), outcomes.of("failed", "failed before")
         if not self.parsed.quiet:
-            parts = [f"{len(done)} enlarged", f"{len(skipped)} skipped (finished before)", f"{len(failed)} failed"]
+            parts = [f"{len(done)} enlarged", f"{len(skipped)} skipped (already finished)", f"{len(failed)} failed"]
             print(f"{count(len(outcomes.pictures), 'picture')}: {', '.join(parts)}", file=sys.stderr)
         for picture in outcomes.of("failed before"):
-            print(f"  failed before, --retry-failed tries it again: {picture['error']}", file=sys.stderr)
+            print(f"  failed last time, --retry-failed tries it again: {picture['error']}", file=sys.stderr)

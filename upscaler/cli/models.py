@@ -25,19 +25,21 @@ def add_models(commands: Any) -> None:
         "models", help="list, fetch, verify, convert or locate models", description="List, fetch and locate models."
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listed = actions.add_parser("list", help="list all models, those of ComfyUI and the WebUIs too")
+    listed = actions.add_parser("list", help="list all models, including those of ComfyUI and the WebUIs")
     listed.add_argument("kind", nargs="?", choices=families.KINDS, help="only of this kind")
-    listed.add_argument("--json", action="store_true", help="one JSON object a line")
+    listed.add_argument("--json", action="store_true", help="print one JSON object per line")
     actions.add_parser("verify", help="check the bundled models against their checksums")
     path = actions.add_parser("path", help="print the path of a model")
     path.add_argument("name", metavar="NAME")
-    get = actions.add_parser("fetch", help="get a model from the hub; without a name, list what there is")
+    get = actions.add_parser(
+        "fetch", help="download a model from the Hugging Face hub; without a name, list what is there"
+    )
     get.add_argument("name", nargs="?", metavar="NAME")
     get.add_argument("-y", "--yes", action="store_true", help="accept the licence without being asked")
     turn = actions.add_parser("convert", help="turn a .ckpt, .pth or .pkl into safetensors; no code in it is run")
     turn.add_argument("file", metavar="FILE")
     turn.add_argument("-o", "--output", metavar="OUT", help="default is the same name with .safetensors")
-    link = actions.add_parser("link", help="look for models in that ComfyUI or WebUI from now on")
+    link = actions.add_parser("link", help="look for models in this ComfyUI or WebUI folder from now on")
     link.add_argument("folder", metavar="DIR")
 
 
@@ -109,7 +111,7 @@ def _ask(entry: manifest.Entry) -> None:
         raise SettingsError(f"models fetch: {entry.name} needs your consent to its licence; read it, and add --yes")
     print("Do you accept it? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise SettingsError(f"models fetch: {entry.name} was not fetched, since its licence was not accepted")
+        raise SettingsError(f"models fetch: {entry.name} was not fetched, because its licence was not accepted")
 
 
 @contextmanager

@@ -81,7 +81,8 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
         Cancelled: stopped by Ctrl-C; says where what was finished is.
         UpscalerError: it failed; says the same.
     """
-    mask = None if parsed.mask is None else load_mask(parsed.mask, picture.size)
+    limit = settings.output.pixel_limit
+    mask = None if parsed.mask is None else load_mask(parsed.mask, picture.size, max_pixels=limit)
     upscaler, refiner, told_of_models = models.load()
     planned = plan(picture, settings)
     kept = _progress_folder(planned, output, settings, parsed)
@@ -121,7 +122,7 @@ def run_one(picture: Picture, output: Path, settings: Settings, models: Models, 
             events.close()  # type: ignore[attr-defined]
             told = _keep(latest, output)
             if kept is not None and resume.is_kept(kept):
-                told += "; the same command goes on from there"
+                told += "; run the same command again to continue"
             if isinstance(error, KeyboardInterrupt):
                 raise Cancelled(f"stopped{told}") from None
             failure = ours(error)
@@ -157,8 +158,8 @@ def _keep(latest: Picture | None, output: Path) -> str:
     try:
         save(latest, place, overwrite=True)
     except (UpscalerError, *MACHINE) as error:  # as full a disk as that which ended the run
-        return f"; what was finished could not be kept ({ours(error)})"
-    return f"; what was finished is in {place}"
+        return f"; the finished part could not be kept ({ours(error)})"
+    return f"; the finished part is in {place}"
 
 
 def _compare(before: Picture, after: Picture, output: Path) -> Path:

@@ -18,6 +18,9 @@ from .models import add_models
 FRONT_ENDS = "upscaler.commands"
 """Entry points of front ends: functions that add a parser to the given subparsers, with what to run as `call`."""
 
+_TITLES = {"target": "size", "gan": "super-resolution", "wavelet": "colour and noise", "output": "file"}
+"""What groups of settings are called in the help, where that is not their name."""
+
 
 def make_parser() -> Parser:
     top = Parser(prog="upscaler", description="Make pictures large, with real detail, no seams and the right colours.")
@@ -36,20 +39,20 @@ def make_parser() -> Parser:
     run.add_argument(
         "--mask",
         metavar="FILE",
-        help="redraw only where this picture is white; it has the shape of the input, in any size",
+        help="redraw only where this picture is white; it has the shape of the input and may have any size",
     )
     run.add_argument(
         "--keep-progress",
         action=argparse.BooleanOptionalAction,
-        help="keep finished tiles beside the result, so that a run that was killed goes on; default is for runs of more "
-        "than a minute",
+        help="keep finished tiles beside the result, so that an interrupted run can continue; by default for runs of "
+        "more than a minute",
     )
-    run.add_argument("--restart", action="store_true", help="begin anew instead of going on from kept progress")
+    run.add_argument("--restart", action="store_true", help="start over instead of continuing from kept progress")
     run.add_argument(
         "--scratch",
         metavar="FOLDER",
-        help="where pictures too large for the memory are kept meanwhile; default is the system's folder for temporary "
-        "files",
+        help="where to keep pictures that are too large for memory during the run; default is the system's temporary "
+        "folder",
     )
     run.add_argument(
         "--workers",
@@ -57,9 +60,11 @@ def make_parser() -> Parser:
         help="run the models in N processes, or on the Ray cluster at ray://HOST:PORT; needs the extra ray",
     )
     run.add_argument(
-        "--retry-failed", action="store_true", help="of several pictures, try those again that failed before"
+        "--retry-failed", action="store_true", help="with several pictures, try those again that failed last time"
     )
-    run.add_argument("--watch", action="store_true", help="also enlarge what comes into the folders, until Ctrl-C")
+    run.add_argument(
+        "--watch", action="store_true", help="also enlarge pictures that are added to the folders, until Ctrl-C"
+    )
     run.add_argument("--dry-run", action="store_true", help="only show what would be done")
     _add_folders_and_volume(run)
     _add_settings(run)
@@ -106,7 +111,7 @@ def _add_presets(commands: Any) -> None:
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     listed = actions.add_parser("list", help="list all presets")
-    listed.add_argument("--json", action="store_true", help="one JSON object a line")
+    listed.add_argument("--json", action="store_true", help="print one JSON object per line")
     show = actions.add_parser("show", help="show what a preset sets")
     save = actions.add_parser("save", help="save the given settings as a preset")
     delete = actions.add_parser("delete", help="delete one of your presets")
@@ -123,8 +128,8 @@ def _add_presets(commands: Any) -> None:
 
 
 def _add_folders_and_volume(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-r", "--recursive", action="store_true", help="look into folders inside folders")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
+    parser.add_argument("-r", "--recursive", action="store_true", help="include folders inside folders")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line on standard output")
     volume = parser.add_mutually_exclusive_group()
     volume.add_argument("-q", "--quiet", action="store_true", help="show only errors")
     volume.add_argument("-v", "--verbose", action="store_true", help="also show times and seam scores")
@@ -140,7 +145,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     groups: dict[str, Any] = {}
     for option in options():
         if option.group not in groups:
-            groups[option.group] = parser.add_argument_group(option.group)
+            groups[option.group] = parser.add_argument_group(_TITLES.get(option.group, option.group))
         _add_option(groups[option.group], option)
     groups["target"].add_argument(
         "--size", type=_size, action=_SizeAction, metavar="WxH", help="exact size of the result, such as 3840x2160"
@@ -149,6 +154,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _add_option(group: Any, option: Option) -> None:
     value = "auto" if option.spec.auto and option.default == 0 else option.default
+    if option.kind is bool:
+        value = "on" if option.default else "off"
     default = f" (default {value})" if value not in (None, "") else ""
     keywords: dict[str, Any] = {"dest": option.name, "default": argparse.SUPPRESS}
     if option.kind is bool:

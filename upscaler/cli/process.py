@@ -96,7 +96,7 @@ class Stream:
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
         if self._name is not None and getattr(error, "errno", None) != errno.EPIPE:  # a reader that has enough may go
-            print(f"upscaler: {self._name}: {named(error)}; going on without it", file=sys.stderr)
+            print(f"upscaler: {self._name}: {named(error)}; continuing without it", file=sys.stderr)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def run_command(parsed: argparse.Namespace) -> int:
         return run_batch(parsed, settings, jobs)
     output = _output(jobs[0], parsed, settings, into_folder)
     if not settings.output.overwrite and finish_off(output):
-        print(f"{output}: was finished before", file=sys.stderr)
+        print(f"{output}: is already finished", file=sys.stderr)
         return 0
     picture = checked(jobs[0].source, output, settings, parsed)
     with Models(settings, parsed.workers) as models:
@@ -80,7 +80,7 @@ def settings_from(parsed: argparse.Namespace) -> Settings:
     given = {option.name: getattr(parsed, option.name) for option in options() if hasattr(parsed, option.name)}
     sizes = [name for name in ("scale", "width", "height", "megapixels") if given.get(name) is not None]
     if len(sizes) > 1 and sizes != ["width", "height"]:
-        raise SettingsError(f"--{sizes[0]} and --{sizes[1]}: these are two sizes; give one of them")
+        raise SettingsError(f"--{sizes[0]} and --{sizes[1]}: both set the size; give only one of them")
     if sizes:  # one way to say the size replaces the others
         given = {"width": None, "height": None, "megapixels": None, **given}
     return fitted(settings.but(**given), given=chosen | given.keys())

@@ -49,6 +49,7 @@ def load_refiner(
     precision: str = "auto",
     low_vram: bool = False,
     storage: str = "auto",
+    compile: bool = False,
     memory: int | None = None,
 ) -> Refiner:
     """The diffusion model of that name, file, folder or hub id, and what is laid over it.
@@ -75,6 +76,7 @@ def load_refiner(
         precision=precision,
         low_vram=low_vram,
         storage=storage,
+        compile=compile,
         memory=memory,
     )
 

@@ -1,13 +1,11 @@
 """The fastest way to run a network here: found by running all of them once, and remembered for the machine.
 
 Which number format is fast cannot be told from a processor's name: bfloat16 is twice as fast as float32 on one that has
-units for it, and slower on another that has them too. So every way is tried on a probe. The choices are one JSON file
-in the state folder; it may be lost or damaged at any time, and they are then made anew.
+units for it, and slower on another that has them too. So every way is tried on a probe, and the choice is noted.
 """
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,14 +18,14 @@ from typing import NamedTuple
 import psutil
 import torch
 
-from .. import __version__, folders
 from ..errors import SettingsError
 from .base import OnStep
 from .device import PRECISIONS, one_thread
+from .notes import Notes
 
 BACKENDS = ("torch", "openvino")
 
-_MOST_CHOICES = 500
+_NOTES = Notes("backends.json")
 _LEAST_STEPS = 6  # the first layer of a network is like no other; six are a block of most of them
 _GAIN = 0.95  # a way is worth it where it takes less than this share of the time of any that is nearer to float32
 
@@ -81,7 +79,7 @@ def ways(device: torch.device, *, precision: str = "auto", backend: str = "auto"
         why = (
             "it runs on the CPU only"
             if not cpu
-            else "it is not installed; pip install 'tiled-diffusion-upscaler[openvino]'"
+            else 'it is not installed; pip install "tiled-diffusion-upscaler[openvino]"'
         )
         raise SettingsError(f"backend: openvino cannot be used on {device}: {why}")
     raise SettingsError(f"precision: {backend} has no {precision} on {device}; use auto or float32")
@@ -154,18 +152,13 @@ def fastest(seconds: Mapping[Way, float]) -> Way:
 
 def recall(device: torch.device, model: str, among: Sequence[Way]) -> Way | None:
     """The choice for a model among these ways on this machine, if it was made."""
-    known = _read().get(_key(device, model, among))
+    known = _NOTES.get(_key(device, model, among))
     return next((way for way in among if str(way) == known), None)
 
 
 def remember(device: torch.device, model: str, among: Sequence[Way], choice: Way) -> None:
     """Keep a choice for `recall`."""
-    choices = _read()
-    key = _key(device, model, among)
-    choices.pop(key, None)  # the most recent ones stand last
-    choices[key] = str(choice)
-    with suppress(OSError):
-        folders.replace_text(_file(), json.dumps(dict(list(choices.items())[-_MOST_CHOICES:]), indent=0))
+    _NOTES.put(_key(device, model, among), str(choice))
 
 
 def pick_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
@@ -199,7 +192,7 @@ def _convolution(way: Way, device: torch.device) -> Callable[[OnStep], object]:
 
 
 def _key(device: torch.device, model: str, among: Sequence[Way]) -> str:
-    return " | ".join([machine(device), _versions(), model, ", ".join(map(str, among))])
+    return " | ".join([machine(device), versions(), model, ", ".join(map(str, among))])
 
 
 def machine(device: torch.device) -> str:
@@ -220,15 +213,7 @@ def _processor() -> str:
 
 
 @cache
-def _versions() -> str:
+def versions() -> str:
+    """Of what computes."""
     openvino = f", openvino {metadata.version('openvino')}" if has_openvino() else ""
-    return f"upscaler {__version__}, torch {torch.__version__}{openvino}"
-
-
-def _read() -> dict[str, str]:
-    """The choices; whatever is no choice is left out."""
-    return {key: value for key, value in folders.read_object(_file()).items() if isinstance(value, str)}
-
-
-def _file() -> Path:
-    return folders.state_folder() / "backends.json"
+    return f"torch {torch.__version__}{openvino}"

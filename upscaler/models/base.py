@@ -17,6 +17,7 @@ from ..options.settings import Sampling, Scheduler
 from ..tiling.grid import DEFAULT_SIDES, TileSides
 from ..tiling.tiles import Plan
 from ..tiling.worker import OnStep as OnStep
+from ..tiling.worker import Pending as Pending
 
 _ATTENTION = 0.17  # of SD 1.5 at 512 px: products of queries, keys and values, counted, over all other operations
 
@@ -90,6 +91,17 @@ class Refiner(Protocol):
         Raises:
             OutOfMemory: the batch does not fit; the caller tries a smaller one.
         """
+        ...
+
+
+@runtime_checkable
+class Begins(Protocol):
+    """A refiner whose device works by itself, so that the next batch can be begun while the tiles of one come back."""
+
+    def begin(
+        self, tiles: Sequence[Image], *, boxes: Sequence[Box], sampling: Sampling, seed: int, on_step: OnStep
+    ) -> Sequence[Pending]:
+        """As a call of a `Refiner`, but without waiting for its tiles: that is what each of the results does."""
         ...
 
 

@@ -36,7 +36,7 @@ def convert(source: Path, target: Path | None = None) -> Path:
     if not zipfile.is_zipfile(source):
         raise SettingsError(f"{source}: is not a pickle as torch writes it; .ckpt, .pth, .pt and .pkl are converted")
     if target.exists():
-        raise SettingsError(f"{target}: is there already; name another file by -o")
+        raise SettingsError(f"{target}: already exists; name another file with -o")
     from safetensors.torch import save_file
 
     from .diffusion import published

@@ -149,7 +149,7 @@ def loading(device: torch.device, name: str) -> Generator[None]:
     Raises:
         OutOfMemory: the model does not fit.
     """
-    remedy = "close what else needs memory, choose a smaller model, or another device"
+    remedy = "close other programs, choose a smaller model, or use another device"
     with one_thread(), _quiet(), memory_errors(device, f"the model {name}", remedy):
         yield
 

@@ -110,7 +110,7 @@ def _look(entry: Entry, remote: Remote) -> _Found:
     for name, wanted, has in (("bytes", remote.bytes, int(size)), ("SHA-256", remote.sha256, sha256)):
         if wanted is not None and has is not None and wanted != has:
             raise ChecksumMismatch(
-                f"{entry.name}: the hub has another {remote.path} than is known here ({name} {has} instead of {wanted}); "
+                f"{entry.name}: the hub has a {remote.path} that differs from the known one ({name} {has} instead of {wanted}); "
                 "nothing was fetched; update upscaler"
             )
     return _Found(url, int(size), mark, sha256)
@@ -123,7 +123,7 @@ def _receive(entry: Entry, what: _Found, part: Path, on_size: Callable[[int], No
         if tries == _TRIES:
             raise WeightsError(
                 f"{entry.name}: the connection was lost at {size / 1e6:,.0f} of {what.bytes / 1e6:,.0f} MB ({problem}); run "
-                "the command again, it goes on from there"
+                "the command again to continue"
             )
         try:
             answer, _ = _open(entry, what.url, start=size)
@@ -151,9 +151,7 @@ def _check(entry: Entry, remote: Remote, what: _Found, part: Path) -> None:
         )
     if wrong:
         part.unlink()
-        raise ChecksumMismatch(
-            f"{entry.name}: {remote.path} did not arrive as it should be (wrong checksum); fetch it again"
-        )
+        raise ChecksumMismatch(f"{entry.name}: {remote.path} arrived damaged (wrong checksum); fetch it again")
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -201,10 +199,10 @@ def _open(
             if isinstance(error.reason, (TimeoutError, ConnectionResetError)):
                 raise ConnectionError(one_line(error)) from None
             raise WeightsNotFound(
-                f"{entry.name}: {_host(place)} cannot be reached ({error.reason}); check the network, or bring {url} here "
-                f"by hand, to {entry.target(weights.user_folders()[-1])}"
+                f"{entry.name}: {_host(place)} cannot be reached ({error.reason}); check the network, or download {url} "
+                f"elsewhere and copy it to {entry.target(weights.user_folders()[-1])}"
             ) from None
-    raise WeightsError(f"{url}: the server sends from place to place without end")
+    raise WeightsError(f"{url}: the server redirects in a circle")
 
 
 _OF_THE_FILE = ("x-linked-etag", "x-linked-size")
@@ -214,7 +212,7 @@ def _refused(entry: Entry, url: str, code: int) -> WeightsError:
     page = f"{_endpoint()}/{entry.repository}"
     if code in (401, 403):
         return WeightsNotFound(
-            f"{entry.name}: the hub gives {entry.repository} only to who has logged in and accepted its terms; do so on {page}, "
+            f"{entry.name}: the hub gives {entry.repository} only to users who have logged in and accepted its terms; do so on {page}, "
             "then run `hf auth login`, or set HF_TOKEN"
         )
     if code == 404:

@@ -21,9 +21,9 @@ class Sampling(Group):
     prompt: Annotated[
         str, Spec.of("what the picture shows; models without a text encoder ignore it", "--prompt", "-p")
     ] = ""
-    negative_prompt: Annotated[
-        str, Spec.of("what the picture must not show; needs a guidance above 1", "--negative")
-    ] = ""
+    negative_prompt: Annotated[str, Spec.of("what the picture must not show; needs guidance above 1", "--negative")] = (
+        ""
+    )
     strength: Annotated[
         float, Spec.of("how much is redrawn: 0 nothing, 1 everything", "--strength", low=0, high=1, step=0.01)
     ] = 0.25
@@ -49,7 +49,7 @@ class Sampling(Group):
             auto=True,
         ),
     ] = 0.0
-    scheduler: Annotated[Scheduler, Spec.of("sampling method; auto: what suits the model", "--scheduler")] = "auto"
+    scheduler: Annotated[Scheduler, Spec.of("sampling method; auto is what suits the model", "--scheduler")] = "auto"
     control_scale: Annotated[
         float,
         Spec.of(
@@ -106,8 +106,8 @@ class Diffusion(Sampling):
     model: Annotated[
         str,
         Spec.of(
-            "diffusion model: a name, a .safetensors file, a folder in diffusers format, a one-step model's file, a hub id, "
-            "or none",
+            "diffusion model: a name, a .safetensors or .gguf file, a folder in diffusers format, a one-step model's file, a hub "
+            "id, or none",
             "--model",
             "-m",
         ),
@@ -115,13 +115,13 @@ class Diffusion(Sampling):
     vae: Annotated[
         str,
         Spec.of(
-            "autoencoder: a name, a file (TAESD too), a folder in diffusers format, or auto: the model's own", "--vae"
+            "autoencoder: a name, a file (TAESD too), a folder in diffusers format, or auto, the model's own", "--vae"
         ),
     ] = "auto"
     lora: Annotated[
         str,
         Spec.of(
-            "LoRA for the diffusion model: a name or a file, and its weight after a colon; several by semicolons",
+            "LoRA for the diffusion model: a name or a file, and its weight after a colon; several separated by semicolons",
             "--lora",
             repeated=True,
         ),
@@ -129,7 +129,7 @@ class Diffusion(Sampling):
     embedding: Annotated[
         str,
         Spec.of(
-            "textual inversion: a name or a file, whose name is its word in the prompt; several by semicolons",
+            "textual inversion: a name or a file, whose name is its word in the prompt; several separated by semicolons",
             "--embedding",
             repeated=True,
         ),
@@ -137,7 +137,7 @@ class Diffusion(Sampling):
     clip_skip: Annotated[
         int,
         Spec.of(
-            "which layer of the text encoder is taken, counted from the last; SDXL takes the second at least",
+            "which layer of the text encoder to use, counted from the last; SDXL uses at least the second",
             "--clip-skip",
             low=1,
             high=12,
@@ -145,13 +145,13 @@ class Diffusion(Sampling):
         ),
     ] = 1
     allow_pickle: Annotated[
-        bool, Spec.of("read a .ckpt too: its weights only, no code in it is run", "--allow-pickle")
+        bool, Spec.of("also read .ckpt files: only their weights, no code in them is run", "--allow-pickle")
     ] = False
     base: Annotated[
         str,
         Spec.of(
-            "what PiSA-SR and OSEDiff are a change to: a name, a folder or a hub id of Stable Diffusion 2.1-base; auto: "
-            "sd-2-1-base among your models",
+            "the model that lends what another lacks, by name, folder or hub id: Stable Diffusion 2.1-base for PiSA-SR and OSEDiff, "
+            "one in diffusers format for a file of Flux or SD 3; auto is sd-2-1-base, or the first of that family among your models",
             "--base",
         ),
     ] = "auto"
@@ -159,7 +159,7 @@ class Diffusion(Sampling):
         str,
         Spec.of(
             "ControlNet that sees the tile itself: a name, a file, a folder in diffusers format, a hub id, or none; its "
-            "weight after a colon, several by semicolons",
+            "weight after a colon, several separated by semicolons",
             "--control",
             repeated=True,
         ),
@@ -177,7 +177,7 @@ class Diffusion(Sampling):
     prompt_everywhere: Annotated[
         bool,
         Spec.of(
-            "give the whole prompt to every tile; else plain ones are not told of its subject, the words before the first "
+            "give every tile the whole prompt; otherwise plain tiles do not get its subject, the words before the first "
             "comma",
             "--prompt-everywhere",
         ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,7 +41,7 @@ class Preset:
     name: str
     title: str
     help: str
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] = field(hash=False)
     builtin: bool = False
 
     def over(self, settings: Settings) -> Settings:
@@ -65,7 +65,7 @@ _BUILTIN = (
     Preset(
         "anime",
         "Anime",
-        "For line art and flat colours: smooth lines, also where the input has jagged ones.",
+        "For line art and flat colours: smooth lines, even where the input has jagged ones.",
         {"gan": "realesrgan-x4plus-anime", "model": "none", "consistency": 0.0},
         True,
     ),
@@ -79,14 +79,14 @@ _BUILTIN = (
     Preset(
         "faithful",
         "Faithful",
-        "The least invented: nearest to the original by measure, and softer than Photo.",
+        "The least invented: measurably closest to the original, and softer than Photo.",
         {"gan": "realesr-animevideov3", "strength": 0.1, "wavelet_denoise": 1.0},
         True,
     ),
     Preset(
         "fast",
         "Fast",
-        "In a small part of the time: clean edges, no new texture.",
+        "In a fraction of the time: clean edges, no new texture.",
         {"gan": "realesr-animevideov3", "seams": "none"},
         True,
     ),
@@ -144,7 +144,7 @@ def store(preset: Preset, *, overwrite: bool = False) -> Preset:
     try:
         folders.replace_text(file, to_json(stored), overwrite=overwrite)
     except FileExistsError as error:
-        raise SettingsError(f"preset {preset.name}: exists already; choose another name, or delete it first") from error
+        raise SettingsError(f"preset {preset.name}: already exists; choose another name, or delete it first") from error
     except OSError as error:
         raise SettingsError(f"preset {preset.name}: {file} cannot be written ({error.strerror})") from error
     return stored

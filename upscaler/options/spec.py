@@ -103,9 +103,8 @@ class Option:
         if fits and self.spec.pattern is not None:
             fits = re.fullmatch(self.spec.pattern, str(given)) is not None
         if not fits:
-            raise SettingsError(
-                f"{self.path}: {shown(value)} is not allowed; give {self.allowed}, such as {self.default!r}"
-            )
+            example = "" if self.choices or self.spec.low is not None else f", such as {self.default!r}"
+            raise SettingsError(f"{self.path}: {shown(value)} is not allowed; give {self.allowed}{example}")
         return given
 
 

@@ -86,7 +86,7 @@ class Hardware(Group):
     low_vram: Annotated[
         bool,
         Spec.of(
-            "keep on the GPU only the part of the diffusion model that is at work; up to 64 tiles are encoded, then sampled, "
+            "keep only the part of the diffusion model that is in use on the GPU; up to 64 tiles are encoded, then sampled, "
             "then decoded, so that each part moves once",
             "--low-vram",
         ),
@@ -94,15 +94,23 @@ class Hardware(Group):
     storage: Annotated[
         Storage,
         Spec.of(
-            "how the weights of the diffusion model are kept: float8 takes half of the memory and changes the picture a little",
+            "how the weights of the diffusion model are kept: float8 takes half the memory and changes the picture a little",
             "--storage",
         ),
     ] = "auto"
+    compile: Annotated[
+        bool,
+        Spec.of(
+            "compile the diffusion model with torch for this machine: slow at first, then each tile is faster; worth it for "
+            "many tiles",
+            "--compile",
+        ),
+    ] = False
     memory: Annotated[
         str,
         Spec.of(
-            "memory that a run may take on its device, such as 6GB: batch, tile and low-vram are chosen to fit; auto is what "
-            "is free",
+            "memory that a run may take on its device, such as 6GB: batch, tile and low-vram are chosen to fit; auto is "
+            "all that is free",
             "--memory",
             pattern=r"auto|\d{1,5}(\.\d+)? ?[GM](i?B)?",
         ),

@@ -48,7 +48,7 @@ class Tiles(Group):
     mode: Annotated[
         TileMode,
         Spec.of(
-            "tiles: each tile is denoised by itself; joint: all of them together, blended at every step, in memory for the "
+            "tiles: each tile is denoised on its own; joint: all of them together, blended at every step, with memory for the "
             "whole picture",
             "--mode",
         ),
@@ -59,17 +59,20 @@ class Tiles(Group):
     ] = "independent"
     wrap: Annotated[
         WrapMode,
-        Spec.of("the picture goes on at its other side: x for panoramas, both for seamless textures", "--wrap"),
+        Spec.of("the picture continues at its opposite side: x for panoramas, both for seamless textures", "--wrap"),
     ] = "none"
     adaptive: Annotated[
         bool,
         Spec.of(
-            "redraw texture at the full strength, clear lines and letters more gently, and plain tiles not at all",
+            "redraw texture at full strength, clear lines and letters more gently, and plain tiles not at all",
             "--adaptive",
         ),
     ] = False
     batch: Annotated[
-        int, Spec.of("tiles at once; 0 is as many as fit into memory", "--batch", low=0, high=1024, step=1, auto=True)
+        int,
+        Spec.of(
+            "tiles processed at once; 0 is as many as fit into memory", "--batch", low=0, high=1024, step=1, auto=True
+        ),
     ] = 0
 
     def __post_init__(self) -> None:

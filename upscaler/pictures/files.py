@@ -290,7 +290,7 @@ def check_output(
 
 
 def _taken(path: Path) -> ImageError:
-    return ImageError(f"{path}: exists already; choose another name, or replace it with output.overwrite")
+    return ImageError(f"{path}: already exists; choose another name, or replace it with output.overwrite")
 
 
 def _reason(error: Exception) -> str:

@@ -137,7 +137,7 @@ def _vips() -> Any:
         import pyvips
     except (ImportError, OSError):  # OSError: there is no libvips for it on this system
         raise ImageError(
-            "a JPEG of this size and deep zoom need pyvips; install it with pip install 'tiled-diffusion-upscaler[large]', "
+            'a JPEG of this size and deep zoom need pyvips; install it with pip install "tiled-diffusion-upscaler[large]", '
             "or write TIFF or PNG"
         ) from None
     return pyvips

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 
 from ..arrays.types import Image
 from ..geometry import Box, Size, Wrap
-from ..models.base import OnStep, Refiner
+from ..models.base import OnStep, Pending
 from ..options.regions import Region, regions
 from ..options.settings import MixedSampling, Sampling, Settings
 from ..text import count
@@ -141,24 +141,29 @@ def without_subject(prompt: str) -> str:
 
 
 def draw_each(
-    refiner: Refiner,
+    draw: Callable[..., Sequence[Image | Pending]],
     crops: Sequence[Image],
     boxes: Sequence[Box],
     samplings: Sequence[Sampling],
     *,
+    mixes: bool,
     seed: int,
     on_step: OnStep,
-) -> list[Image]:
-    """What the refiner makes of tiles each of which has a sampling of its own, in as few batches as it allows."""
-    mixes = getattr(refiner, "mixes_prompts", False)
+) -> list[Image | Pending]:
+    """What a refiner makes of tiles each of which has a sampling of its own, in as few batches as it allows.
+
+    Args:
+        draw: a call of the refiner.
+        mixes: whether it takes a `MixedSampling`.
+    """
     groups: dict[Sampling, list[int]] = {}
     for index, sampling in enumerate(samplings):
         groups.setdefault(replace(sampling, prompt="") if mixes else sampling, []).append(index)
-    drawn = list(crops)
+    drawn: list[Image | Pending] = list(crops)
     for number, (sampling, members) in enumerate(groups.items()):
         if mixes:
             sampling = mixed(sampling, [samplings[index].prompt for index in members])
-        results = refiner(
+        results = draw(
             [crops[index] for index in members],
             boxes=[boxes[index] for index in members],
             sampling=sampling,

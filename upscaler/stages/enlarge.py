@@ -150,7 +150,7 @@ class _Network:
                 if max(width, height) // 2 < _SMALLEST + self._upscaler.halo:
                     raise
                 self._most = width * height
-                told = f"a piece of {box.size} px did not fit into memory; going on with smaller ones"
+                told = f"a piece of {box.size} px did not fit into memory; continuing with smaller ones"
                 self._notices.append(Notice(told))
         return self._halves(box, on_step)
 

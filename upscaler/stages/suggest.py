@@ -72,12 +72,12 @@ def suggest(pixels: Array, tables: tuple[tuple[int, ...], ...] | None = None) ->
         return Suggestion("anime", f"hard edges, and {found.flat:.0%} of it is flat colour, as in line art")
     if found.damage >= _DAMAGED:
         return Suggestion(
-            "photo", f"it was compressed hard (JPEG steps of {found.damage:.0f} of 255), which Photo cleans"
+            "photo", f"it is heavily compressed (JPEG steps of {found.damage:.0f} of 255), which Photo cleans up"
         )
     if found.noise >= _NOISY:
         return Suggestion("photo", f"it is noisy (about {found.noise:.0f} of 255), and Photo keeps the noise out")
     if found.pixels >= _LARGE and found.sharpness >= _SHARP:
         return Suggestion(
-            "faithful", f"it is sharp already, with {found.pixels / 1e6:.0f} MP; little has to be invented"
+            "faithful", f"it is already sharp, with {found.pixels / 1e6:.0f} MP, so little has to be invented"
         )
     return None

@@ -24,10 +24,10 @@ from .canvas import Wave, weigh
 from .journal import Journal
 from .mask import Mask
 from .tiles import Plan, Tile
-from .worker import OnStep, Task, make_worker
+from .worker import OnStep, Pending, Task, make_worker
 
-Draw = Callable[[Sequence[Tile], Sequence[Image], OnStep], Sequence[Image]]
-"""What a network makes of some tiles, from the tiles and their crops: images of the crops' size."""
+Draw = Callable[[Sequence[Tile], Sequence[Image], OnStep], Sequence[Image | Pending]]
+"""What a network makes of some tiles, from the tiles and their crops: images of the crops' size, or what waits for them."""
 
 _AHEAD = 3  # batches for each network that are cut before they are needed: one at work and two that wait for it
 _MOST_HELPERS = 8
@@ -53,7 +53,7 @@ class _Batch(NamedTuple):
     """Tiles that the network draws at once."""
 
     taken: Sequence[_Taken]
-    task: Task[Sequence[Image]]
+    task: Task[Sequence[Image | Pending]]
 
     @property
     def boxes(self) -> tuple[Box, ...]:
@@ -151,7 +151,7 @@ class _Loop:
                 again.extend(self._give_back())
                 self._batch = len(batch.taken) // 2
                 yield Notice(
-                    f"a batch of {count(len(batch.taken), 'tile')} did not fit into memory; going on with {self._batch}"
+                    f"a batch of {count(len(batch.taken), 'tile')} did not fit into memory; continuing with {self._batch}"
                 )
                 continue
             self._proven = True
@@ -221,7 +221,7 @@ class _Loop:
         self._proven = False
         return [item for batch in batches for item in batch.taken]
 
-    def _blend(self, wave: Wave, batch: _Batch, drawn: Sequence[Image]) -> Iterator[Step | Notice]:
+    def _blend(self, wave: Wave, batch: _Batch, drawn: Sequence[Image | Pending]) -> Iterator[Step | Notice]:
         corrections = self._helpers.map(self._correction, batch.taken, drawn)
         for (tile, _), correction in zip(batch.taken, corrections):
             if correction is None:
@@ -236,8 +236,10 @@ class _Loop:
         self._done += len(batch.taken)
         yield Step(self._done, batch.boxes)
 
-    def _correction(self, item: _Taken, drawn: Image) -> Image | None:
+    def _correction(self, item: _Taken, drawn: Image | Pending) -> Image | None:
         tile, crop = item
+        if callable(drawn):
+            drawn = drawn()
         if not np.isfinite(drawn).all():
             return None
         if self._finish is not None:

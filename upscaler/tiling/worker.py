@@ -8,10 +8,14 @@ from queue import SimpleQueue
 from threading import Event as Flag
 from typing import Any, Generic, TypeVar
 
+from ..arrays.types import Image
 from ..errors import Cancelled
 
 OnStep = Callable[[int, int], None]
 """Called as `on_step(k, n)` after part `k` of `n` of a tile's work; raises `Cancelled` when the run was stopped."""
+
+Pending = Callable[[], Image]
+"""Waits for a tile that comes back from a device, and gives it, in any thread."""
 
 T = TypeVar("T")
 

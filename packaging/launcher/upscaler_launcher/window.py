@@ -152,7 +152,7 @@ class SetupWindow(QDialog):
         except BuildError as error:
             self._news.put(partial(self._failed, str(error)))
         except Exception as error:  # a mistake of ours has to be seen too
-            self._news.put(partial(self._failed, f"Something went wrong that should not: {error!r}."))
+            self._news.put(partial(self._failed, f"An unexpected error occurred: {error!r}."))
         else:
             self._news.put(self.accept)
 

@@ -36,7 +36,7 @@ def cause_and_remedy(error: BaseException, name: Callable[[Option], str] = quote
         return "There is not enough memory for this picture.", "Choose a smaller size, or close other programs."
     kind = type(error).__name__
     return (
-        _sentence(f"something went wrong that should not ({kind}: {scrubbed(one_line(error))})"),
+        _sentence(f"an unexpected error occurred ({kind}: {scrubbed(one_line(error))})"),
         "Try again; if it happens again, copy the report below and send it to us.",
     )
 

@@ -60,7 +60,7 @@ class Fetch:
         self.began = self.began or (time.monotonic(), done)
         self.done, self.total = done, total
         if self.stop.is_set():
-            raise Cancelled(f"{self.entry.name}: was stopped; it goes on from there when it is fetched again")
+            raise Cancelled(f"{self.entry.name}: was stopped; it continues from there when it is fetched again")
 
 
 class Fetches:

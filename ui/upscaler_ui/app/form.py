@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ _GROUPS = (
     ("Faces", ("faces", "face_model")),
     ("Colour and noise", ("wavelet_color", "wavelet_denoise")),
     ("File", ("quality", "bit_depth", "dither", "metadata", "gps", "mark_ai", "max_pixels")),
-    ("Hardware", ("device", "precision", "backend", "low_vram", "storage", "memory")),
+    ("Hardware", ("device", "precision", "backend", "low_vram", "storage", "compile", "memory")),
 )
 
 ADAPTERS = ("ControlNet", "LoRA and VAE")
@@ -52,6 +53,13 @@ _TO_CREATIVITY = "(s) => Math.round(100 * Math.sqrt(s))"
 _TO_HELD = "(s) => [s / 100, s / 100]"
 _TO_RESEMBLANCE = "(s) => Math.min(Math.round(100 * s), 100)"
 _OWN: dict[str, Any] = {"fn": None, "api_visibility": "private"}
+
+
+def _sentence(option: Option) -> str:
+    """What an option is for, as a sentence; the words that can be chosen stay as they are."""
+    help = option.spec.help
+    word = re.split(r"\W", help, maxsplit=1)[0]
+    return f"{help if word == 'auto' or word in option.choices else help[:1].upper() + help[1:]}."
 
 
 class Form:
@@ -84,9 +92,9 @@ class Form:
         self.way = gr.Radio(sizes.WAYS, value="×4", label="Size of the result", container=False, elem_id="way")
         self.panels: dict[str, Any] = {}
         with gr.Row(visible=False) as self.panels[sizes.PRINT]:
-            self.print_width = gr.Number(30, label="Width (cm)", minimum=0, min_width=90, placeholder="from height")
-            self.print_height = gr.Number(None, label="Height (cm)", minimum=0, min_width=90, placeholder="from width")
-            self.dpi = gr.Number(300, label="Resolution (dpi)", minimum=1, min_width=90)
+            self.print_width = gr.Number(30, label="Width (cm)", minimum=0, min_width=90, placeholder="auto")
+            self.print_height = gr.Number(None, label="Height (cm)", minimum=0, min_width=90, placeholder="auto")
+            self.dpi = gr.Number(300, label="DPI", minimum=1, min_width=90)
         with gr.Column(visible=False, elem_id="custom-size") as self.panels[sizes.CUSTOM]:
             self.custom = gr.Radio(
                 sizes.CUSTOM_WAYS, value=sizes.FACTOR, label="Given as", container=False, elem_id="custom"
@@ -101,14 +109,13 @@ class Form:
 
     def advanced(self) -> None:
         """All other settings, group by group."""
-        self._add("format")
-        with gr.Row():
-            self._add("gan", info=None, min_width=120)
-            self._add("model", info=None, min_width=120)
+        self._add("format", info="File format of the result; auto is PNG.")
+        self._add("gan", info="Enlarges the picture, before detail is redrawn.")
+        self._add("model", info="Redraws detail, tile by tile.")
         self.more_models = gr.Button("More models…", size="sm", elem_id="more-models")
         with gr.Column() as self.words:
             self._add("prompt", info=None, placeholder="What the picture shows")
-            self._add("negative", info=None, placeholder="What it must not show; needs a guidance above 1")
+            self._add("negative", info=None, placeholder="What it must not show; needs guidance above 1")
             self._add(
                 "tile_prompt",
                 lines=2,
@@ -117,19 +124,17 @@ class Form:
             )
             self.add_region = gr.Button("Add the marked area", size="sm", elem_id="add-region")
             self._add("prompt_everywhere")
-        with gr.Row(equal_height=True):
-            self.resemblance = gr.Slider(
-                0,
-                100,
-                100,
-                step=1,
-                label="Resemblance",
-                info="How closely the result follows the picture.",
-                buttons=[],
-                scale=2,
-                elem_id="resemblance",
-            )
-            self._add("strength", number=True, info="Creativity, as a number.", min_width=96, scale=1)
+        self.resemblance = gr.Slider(
+            0,
+            100,
+            100,
+            step=1,
+            label="Resemblance",
+            info="How closely the result follows the picture.",
+            buttons=[],
+            elem_id="resemblance",
+        )
+        self._add("strength", number=True, info="Creativity, as a number from 0 to 1.")
         self._add("consistency")
         for title, names in _GROUPS:
             with gr.Accordion(title, open=False, visible=title not in ADAPTERS) as self.groups[title]:
@@ -151,6 +156,7 @@ class Form:
             more["choices"] = model_choices(name)
         if name == "format":
             more["choices"] = ["auto", *WHOLE_FILES]
+        more.setdefault("info", _sentence(self.table[name]))
         self.widgets[name] = control(self.table[name], elem_id=name, **more)
 
     @property

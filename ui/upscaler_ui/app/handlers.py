@@ -60,14 +60,15 @@ class Handlers(ResultHandlers):
             *(slider.release for slider in sliders),
         ]
         gr.on(used, self.on_plan, fields, own, trigger_mode="always_last", **AS_TYPED)
-        gr.on([way.input for way in ways], self.on_way, fields, everything, **AS_TYPED)
+        gr.on([way.input for way in ways], self.on_way, fields, everything, trigger_mode="always_last", **AS_TYPED)
         self.files.change(self.on_files, [self.files, *fields], everything, **QUEUED)
         self.folder.upload(pictures_in, self.folder, self.files, **QUIET)
         self.paste.upload(self.on_paste, self.paste, self.files, **QUIET)
         self.compare.click(self.on_compare, fields, own, **AS_TYPED)
-        self.sheet.choose(self.on_choose_preset, fields, everything, **AS_TYPED)
-        self.viewer.mark(self.on_mark, None, own, **QUIET)
-        self.viewer.paint(self.on_paint, None, own, trigger_mode="always_last", **QUIET)
+        # those that bring data of their own come one by one: of the last of several, Gradio would send the data of the first
+        self.sheet.choose(self.on_choose_preset, fields, everything, trigger_mode="multiple", **AS_TYPED)
+        self.viewer.mark(self.on_mark, None, own, trigger_mode="multiple", **QUIET)
+        self.viewer.paint(self.on_paint, None, own, trigger_mode="multiple", **QUIET)
         self.form.add_region.click(self.on_add_region, fields, everything, **AS_TYPED)
         self.run.click(self.on_run, fields, own, **AS_TYPED)
         self.preview.click(self.on_preview, fields, own, **AS_TYPED)
@@ -140,14 +141,17 @@ class Handlers(ResultHandlers):
 
     def on_add_region(self, request: gr.Request, *values: Any) -> Update:
         """The marked area gets a prompt of its own: its place is added to the regions, and waits for the words."""
-        _, page = self.of(request)
+        session, page = self.of(request)
         if page.region is None:
             return self.failure(UpscalerError("there is no marked area; press Mark an area, and drag over the picture"))
         widget = self.form.widgets["tile_prompt"]
-        before = str(values[self.form.fields.index(widget)] or "").rstrip()
+        fields = self.form.fields
+        before = str(values[fields.index(widget)] or "").rstrip()
         place = ",".join(f"{100 * side:.0f}" for side in page.region)
         lines = [*([before] if before else []), f"{place}: {WORDS}"]
-        return {**self.no_failure(), widget: "\n".join(lines)}
+        text = "\n".join(lines)
+        page.planned = self.planned(page, [text if field is widget else value for field, value in zip(fields, values)])
+        return {**self.changes(session, page), **self.no_failure(), widget: text}
 
     def on_run(self, request: gr.Request, *values: Any) -> Update:
         """Enlarge all chosen pictures."""

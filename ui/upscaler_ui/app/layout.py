@@ -14,7 +14,7 @@ from .components import component
 from .form import WHOLE_FILES, Form
 from .looks import names_of_own
 
-_ANOTHER = "in another format…"
+_ANOTHER = "Other format…"
 _TICK = 0.4  # seconds between two looks at the jobs
 
 
@@ -113,8 +113,8 @@ class Layout:
         self.outcome()
         gr.HTML("<h2>Results</h2>")
         self.queue = component("strip", {"items": []}, elem_id="queue")
-        self.history = component("strip", {"items": []}, elem_id="history")
         self.archive = gr.DownloadButton("Save", visible=False, size="sm", elem_id="archive")
+        self.history = component("strip", {"items": []}, elem_id="history")
 
     def _models(self, with_files: bool) -> None:
         """The page of models, which is shown in place of all else."""

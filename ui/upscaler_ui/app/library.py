@@ -20,7 +20,8 @@ from .failures import cause_and_remedy
 from .fetches import Fetch, Fetches, Stage
 from .results import file_name
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".pkl")
+_AS_THEY_ARE = (".safetensors", ".gguf")
+SUFFIXES = (*_AS_THEY_ARE, ".pth", ".pt", ".ckpt", ".pkl")
 """Of files that can be added; all but the first are turned into it, and no code in them is run."""
 
 _KINDS = {
@@ -92,32 +93,33 @@ def _progress(work: Fetch) -> str:
     if work.stage is Stage.FAILED and work.error is not None:
         return " ".join(cause_and_remedy(work.error))
     if work.stage is Stage.STOPPED:
-        return f"Stopped at {amount(work.done)}; goes on from there." if work.done else "Stopped."
+        return f"Stopped at {amount(work.done)}; continues from there." if work.done else "Stopped."
     if work.stage is Stage.WAITING:
-        return "Waits for the one before it."
+        return "Waiting for the one before it."
     if not work.total:
-        return "Asks the hub."
+        return "Asking the hub…"
     if work.done == work.total:
-        return "Checks what has come."
+        return "Checking the download…"
     left = "" if work.left is None else f", about {duration(work.left)} left"
     return f"{amount(work.done)} of {amount(work.total)}{left}"
 
 
 def add(path: Path) -> str:
-    """Move a model file into the user's folder, as safetensors; returns its name there.
+    """Move a model file into the user's folder, as safetensors unless it is GGUF; returns its name there.
 
     Raises:
         SettingsError: there is one of that name.
         WeightsError: it is not a model that can be used, or it cannot be written.
     """
     name = file_name(path.stem)
-    target = weights.user_folders()[-1] / f"{name}.safetensors"
+    suffix = path.suffix.lower()
+    target = weights.user_folders()[-1] / f"{name}{suffix if suffix in _AS_THEY_ARE else '.safetensors'}"
     if target.exists():
-        raise SettingsError(f"{target.name}: is among the models already; give the file another name")
+        raise SettingsError(f"{target.name}: is already among the models; give the file another name")
     try:
         with tempfile.TemporaryDirectory(dir=folder(), prefix=".adding-") as draft:  # not listed, and on the same disk
             part = Path(draft) / target.name
-            if path.suffix.lower() == ".safetensors":
+            if suffix in _AS_THEY_ARE:
                 shutil.move(path, part)
             else:
                 convert(path, part)
@@ -173,7 +175,7 @@ def _one_step(model: str) -> str | None:
 def about_loras(family: str) -> str:
     """Which LoRAs there are for a family, and how a list of them is written."""
     names = [model.name for model in weights.models("lora") if not family or model.family in ("", family)]
-    there = f"There are: {', '.join(names)}." if names else "There are none yet; see More models."
+    there = f"Available: {', '.join(names)}." if names else "There are none yet; see More models."
     return f"Names with their weights, such as style:0.8; faces. {there}"
 
 

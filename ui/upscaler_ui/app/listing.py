@@ -15,7 +15,7 @@ from .job import Job, State
 from .page import Page
 from .parts import fraction
 from .session import Session
-from .views import file_uri
+from .views import file_uri, thumb_uri
 
 
 def queue(session: Session) -> dict[str, Any]:
@@ -67,14 +67,14 @@ def _draft_item(draft: Draft) -> dict[str, Any]:
         "text": f"{far}\nwhen upscaler ended",
         "state": "left",
         "fraction": round(draft.fraction or 0.0, 2),
-        "thumb": "",
+        "thumb": thumb_uri(draft.source),
         "shown": False,
     }
 
 
 def _job_item(job: Job) -> dict[str, Any]:
-    stage = job.progress.stage.label if job.progress else job.state.value
-    text = "failed: " + cause_and_remedy(job.error)[0] if job.error is not None else stage
+    stage = job.progress.stage.label if job.progress else job.state.value.capitalize()
+    text = "Failed: " + cause_and_remedy(job.error)[0] if job.error is not None else stage
     return {
         "id": job.id,
         "title": job.name if job.region is None else f"{job.name} (area)",
@@ -102,5 +102,5 @@ def _about(entry: Entry) -> str:
     """Look, size and moment of a result, in two lines."""
     made = time.localtime(entry.made)
     moment = f"{made.tm_mday} {time.strftime('%b, %H:%M', made)}"
-    first = looks.title_for(entry.settings) if entry.complete else "stopped"
+    first = looks.title_for(entry.settings) if entry.complete else "Stopped"
     return f"{first} · {entry.size}\n{moment} · {amount(entry.bytes)}"

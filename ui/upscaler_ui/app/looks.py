@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from upscaler import weights
 from upscaler.errors import SettingsError, UpscalerError
 from upscaler.options import presets
 from upscaler.options.presets import Preset
-from upscaler.options.settings import Settings
+from upscaler.options.settings import Settings, options
 from upscaler.stages.suggest import Suggestion
 
 from .views import file_uri
@@ -39,8 +40,8 @@ def title_of(name: str) -> str:
 
 def title_for(settings: Settings) -> str:
     """What the look that the settings are is called."""
-    name = look_of(settings)
-    return title_of(name) + (" (changed)" if is_changed(name, settings) else "")
+    preset, changes = _nearest(settings, tuple(presets.presets()))
+    return preset.title + (" (changed)" if changes else "")
 
 
 def names_of_own() -> list[str]:
@@ -57,8 +58,20 @@ def is_changed(name: str, settings: Settings) -> bool:
 
 
 def look_of(settings: Settings) -> str:
-    """The name of the look that the settings are, or the usual one where they are none."""
-    return next((preset.name for preset in presets.presets() if preset.over(settings) == settings), DEFAULT)
+    """The name of the look that the settings are, or else of the one that differs least from them."""
+    return _nearest(settings, tuple(presets.presets()))[0].name
+
+
+@lru_cache(maxsize=1024)  # asked for each result that is listed, whenever something changes
+def _nearest(settings: Settings, looks: tuple[Preset, ...]) -> tuple[Preset, int]:
+    """The look that differs least from the settings, the first of several, and in how many options."""
+
+    def changes(preset: Preset) -> int:
+        look = preset.over(settings)
+        return sum(look.value(option) != settings.value(option) for option in options())
+
+    found = min(looks, key=changes)
+    return found, changes(found)
 
 
 def why_no_creativity(settings: Settings) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from upscaler import timing
-from upscaler.describe import plan_phrases
+from upscaler.describe import plan_headline, plan_phrases
 from upscaler.errors import UpscalerError
 from upscaler.geometry import Box, Size
 from upscaler.planning import plan
@@ -28,12 +28,15 @@ def facts(page: Page) -> str:
     if not page.inputs:
         return ""
     lines: list[str] = []
-    if len(page.inputs) == 1 and page.readable:
-        item = page.readable[0]
+    if len(page.inputs) == 1:
+        item = page.inputs[0]
+        if item.error is not None:
+            cause = cause_and_remedy(item.error)[0].split(" (")[0].rstrip(".")
+            return f'<span class="bad">{html.escape(cause)}.</span>'
         lines = [item.line, *item.notices]
         if item.settings is not None:
             lines.append("The settings that made it are restored.")
-    elif len(page.inputs) > 1:
+    else:
         all_read = len(page.readable) == len(page.inputs)
         those = f"{count(len(page.inputs), 'picture')}"
         lines = [f"{those}, one after the other" if all_read else f"{len(page.readable)} of {those} can be read"]
@@ -52,7 +55,7 @@ def plan_line(page: Page) -> str:
     rows = [f"{head.capitalize()}: {phrase}" for head, phrase in plan_phrases(found, settings, seconds).items()]
     more = len(page.readable) - 1
     after = f"; then {count(more, 'more picture')}" if more else ""
-    lead = html.escape(f"{found.target.width} × {found.target.height}, about {duration(seconds)}{after}")
+    lead = html.escape(plan_headline(found, seconds) + after)
     return f"<b>{lead}</b><details><summary>Details</summary>{'<br>'.join(map(html.escape, rows))}</details>"
 
 

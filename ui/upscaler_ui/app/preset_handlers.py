@@ -19,7 +19,7 @@ class PresetHandlers(Screen):
 
     def wire_presets(self) -> None:
         form, fields, own, everything = self.form, self.form.fields, self.own, self.everything
-        form.cards.choose(self.on_choose_preset, fields, everything, **AS_TYPED)
+        form.cards.choose(self.on_choose_preset, fields, everything, trigger_mode="multiple", **AS_TYPED)
         self.preset_save.click(self.on_save_preset, [self.preset_name, *fields], everything, **AS_TYPED)
         self.preset_own.change(self.on_pick_preset, self.preset_own, own, **QUIET)
         self.preset_delete.click(self.on_delete_preset, self.preset_own, everything, **QUIET)

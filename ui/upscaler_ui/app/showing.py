@@ -16,9 +16,9 @@ from .job import State
 from .page import Page
 from .views import TILE_SIDE, file_url, levels_of
 
-_HOLD = "Hold space to see the original."
-_COMPARE = "Drag the slider to compare; the wheel zooms, and dragging moves the picture."
-_MARK = "Drag with Shift, or press Mark an area, to choose what is previewed."
+_HOLD = "Hold space or the button to see the original."
+_COMPARE = "Slide to compare; zoom with the wheel or two fingers; drag to move."
+_MARK = "Press Mark an area, or drag with Shift, to choose what is previewed."
 
 
 def viewer(page: Page, entry: Entry | None) -> dict[str, Any]:

@@ -44,12 +44,12 @@ def target_options(
         width, height, dpi = paper
         if not (width or height) or not dpi:
             raise SettingsError(
-                "size on paper: it is not complete; fill in a width or a height in cm, and the resolution in dpi"
+                "size on paper: incomplete; fill in a width or a height in cm, and the resolution in dpi"
             )
         return {key: round(side / _INCH * dpi) for key, side in (("width", width), ("height", height)) if side}
     if custom == PIXELS:
         if not given["width"] and not given["height"]:
-            raise SettingsError("size in pixels: it is empty; fill in a width, a height or both")
+            raise SettingsError("size in pixels: empty; fill in a width, a height or both")
         return {"width": given["width"], "height": given["height"]}
     if custom == MEGAPIXELS:
         if not given["megapixels"]:

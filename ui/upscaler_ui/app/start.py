@@ -33,9 +33,10 @@ def start(parsed: argparse.Namespace) -> int:
     auth = _login(parsed)
     if importlib.util.find_spec("gradio") is None:
         raise UpscalerError(
-            "the app needs Gradio, which is not installed; run: pip install 'tiled-diffusion-upscaler[ui]'"
+            'the app needs Gradio, which is not installed; run: pip install "tiled-diffusion-upscaler[ui]"'
         )
-    with serving(parsed.listen, parsed.port, auth, hosts=parsed.allow_host or ()) as url:
+    hosts = parsed.allow_host or ()
+    with serving(parsed.listen, parsed.port, auth, one_user=parsed.one_user, hosts=hosts) as url:
         print(f"upscaler is running at {url}", file=sys.stderr, flush=True)
         if not parsed.no_browser and not parsed.listen:
             webbrowser.open(url)
@@ -64,6 +65,7 @@ def serving(
     port: int | None = None,
     auth: tuple[str, str] | None = None,
     *,
+    one_user: bool = False,
     hosts: Sequence[str] = (),
     sessions: Sessions | None = None,
     page: Callable[..., Any] | None = None,
@@ -73,6 +75,7 @@ def serving(
     """The address of the app, which runs as long as the context lasts.
 
     Args:
+        one_user: whoever comes in without a login is the user of this machine.
         hosts: names under which the app may be reached, beside addresses and the machine's own name.
         sessions: whose pages these are; by default everybody's own history, in the folder of the user's data.
         page: makes the page of them; default is `handlers.build`.
@@ -87,7 +90,7 @@ def serving(
     from .jobs import Worker
     from .sessions import KEPT_PAGES, Sessions
 
-    public = listen and auth is None
+    public = listen and auth is None and not one_user
     if sessions is None:
         folder = None if public else data_folder()
         worker = Worker(progress=folder and folder / "progress")
@@ -140,9 +143,10 @@ def theme() -> Any:
 
 
 def _login(parsed: argparse.Namespace) -> tuple[str, str] | None:
-    if parsed.listen and not parsed.auth and not parsed.no_auth:
+    if parsed.listen and not (parsed.auth or parsed.no_auth or parsed.one_user):
         raise SettingsError(
-            "--listen lets other machines in; add --auth USER:PASSWORD, or --no-auth if anyone may use this machine"
+            "--listen lets other machines in; add --auth USER:PASSWORD, --no-auth if anyone may use this machine, or --one-user "
+            "if only you can reach it"
         )
     if not parsed.auth:
         return None

@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 import io
 import math
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
 from PIL import Image as Pillow
+from PIL import ImageOps
 
 from upscaler.arrays.quantise import quantise
 from upscaler.arrays.types import Array
+from upscaler.errors import UpscalerError
 from upscaler.geometry import Box, Size
 from upscaler.pictures.encode import pil_image
+from upscaler.pictures.headers import as_image_errors, open_header, stream_of
 from upscaler.pictures.picture import Picture
 
 TILE_SIDE = 1024
@@ -50,6 +54,18 @@ def file_uri(path: Path | None) -> str:
         return ""
     kind = path.suffix.lstrip(".").replace("jpg", "jpeg")
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+@lru_cache(maxsize=64)
+def thumb_uri(path: Path) -> str:
+    """A small copy of any picture file inside a URI, to know it by: made quickly, and empty where that cannot be done."""
+    with suppress(UpscalerError, MemoryError), stream_of(path) as (stream, name), as_image_errors(name):
+        image = open_header(stream, None)
+        image.draft("RGB", (_THUMB_SIDE, _THUMB_SIDE))  # of a JPEG only as many pixels are decoded as that needs
+        if image.width * image.height <= 4 * _MOST_PIXELS and not image.mode.startswith(("I", "F")):
+            image.thumbnail((_THUMB_SIDE, _THUMB_SIDE))
+            return data_uri(ImageOps.exif_transpose(image).convert("RGB"))
+    return ""
 
 
 def file_url(path: Path) -> str:

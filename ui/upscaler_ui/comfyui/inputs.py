@@ -41,6 +41,7 @@ HOST = {
     "backend": "the fastest, found by trying",
     "low_vram": "the host's own choice",
     "storage": "the host's own loaders",
+    "compile": "TorchCompileModel",
     "memory": "the host's own choice",
 }
 """Settings that are not inputs of their own, and what of the host stands for them; for `output.*` it is SaveImage."""

@@ -54,7 +54,7 @@ def _more() -> list[io.Input]:
             default=False,
             tooltip="hold the outer half of the padding as it is: the model sees it and does not change it",
         ),
-        io.Mask.Input("mask", optional=True, tooltip="only where it is set is the picture redrawn"),
+        io.Mask.Input("mask", optional=True, tooltip="the picture is redrawn only where this is set"),
         io.Sampler.Input("custom_sampler", optional=True, tooltip="stands in for sampler_name"),
         io.Sigmas.Input(
             "custom_sigmas",

@@ -101,7 +101,7 @@ class Actions(QObject):
             if name:
                 path = Path(name) if Path(name).suffix else Path(name + Path(shown["name"]).suffix)
                 if path != Path(name) and path.exists():
-                    self.complain(f"{path.name} exists already; give the name with its ending to replace it.")
+                    self.complain(f"{path.name} already exists; give the name with its ending to replace it.")
                     return
                 self._ask("save", lambda path: self._window.say(f"Saved as {path}"), path=str(path))
 

@@ -43,11 +43,9 @@ class Closing(QObject):
     def _ask(self) -> None:
         window = self._window
         box = QMessageBox(QMessageBox.Icon.Question, "Close upscaler", _work(window.state), parent=window)
-        box.setInformativeText(
-            "What was finished is kept in the history; the rest can be gone on with at the next start."
-        )
+        box.setInformativeText("What is finished is kept in the history; the rest can be continued at the next start.")
         stop = box.addButton("&Stop and keep what is finished", Role.DestructiveRole)
-        go_on = box.addButton("&Go on in the background", Role.AcceptRole)
+        go_on = box.addButton("&Keep running in the background", Role.AcceptRole)
         cancel = box.addButton("&Cancel", Role.RejectRole)
         box.setDefaultButton(go_on)
         box.setEscapeButton(cancel)
@@ -75,7 +73,7 @@ class Closing(QObject):
         window.notifier.tray.show()
         window.hide()
         window.notifier.tell(
-            "upscaler goes on", "Open it again to see the window; it ends by itself when the work is done."
+            "upscaler keeps running", "Open it again to see the window; it ends by itself when the work is done."
         )
 
     def stay(self) -> None:
@@ -124,10 +122,10 @@ class Closing(QObject):
         if again:
             window.server.call("resume", lambda _: window.look())
             return
-        text = f"{count(left, 'picture')} of the last time {'is' if left == 1 else 'are'} not finished."
+        text = f"{count(left, 'picture')} from last time {'is' if left == 1 else 'are'} not finished."
         box = QMessageBox(QMessageBox.Icon.Question, "Unfinished pictures", text, parent=window)
-        box.setInformativeText("Go on with the same settings?")
-        go_on = box.addButton("&Go on", Role.AcceptRole)
+        box.setInformativeText("Continue with the same settings?")
+        go_on = box.addButton("&Continue", Role.AcceptRole)
         forget = box.addButton("&Forget them", Role.DestructiveRole)
         box.addButton("&Later", Role.RejectRole)
         box.setDefaultButton(go_on)

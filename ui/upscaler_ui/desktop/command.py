@@ -43,7 +43,7 @@ def start(parsed: argparse.Namespace, *, browser: bool = True) -> int:
             raise ImageError(f"{path}: does not exist; give pictures, or folders with pictures")
     if importlib.util.find_spec("gradio") is None:
         raise UpscalerError(
-            "the window needs the app, which is not installed; run: pip install 'tiled-diffusion-upscaler[desktop]'"
+            'the window needs the app, which is not installed; run: pip install "tiled-diffusion-upscaler[desktop]"'
         )
     reason = missing()
     if reason is None:

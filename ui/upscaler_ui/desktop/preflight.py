@@ -32,7 +32,7 @@ def missing(environment: Mapping[str, str] | None = None) -> str | None:
     """Why there cannot be a window on this machine, and what to do; `None` where nothing is known to be missing."""
     environment = os.environ if environment is None else environment
     if importlib.util.find_spec("PySide6") is None or importlib.util.find_spec("PySide6.QtWebEngineWidgets") is None:
-        return "Qt WebEngine is not installed; run: pip install 'tiled-diffusion-upscaler[desktop]'"
+        return 'Qt WebEngine is not installed; run: pip install "tiled-diffusion-upscaler[desktop]"'
     if sys.platform != "linux":
         return None
     if not any(environment.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")):

@@ -208,7 +208,7 @@ def _answer(calls: Calls, outlet: Outlet, line: str) -> None:
     except UpscalerError as error:
         outlet.send({"answer": number, "error": " ".join(cause_and_remedy(error))})
     except Exception as error:  # a mistake of ours must not end the server
-        outlet.send({"answer": number, "error": f"Something went wrong that should not: {one_line(error)}"})
+        outlet.send({"answer": number, "error": f"An unexpected error occurred: {one_line(error)}"})
 
 
 def main() -> int:

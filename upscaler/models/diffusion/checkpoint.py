@@ -60,20 +60,21 @@ def load_refiner(
     precision: str = "auto",
     low_vram: bool = False,
     storage: str = "auto",
+    compile: bool = False,
     memory: int | None = None,
 ) -> DiffusionRefiner:
     """The diffusion model of that name, in that file or folder, or of that hub id.
 
     Args:
         name: a bundled or installed model; a folder in diffusers format (SD 1.x to 3.5, SDXL, Flux, pocket); a single file of
-            SD 1.x, 2.x, SDXL or its refiner; or `author/model` on the hub, which is downloaded once into the hub's cache
+            SD 1.x to 3.5, SDXL, its refiner or Flux; or `author/model` on the hub, which is downloaded once into the hub's cache
             (safetensors only); or the file of PiSA-SR or OSEDiff.
         control: a ControlNet in the same ways, or "none"; one without safetensors is read weights-only.
         vae: a file or folder with another autoencoder, or "auto" for the model's own.
         lora, embedding, clip_skip: as in `settings.Diffusion`.
-        base: of PiSA-SR and OSEDiff, as in `settings.Diffusion`.
+        base: of PiSA-SR and OSEDiff, and of single files of Flux and SD 3, as in `settings.Diffusion`.
         allow_pickle: read a .ckpt too, weights-only.
-        device, precision, low_vram, storage: as in `settings.Hardware`.
+        device, precision, low_vram, storage, compile: as in `settings.Hardware`.
         memory: bytes that this process may take on the device.
 
     Raises:
@@ -97,7 +98,10 @@ def load_refiner(
     )
     if storage == "float8":
         refiner.keep_in_float8()
-    return refiner.within(memory, low_vram=target if moves else None)
+    refiner = refiner.within(memory, low_vram=target if moves else None)
+    if compile:
+        refiner.compile()
+    return refiner
 
 
 def _load(
@@ -116,7 +120,7 @@ def _load(
     if family is not None or pocket:
         _refuse(path.name, control=control, **vars(extras))
     if family is not None:
-        return _load_family(family, path, where, dtype)
+        return _load_family(family, path, where, dtype, base=base, allow_pickle=allow_pickle)
     with loading(where, name):
         try:
             if pocket:
@@ -147,15 +151,26 @@ class Extras:
     clip_skip: int = 1
 
 
-def _load_family(family: Family, folder: Path, device: torch.device, dtype: torch.dtype) -> DiffusionRefiner:
+def _load_family(
+    family: Family, path: Path, device: torch.device, dtype: torch.dtype, *, base: str, allow_pickle: bool
+) -> DiffusionRefiner:
+    from .flow_file import FlowFile  # brings transformers, as below
+    from .flow_parts import FlowParts
+
     module: Any = import_module(f".{family.module}", __package__)
-    with loading(device, folder.name):
+    with loading(device, path.name):
         try:
-            return module.load(folder, device, dtype)
+            if path.is_file():
+                parts = FlowFile(path, base, family, device, dtype, allow_pickle=allow_pickle)
+            else:
+                parts = FlowParts(path, device, dtype)
+            refiner = module.load(parts)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or isinstance(error, SettingsError):
                 raise
-            raise UnsupportedModel(f"{folder}: cannot be loaded as a diffusion model: {one_line(error)}") from error
+            raise UnsupportedModel(f"{path}: cannot be loaded as a diffusion model: {one_line(error)}") from error
+    release_memory()
+    return refiner
 
 
 def _load_base(

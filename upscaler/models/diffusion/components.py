@@ -26,7 +26,7 @@ class Components:
             UNet whose hint is the picture itself; `None` without one.
         full_strength: a conditioned model mends the picture however little noise there is, so below this strength what
             it changed is faded in, down to nothing at 0.
-        float8: the weights of its network are kept in float8, and it cannot be raised to float32.
+        fixed: the weights of its network are kept in a format of their own (float8, GGUF), and it cannot be raised to float32.
         aesthetic: it is told how beautiful the picture is instead of its size (the refiner of SDXL).
         habits: how it is used where the settings leave that open.
         about: family and format in a few words, to be told to the user; empty where there is nothing to tell.
@@ -39,7 +39,7 @@ class Components:
     conditioned: bool
     control: Any = None
     full_strength: float = 0.0
-    float8: bool = False
+    fixed: bool = False
     aesthetic: bool = False
     about: str = ""
     habits: Habits = USUAL

@@ -52,7 +52,7 @@ def load_controls(text: str, unet: Any, *, dtype: torch.dtype) -> Any:
     if not named:
         raise SettingsError("diffusion.control: is empty; name a ControlNet, or none")
     if len(named) > 1 and any(name == "none" for name, _ in named):
-        raise SettingsError(f"diffusion.control: {text!r} names none beside others; leave it out")
+        raise SettingsError(f"diffusion.control: {text!r} names none among others; leave it out")
     networks = [(load_control(name, unet, dtype=dtype), weight) for name, weight in named]
     return networks[0][0] if [weight for _, weight in networks] == [1.0] else Controls(networks)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,9 +19,8 @@ from ...errors import SettingsError
 from ...geometry import Size
 from ...options.settings import Sampling
 from ..base import tile_sides
-from .autoencoder import VaeCodec, ready_codec
 from .components import Components
-from .folder import load_vae_folder
+from .flow_parts import FlowParts
 from .habits import Family
 from .refiner import DiffusionRefiner
 from .sampling import STOCHASTIC
@@ -131,10 +129,23 @@ class FlowRefiner(DiffusionRefiner):
 
     guided = True
 
-    def __init__(
-        self, parts: Components, family: Family, *, device: torch.device, dtype: torch.dtype, name: str
-    ) -> None:
-        super().__init__(parts, device=device, dtype=dtype, name=name)
+    def __init__(self, network: Any, text: Any, source: FlowParts, family: Family) -> None:
+        """
+        Args:
+            network: the transformer.
+            text: `text(prompt, negative=...)`, with its encoders in `networks`.
+            source: where both are from, for the rest.
+        """
+        parts = Components(
+            network,
+            source.codec(),
+            source.scheduler,
+            text,
+            conditioned=False,
+            fixed=source.fixed,
+            about=source.about,
+        )
+        super().__init__(parts, device=source.device, dtype=source.dtype, name=source.name)
         self.multiple = family.multiple
         self.tile_sides = tile_sides(family.native)
         self.habits = family.habits
@@ -184,37 +195,3 @@ class FlowRefiner(DiffusionRefiner):
             timestep: (B,) sigma * 1000, float32.
             prompt: states (B, tokens, width) and summary (B, width).
         """
-
-
-def load_part(kind: Any, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """A network of diffusers or transformers in a folder, ready to run. Safetensors only."""
-    number = {"dtype" if kind.__module__.startswith("transformers.") else "torch_dtype": dtype}
-    network = kind.from_pretrained(folder, use_safetensors=True, local_files_only=True, **number)
-    return network.to(device).eval().requires_grad_(False)
-
-
-def load_codec(folder: Path, device: torch.device, dtype: torch.dtype) -> VaeCodec:
-    """The autoencoder of a model in diffusers format, ready to run."""
-    return ready_codec(load_vae_folder(folder / "vae", dtype), device, dtype)
-
-
-class TextModel:
-    """A tokenizer and its text encoder."""
-
-    def __init__(self, kind: Any, folder: Path, suffix: str, device: torch.device, dtype: torch.dtype) -> None:
-        """
-        Args:
-            kind: class of the encoder.
-            folder: of a model in diffusers format.
-            suffix: "", "_2" or "_3".
-        """
-        from transformers import AutoTokenizer
-
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder / f"tokenizer{suffix}", local_files_only=True)
-        self.network = load_part(kind, folder / f"text_encoder{suffix}", device, dtype)
-
-    def __call__(self, prompt: str, tokens: int | None = None) -> Any:
-        """What the encoder makes of a prompt, padded or cut to so many tokens; default is what its tokenizer says."""
-        length = tokens or self._tokenizer.model_max_length
-        made = self._tokenizer(prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-        return self.network(made.input_ids.to(self.network.device), output_hidden_states=True)

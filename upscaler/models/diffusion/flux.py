@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional
 
 from ...options.settings import Sampling
-from ..find import read_json
-from .components import Components
-from .flow import FlowRefiner, TextModel, load_codec, load_part
+from .flow import FlowRefiner
+from .flow_parts import FlowParts, TextModel
 from .habits import FAMILIES
 from .text import Prompt
 
@@ -62,21 +60,12 @@ class _Text:
         return Prompt(self._t5(prompt, self._tokens)[0], self._clip(prompt).pooler_output)
 
 
-def load(folder: Path, device: torch.device, dtype: torch.dtype) -> Flux:
-    """The model in a folder in diffusers format."""
+def load(parts: FlowParts) -> Flux:
+    """The model that these are the parts of."""
     from diffusers import FluxTransformer2DModel
     from transformers import CLIPTextModel, T5EncoderModel
 
-    network = load_part(FluxTransformer2DModel, folder / "transformer", device, dtype)
-    parts = Components(
-        network,
-        load_codec(folder, device, dtype),
-        read_json(folder / "scheduler" / "scheduler_config.json"),
-        _Text(
-            TextModel(CLIPTextModel, folder, "", device, dtype),
-            TextModel(T5EncoderModel, folder, "_2", device, dtype),
-            _T5_TOKENS[bool(network.config["guidance_embeds"])],
-        ),
-        conditioned=False,
-    )
-    return Flux(parts, FAMILIES["FluxPipeline"], device=device, dtype=dtype, name=folder.name)
+    network = parts.transformer(FluxTransformer2DModel)
+    tokens = _T5_TOKENS[bool(network.config["guidance_embeds"])]
+    text = _Text(parts.text(CLIPTextModel, ""), parts.text(T5EncoderModel, "_2"), tokens)
+    return Flux(network, text, parts, FAMILIES["FluxPipeline"])

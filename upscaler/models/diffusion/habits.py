@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ... import folders, weights
+from ... import families, folders, weights
 from ...options.loras import entries
 from ...options.settings import Sampling
 from ..base import Habits
@@ -72,7 +72,7 @@ class Family:
     """A family of models with a network of its own.
 
     Attributes:
-        module: file in this folder with `load(folder, device, dtype)`, which gives its refiner.
+        module: file in this folder with `load(parts)`, which gives its refiner.
         multiple: the sides of a tile are multiples of this, in pixels: of a patch.
         native: side of the squares that it was trained on, in pixels.
     """
@@ -109,10 +109,14 @@ FAMILIES: dict[str, Family] = {
     "FluxImg2ImgPipeline": _FLUX,
 }
 """By the class that `model_index.json` of a folder in diffusers format names."""
+_OF_FILES = {"sd3": _SD3, "flux": _FLUX}
+"""By the recipe of a file, a key in `families.TRANSFORMERS`."""
 
 
 def family_at(path: Path) -> Family | None:
-    """The family of the model in a folder; `None` for Stable Diffusion with a UNet, and for files."""
+    """The family of the model in a folder or file; `None` for Stable Diffusion with a UNet."""
+    if path.is_file():
+        return _OF_FILES.get(families.contents_of(path).recipe)
     return FAMILIES.get(weights.pipeline_of(path))
 
 

@@ -69,7 +69,10 @@ class Windows:
         """
         factor = pixels.shape[-1] // base.shape[-1]
         calls = [
-            (tiles, make(members, _cut(base, tiles), _cut(pixels, tiles, factor)))
+            (
+                [one._replace(weight=one.weight.to(base.device)) for one in tiles],
+                make(members, _cut(base, tiles), _cut(pixels, tiles, factor)),
+            )
             for members, tiles in zip(self._members, self._batches)
         ]
 
@@ -79,7 +82,7 @@ class Windows:
                 if index:
                     between(index)
                 for (rows, columns, weight), one in zip(tiles, evaluate(_cut(sample, tiles), timestep)):
-                    total[0, :, rows, columns] += weight.to(one.device) * one
+                    total[0, :, rows, columns] += weight * one
             return total
 
         return predict

@@ -38,7 +38,7 @@ class OneStepRefiner(DiffusionRefiner):
 
         def evaluate(timestep: int) -> torch.Tensor:
             nonlocal done
-            time = torch.tensor(timestep, device=self._device)
+            time = torch.full((), timestep, device=self._device)
             output = self._parts.unet(base.to(self._dtype), time, encoder_hidden_states=states).sample.float()
             done += 1
             on_step(done, evaluations)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -12,18 +12,26 @@ import torch
 
 from ...errors import SettingsError
 from ...geometry import Size
-from ..device import convert, free_memory
+from ..backends import machine, versions
+from ..device import convert, free_memory, is_out_of_memory
+from ..notes import Notes
+from ..sharing import Turns
+from ..torch_compile import compile_network
 from .components import Components
+from .dry_run import Cost, Meter, measure, meter_of
 from .footprint import CONTROL_MAPS, FEATURE_MAPS
 from .placing import Part, Places
 from .text import Prompt
 
 Own = TypeVar("Own", bound="Placed")
 
-_LARGEST_BATCH = 16
+_LARGEST_BATCH, _LARGEST_ON_A_CPU = 16, 1
+_RESERVE = 0.1  # of the free memory that stays free: an allocator cannot use every gap
+_UNSURE = 1.125  # what is estimated is taken for so many times as much
 _LARGEST_WAVE = 64  # tiles that are coded and sampled in turn where parts of the model move: 0.4 GB of pictures
 _PROMPTS = 64  # encoded ones that are kept
 _DECODER_BYTES = 4 * 256 * 4  # per pixel: four float32 maps of 256 channels, the peak of the SD decoder
+_NOTES = Notes("batches.json")
 
 
 class Placed:
@@ -42,6 +50,8 @@ class Placed:
         self._dtype = dtype
         self._places: Places | None = None
         self._limit: int | None = None
+        self._turns = Turns()
+        self._costs: dict[Size, Cost] = {}
         # of the encoder, not of a method of ours, which would keep this object and its networks alive
         self._encoded: Callable[..., Prompt] | None = lru_cache(maxsize=_PROMPTS)(parts.text) if parts.text else None
 
@@ -52,15 +62,24 @@ class Placed:
     def keep_in_float8(self) -> None:
         """Keep the weights of the network, and of a ControlNet, in float8, from where each layer takes them to its format.
 
+        Those of a GGUF file that are packed already stay as they are.
+
         Raises:
             SettingsError: this kind of network cannot.
         """
+        if self._parts.fixed:
+            return
         networks = self._networks
         if not all(hasattr(network, "enable_layerwise_casting") for network in networks):
             raise SettingsError(f"hardware.storage: {self.name} cannot be kept in float8; use auto")
         for network in networks:
             network.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=self._dtype)
-        self._parts = replace(self._parts, float8=True)
+        self._parts = replace(self._parts, fixed=True)
+
+    def compile(self) -> None:
+        """Have the network, and a ControlNet, compiled where they run. Raises: SettingsError, as `compile_network`."""
+        for network in self._networks:
+            compile_network(network, self._device)
 
     def within(self: Own, limit: int | None, *, low_vram: torch.device | None = None) -> Own:
         """Let this refiner take no more than some memory, and have on its device only what is at work; itself.
@@ -91,17 +110,52 @@ class Placed:
 
     def batch_size(self, tile: Size) -> int:
         """See `Refiner`; on a CPU one tile at a time is as fast as many. A whole wave, where parts of the model move."""
-        fitting = self._fitting(tile)
+        with nullcontext() if meter_of(self._device) is None else self._turns.turn():
+            fitting = self._fitting(tile)
         return fitting if self._places is None else _LARGEST_WAVE * bool(fitting)
 
     def _fitting(self, tile: Size) -> int:
         """How many tiles of that size the network can evaluate at once."""
-        pixels = tile.width * tile.height
-        places = self._places
+        places, meter = self._places, meter_of(self._device)
+        cost = self._estimate(tile) if meter is None else self._measured(tile, meter)
         free = free_memory(self._device, self._limit) if places is None else places.room_for("network")
-        coding = pixels * _DECODER_BYTES if self._places is None else 0
-        largest = 1 if self._device.type == "cpu" else _LARGEST_BATCH
-        return int(min(max(free * 0.8 - coding, 0) // self._tile_bytes(tile), largest))
+        largest = _LARGEST_ON_A_CPU if self._device.type == "cpu" else _LARGEST_BATCH
+        return min(cost.batch(free * (1 - _RESERVE)), largest)
+
+    def _measured(self, tile: Size, meter: Meter) -> Cost:
+        """What a batch takes by a dry run, the first time on this machine."""
+        if tile not in self._costs:
+            weights = sum(weight.numel() for network in self._networks for weight in network.parameters())
+            kind = f"{self._dtype} {weights} guidance {self._parts.habits.guidance:g}"
+            kind += f"{' packed' * self._parts.fixed}{' in turns' * (self._places is not None)}"
+            key = " | ".join([machine(self._device), versions(), self.name, kind, str(tile)])
+            cost = Cost.read(_NOTES.get(key))
+            if cost is None:
+                run = partial(self._evaluate, tile)
+                alone = partial(self._draw_grey, tile) if self._places is None else partial(run, 1)
+                try:
+                    cost = measure(run, alone, meter)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    return self._estimate(tile)
+                _NOTES.put(key, str(cost))
+            self._costs[tile] = cost
+        return self._costs[tile]
+
+    def _evaluate(self, tile: Size, count: int) -> None:
+        """Evaluate the network once on a batch of so many tiles."""
+        raise NotImplementedError
+
+    def _draw_grey(self, tile: Size) -> None:
+        """Draw one tile, with all that belongs to it."""
+        raise NotImplementedError
+
+    def _estimate(self, tile: Size) -> Cost:
+        coding = tile.width * tile.height * _DECODER_BYTES if self._places is None else 0
+        each = round(self._tile_bytes(tile) * _UNSURE)
+        fixed = round(coding * _UNSURE)
+        return Cost(fixed + each, each, fixed)
 
     def _tile_bytes(self, tile: Size) -> int:
         """Bytes that the network takes at work on each tile of a batch."""

@@ -90,5 +90,5 @@ def convert(source: Path, target: Path) -> None:
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     if not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise ValueError("something else than tensors is in its state")
+        raise ValueError("its state holds something other than tensors")
     return dict(state)

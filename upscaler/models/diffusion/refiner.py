@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from ...options.settings import MixedSampling, Sampling
 from ...tiling.noise import field as noise_field
 from ...tiling.tiles import Plan
 from ...tiling.worker import part_of
-from ..base import OnStep, tile_sides
+from ..base import OnStep, Pending, tile_sides
 from ..device import memory_errors
 from ..layers import after_each, layers_with_weights
-from ..sharing import WHEN_RUN, Turns, model_errors
+from ..sharing import WHEN_RUN, model_errors
+from ..transfer import download, upload
 from .components import Components
 from .joint import Predict, Windows
 from .placed import Placed
@@ -47,7 +49,6 @@ class DiffusionRefiner(Placed):
         native = parts.unet.config.get("sample_size")
         self.habits = parts.habits
         self.tile_sides = tile_sides(native * self.multiple if isinstance(native, int) else None)
-        self._turns = Turns()
         self._windows: Windows | None = None
 
     @property
@@ -70,31 +71,45 @@ class DiffusionRefiner(Placed):
         self, tiles: Sequence[Image], *, boxes: Sequence[Box], sampling: Sampling, seed: int, on_step: OnStep
     ) -> list[Image]:
         """See `Refiner`. Reduced precision that ends in NaN or infinity is tried again in float32, tile by tile."""
+        return [wait() for wait in self.begin(tiles, boxes=boxes, sampling=sampling, seed=seed, on_step=on_step)]
+
+    def begin(
+        self, tiles: Sequence[Image], *, boxes: Sequence[Box], sampling: Sampling, seed: int, on_step: OnStep
+    ) -> list[Pending]:
+        """See `Begins`."""
         if sampling.strength == 0:
-            return [tile.copy() for tile in tiles]
+            return [tile.copy for tile in tiles]
         sampling = self.habits.settle(sampling)
+        joint = self._windows is not None
+
+        def refine(members: list[int], on_step: OnStep) -> list[Pending]:
+            own = sampling if joint else sampling.of(members)
+            return self._refine([tiles[i] for i in members], [boxes[i] for i in members], own, seed, on_step)
+
+        def finish(index: int, pending: Pending, reduced: bool) -> Image:
+            tile = pending()
+            if not reduced or np.isfinite(tile).all():
+                return tile
+            with self._at_work(tiles[:1]), self._in_float32():
+                return refine([index], on_step)[0]()
+
+        begun: dict[int, Pending] = {}
+        with self._at_work(tiles):
+            reduced = self._dtype != torch.float32 and not self._parts.fixed
+            groups = self._of_one_length(sampling, len(tiles))
+            for number, members in enumerate(groups):
+                begun.update(zip(members, refine(members, part_of(on_step, number, len(groups)))))
+        return [partial(finish, index, begun[index], reduced) for index in range(len(tiles))]
+
+    @contextmanager
+    def _at_work(self, tiles: Sequence[Image]) -> Generator[None, None, None]:
+        """Run the network on tiles in the block, while no other thread does. Raises: as a call."""
         height, width = tiles[0].shape[:2]
         joint = self._windows is not None
         what = f"a canvas of {width}x{height} px" if joint else f"a batch of {len(tiles)} tiles of {width}x{height} px"
         clear = memory_errors(self._device, what, "use mode tiles" if joint else "use smaller tiles")
         with model_errors(self.name, "does not run", WHEN_RUN), self._turns.turn(), clear:
-            refined = list(tiles)
-
-            def refine(members: list[int], on_step: OnStep) -> None:
-                own = sampling if joint else sampling.of(members)
-                drawn = self._refine([tiles[i] for i in members], [boxes[i] for i in members], own, seed, on_step)
-                for index, tile in zip(members, drawn):
-                    refined[index] = tile
-
-            groups = self._of_one_length(sampling, len(tiles))
-            for number, members in enumerate(groups):
-                refine(members, part_of(on_step, number, len(groups)))
-            broken = [index for index, tile in enumerate(refined) if not np.isfinite(tile).all()]
-            if broken and self._dtype != torch.float32 and not self._parts.float8:
-                with self._in_float32():
-                    for index in broken:
-                        refine([index], on_step)
-            return refined
+            yield
 
     def _of_one_length(self, sampling: Sampling, count: int) -> list[list[int]]:
         """Which tiles make a batch: those whose prompts are equally long. Padding them would change what the shorter say."""
@@ -108,7 +123,7 @@ class DiffusionRefiner(Placed):
     @torch.inference_mode()
     def _refine(
         self, tiles: Sequence[Image], boxes: Sequence[Box], sampling: Sampling, seed: int, on_step: OnStep
-    ) -> list[Image]:
+    ) -> list[Pending]:
         """The tiles encoded, then sampled, as many at once as fit where parts of the model move, and then decoded."""
         codec = self._parts.codec
         pixels = [self._tensor(tile) for tile in tiles]
@@ -126,7 +141,7 @@ class DiffusionRefiner(Placed):
 
             def noise(stream: int, cells: Sequence[Box] = cells[some]) -> torch.Tensor:
                 fields = [noise_field(seed, stream, box, codec.latent_channels) for box in cells]
-                return torch.from_numpy(np.stack(fields)).to(self._device)
+                return upload(np.stack(fields), self._device)
 
             def tell(step: int, of: int, group: int = group) -> None:
                 on_step(group * of + step, len(starts) * of)
@@ -185,6 +200,23 @@ class DiffusionRefiner(Placed):
         if sampling.strength < self._parts.full_strength:
             sample = torch.lerp(base, sample, sampling.strength / self._parts.full_strength)
         return sample
+
+    @torch.inference_mode()
+    def _evaluate(self, tile: Size, count: int) -> None:
+        cells = Size(tile.width // self._parts.codec.factor, tile.height // self._parts.codec.factor)
+        channels = self._parts.codec.latent_channels
+        base = torch.zeros(count, channels, cells.height, cells.width, device=self._device)
+        pixels = torch.zeros(count, 3, tile.height, tile.width, device=self._device)
+        self._sample(base, pixels, self._dry, lambda stream: torch.zeros_like(base), _ignore)
+
+    def _draw_grey(self, tile: Size) -> None:
+        grey = np.full((tile.height, tile.width, 3), 0.5, np.float32)
+        for pending in self._refine([grey], [Box(0, 0, *tile)], self._dry, 0, _ignore):
+            pending()
+
+    @property
+    def _dry(self) -> Sampling:
+        return self.habits.settle(Sampling(steps=1))
 
     def _sampler(self, sampling: Sampling, tile: Size) -> Any:
         """What takes the latents of tiles of that size from noise to clean ones: a `Sampler`, or its like."""
@@ -260,12 +292,16 @@ class DiffusionRefiner(Placed):
         """What SDXL is told beside the prompt: each tile is a whole picture, from its upper left corner on."""
         height, width = pixels.shape[-2:]
         last = ([_UGLY] if negative else [_BEAUTIFUL]) if self._parts.aesthetic else [height, width]
-        return torch.tensor([[height, width, 0, 0, *last]], device=self._device)
+        return upload(np.array([[height, width, 0, 0, *last]]), self._device)
 
     def _tensor(self, tile: Image) -> torch.Tensor:
-        return torch.from_numpy(tile).permute(2, 0, 1)[None].to(self._device) * 2 - 1
+        return upload(tile, self._device).permute(2, 0, 1)[None] * 2 - 1
 
-    def _image(self, pixels: torch.Tensor) -> Image:
+    def _image(self, pixels: torch.Tensor) -> Pending:
         pixels = torch.where(pixels.isfinite(), pixels, torch.nan)  # clamping would hide infinity
         image = (pixels[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0)
-        return np.ascontiguousarray(image.float().cpu().numpy())
+        return download(image.float().contiguous())
+
+
+def _ignore(step: int, of: int) -> None:
+    """Nobody waits for these steps."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch.nn import functional
 
 from ...options.settings import Sampling
-from ..find import read_json
-from .components import Components
-from .flow import FlowRefiner, TextModel, load_codec, load_part
+from .flow import FlowRefiner
+from .flow_parts import FlowParts, TextModel
 from .habits import FAMILIES
 from .text import Prompt
 
@@ -43,23 +40,13 @@ class _Text:
         return Prompt(torch.cat([clip, t5.to(clip)], dim=1), pooled)
 
 
-def load(folder: Path, device: torch.device, dtype: torch.dtype) -> Sd3:
-    """The model in a folder in diffusers format."""
+def load(parts: FlowParts) -> Sd3:
+    """The model that these are the parts of."""
     from diffusers import SD3Transformer2DModel
     from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
-    network = load_part(SD3Transformer2DModel, folder / "transformer", device, dtype)
-    index = read_json(folder / "model_index.json")
-    has_t5 = bool(index.get("text_encoder_3", (None,))[0])
-    parts = Components(
-        network,
-        load_codec(folder, device, dtype),
-        read_json(folder / "scheduler" / "scheduler_config.json"),
-        _Text(
-            [TextModel(CLIPTextModelWithProjection, folder, suffix, device, dtype) for suffix in ("", "_2")],
-            TextModel(T5EncoderModel, folder, "_3", device, dtype) if has_t5 else None,
-            int(network.config["joint_attention_dim"]),
-        ),
-        conditioned=False,
-    )
-    return Sd3(parts, FAMILIES["StableDiffusion3Pipeline"], device=device, dtype=dtype, name=folder.name)
+    network = parts.transformer(SD3Transformer2DModel)
+    clips = [parts.text(CLIPTextModelWithProjection, suffix) for suffix in ("", "_2")]
+    t5 = parts.text(T5EncoderModel, "_3") if parts.has_text("_3") else None
+    text = _Text(clips, t5, int(network.config["joint_attention_dim"]))
+    return Sd3(network, text, parts, FAMILIES["StableDiffusion3Pipeline"])

@@ -6,12 +6,8 @@ diffusers converts UNet and autoencoder; nothing is fetched.
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import torch
 
@@ -19,6 +15,7 @@ from ... import families, weights
 from ...errors import UnsupportedModel
 from ...families import Contents, Header
 from ..find import read_json
+from .building import Builder
 from .clip import clip_names, clip_tokenizer
 from .folder import vae_dtype
 from .states import State, read_state
@@ -45,10 +42,10 @@ class FileParts:
         self._header = families.header_of(file)
         self._pickle_is_allowed = allow_pickle
         contents = families.tell(self._header)
-        if not contents.recipe:
+        if contents.recipe not in families.SINGLE_FILES:
             raise UnsupportedModel(f"{file}: {contents.problem}")
         self.recipe = contents.recipe
-        self._family = contents.family
+        self._build = Builder(file, contents.family)
         self._folder = weights.family_folder(contents.recipe)
         self.vae_config = self._folder / "vae"
         self.index = read_json(self._folder / weights.FOLDER_MARK)
@@ -68,7 +65,7 @@ class FileParts:
     def unet(self, dtype: torch.dtype) -> Any:
         from diffusers import UNet2DConditionModel
 
-        with self._building("UNet"):
+        with self._build.part("UNet"):
             unet: Any = UNet2DConditionModel.from_single_file(
                 cast("Any", {f"{_UNET}{name}": value for name, value in self._read(_UNET).items()}),
                 config=str(self._folder / "unet"),
@@ -85,9 +82,9 @@ class FileParts:
         """
         if not self.has_vae:
             raise UnsupportedModel(
-                f"{self._file}: has no autoencoder (VAE) in it; give one for {self.about} by --vae PATH"
+                f"{self._file}: has no autoencoder (VAE) in it; give one for {self.about} with --vae PATH"
             )
-        with self._building("autoencoder (VAE)"):
+        with self._build.part("autoencoder (VAE)"):
             vae = build_vae(self._read(_VAE), self.vae_config, dtype)
         return vae
 
@@ -108,47 +105,15 @@ class FileParts:
             model = kind(config)
         wanted = set(model.state_dict())
         named = clip_names(state, wanted)
-        with self._building("text encoder"):
+        with self._build.part("text encoder"):
             model.load_state_dict({name: named[name] for name in wanted & named.keys()}, strict=False, assign=True)
-        self._check(model, "text encoder")
+        self._build.check(model, "text encoder")
         # OpenCLIP's encoders were trained with "!" after the end, OpenAI's with the mark of the end
         pad = "<|endoftext|>" if suffix == "" and self.recipe != "sd2" else "!"
         return clip_tokenizer(pad), model.to(dtype)
 
     def _read(self, prefix: str) -> State:
         return read_state(self._file, prefix, allow_pickle=self._pickle_is_allowed)
-
-    @contextmanager
-    def _building(self, what: str) -> Generator[None]:
-        """Build that part in the block: shapes that do not fit are said in our words, and diffusers is quiet meanwhile.
-
-        It warns about a change of the number format, which it makes itself.
-        """
-        log = logging.getLogger("diffusers.models.modeling_utils")
-        level = log.level
-        log.setLevel(logging.ERROR)
-        try:
-            yield
-        except (ValueError, RuntimeError) as error:
-            shape = re.search(r"(\S+) expected shape .*?(\[.*?\]).*?got .*?(\[.*?\])", str(error))
-            if shape is not None:
-                self._refuse(what, f"{shape[1]} is {shape[3]} instead of {shape[2]}")
-            if "meta tensor" in str(error):  # diffusers moves what it could not fill
-                self._refuse(what, "weights are missing")
-            raise
-        finally:
-            log.setLevel(level)
-
-    def _check(self, module: torch.nn.Module, what: str) -> None:
-        missing = [name for name, weight in module.named_parameters() if weight.is_meta]
-        if missing:
-            self._refuse(what, f"{missing[0]}{f' and {len(missing) - 1} more' if len(missing) > 1 else ''} missing")
-
-    def _refuse(self, what: str, why: str) -> NoReturn:
-        raise UnsupportedModel(
-            f"{self._file}: its {what} is not that of {self._family}: {why}; use a plain checkpoint, or the folder in "
-            "diffusers format if there is one"
-        )
 
 
 def build_vae(state: State, config: Path, dtype: torch.dtype) -> Any:

@@ -24,7 +24,7 @@ _SIDES = (2048, 640)  # longest sides at which it looks: small faces are found a
 _SURE = 0.7  # of 1, below which a face is none; of 0.7 to 0.9 some are seen from the side or half covered
 _SAME = 0.3  # of two boxes' area that is in both, above which they are one face
 _LEAST = 8  # pixels of a box's width
-_INSTALL = "install it with pip install 'tiled-diffusion-upscaler[faces]'"
+_INSTALL = 'install it with pip install "tiled-diffusion-upscaler[faces]"'
 
 
 class YuNet:

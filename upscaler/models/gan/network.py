@@ -17,6 +17,7 @@ from ..compiled import Compiled
 from ..device import memory_errors
 from ..layers import after_each, layers_with_weights
 from ..sharing import Turns
+from ..transfer import download, upload
 from .read import Network
 
 HALOS = {"ESRGAN": 48, "Compact": 24}
@@ -68,6 +69,7 @@ class GanUpscaler:
         self.dtype = dtype
         self.network = network
         self._layout = layout
+        self._takes = torch.float32 if getattr(network, "takes_float32", False) else dtype
         self._make_exact, self._exact = exact, None
         self._turns = Turns()
         network.model.eval().requires_grad_(False)
@@ -107,8 +109,8 @@ class GanUpscaler:
         what = f"{self.name}: a picture of {width}x{height}"
         clear = memory_errors(self.device, what, "use smaller tiles")
         with self._turns.turn(), _watched(self.network, on_step), clear:
-            batch = torch.as_tensor(padded).permute(2, 0, 1)[None].to(self.device, self.dtype)
-            result = self._run(batch)[0].permute(1, 2, 0).float().cpu().numpy()
+            batch = upload(padded, self.device).permute(2, 0, 1)[None].to(self._takes)
+            result = download(self._run(batch)[0].permute(1, 2, 0).float())()
         top, left = top * self.scale, left * self.scale
         cropped = result[top : top + height * self.scale, left : left + width * self.scale]
         return np.ascontiguousarray(cropped)

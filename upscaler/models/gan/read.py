@@ -6,19 +6,45 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from spandrel import ImageModelDescriptor, ModelLoader, canonicalize_state_dict
 
 from ...errors import UnsupportedModel
 from ...text import one_line
 from ..device import is_out_of_memory
+from .architectures import known_network
 
-Network = ImageModelDescriptor[torch.nn.Module]
 StateDict = dict[str, Any]
+
+_WRAPPERS = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
+"""Under which names a checkpoint holds its weights among other things."""
+_PREFIXES = ("module.", "netG.")
+"""What wrappers of training put before all names."""
+
+
+class Network(Protocol):
+    """A network with what is known of it, as spandrel describes it."""
+
+    @property
+    def model(self) -> torch.nn.Module: ...
+    @property
+    def architecture(self) -> Any: ...
+    @property
+    def purpose(self) -> str: ...
+    @property
+    def size_requirements(self) -> Any: ...
+
+    scale: int
+    input_channels: int
+    output_channels: int
+    supports_half: bool
+    supports_bfloat16: bool
+
+    def __call__(self, pictures: torch.Tensor, /) -> torch.Tensor: ...
+
 
 DIFFUSION_KEYS = ("model.diffusion_model.", "down_blocks.", "encoder.down_blocks.", "double_blocks.", "lora_", "unet.")
 
@@ -51,6 +77,12 @@ def read_any(path: Path) -> Network:
             f"{path}: this is a diffusion model (it has {diffusion!r}), not a super-resolution model; "
             "give a diffusion model in diffusers folder format to --model"
         )
+    return known_network(state) or _by_spandrel(state, path)
+
+
+def _by_spandrel(state: StateDict, path: Path) -> Network:
+    from spandrel import ImageModelDescriptor, ModelLoader  # brings torchvision and torch's compiler: a second
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the architectures' own code, nothing that its user could act on
@@ -78,7 +110,7 @@ def read_state_dict(path: Path) -> StateDict:
         raise UnsupportedModel(f"{path}: this is a folder; the GAN stage needs a .safetensors or .pth file")
     try:
         if path.suffix.lower() == ".safetensors":
-            return canonicalize_state_dict(load_file(path))
+            return _unwrapped(load_file(path))
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise UnsupportedModel(f"{path}: not a whole safetensors file ({one_line(error)})") from None
@@ -94,4 +126,15 @@ def read_state_dict(path: Path) -> StateDict:
         )
     if not isinstance(loaded, dict):
         raise UnsupportedModel(f"{path}: holds a {type(loaded).__name__}, not a state dict")
-    return canonicalize_state_dict(cast(StateDict, loaded))
+    return _unwrapped(cast(StateDict, loaded))
+
+
+def _unwrapped(state: StateDict) -> StateDict:
+    """The weights themselves, under the names that the network has for them."""
+    inner = next((state[name] for name in _WRAPPERS if isinstance(state.get(name), dict)), state)
+    if len(inner) == 1 and isinstance(only := next(iter(inner.values())), dict):
+        inner = cast(StateDict, only)
+    for prefix in _PREFIXES:
+        if inner and all(name.startswith(prefix) for name in inner):
+            inner = {name.removeprefix(prefix): value for name, value in inner.items()}
+    return inner

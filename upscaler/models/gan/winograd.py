@@ -3,8 +3,8 @@
 Two neighbouring rows of a 3x3 convolution are made of four rows of its input. Winograd's F(2, 3) gets them from four
 1x3 convolutions of sums and differences of these rows instead of six (Winograd 1980; Lavin and Gray 2016, section 4),
 and here the sums are cheap: they run over whole rows, and the layers of a dense block share them, as each of them sees
-all that those before it have made. The picture through the residual blocks stays in float32, so that bfloat16 ends
-nearer to float32 than by the usual way.
+all that those before it have made. F(4, 3) would save half, and ends further from float32 in bfloat16 than the usual
+way. The picture through the residual blocks stays in float32, so that bfloat16 ends nearer to float32 than by that.
 
 Layouts. Even and odd rows of `group` channels are apart: (2, H / 2, W, group). The sums of all channels of a block are one
 array (4, groups, H / 2, W, group), so that those which a layer sees lie together, and a convolution of three
@@ -13,71 +13,44 @@ dimensions takes them as they are: depth is the group.
 
 from __future__ import annotations
 
-from itertools import takewhile
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from spandrel.architectures.__arch_helpers.block import RRDB, ResidualDenseBlock_5C, ShortcutBlock
 from torch import nn
 from torch.nn import functional
 
-_SCALE = 0.2  # of a block's output, before it is added to its input
+from .architectures import ESRGAN, SHARE, SLOPE, Block, DenseBlock
+from .tail import Exact, Tail
 
 
 def rewrite(network: nn.Module) -> bool:
-    """Replace the residual dense blocks of a network by equal ones of this module, in place; whether it has any."""
-    found = False
-    for shortcut in [module for module in network.modules() if isinstance(module, ShortcutBlock)]:
-        body: Any = shortcut.sub
-        blocks = list(takewhile(_fits, body))
-        if blocks:
-            shortcut.sub = nn.Sequential(Body(blocks), *list(body)[len(blocks) :])
-            found = True
-    return found
+    """Replace the dense blocks of a network, and its last layers, by equal ones in place; whether it has any.
 
-
-def _fits(block: nn.Module) -> bool:
-    """Whether it is a block of five plain convolutions with leaky ReLUs between them."""
-    if not isinstance(block, RRDB):
+    What is summed over the whole network stays in float32, whatever number format it is given, and so does what sees pixels.
+    """
+    if not isinstance(network, ESRGAN) or network.width % network.growth:
         return False
-    for dense in (block.RDB1, block.RDB2, block.RDB3):
-        layers = _layers(dense)
-        group = layers[0][0].out_channels
-        if dense.conv1x1 is not None or layers[0][0].in_channels % group:
-            return False
-        for index, (conv, *rest) in enumerate(layers):
-            plain = (
-                conv.kernel_size == (3, 3)
-                and conv.padding == (1, 1)
-                and conv.stride == (1, 1)
-                and conv.bias is not None
-            )
-            if not plain or [type(part) for part in rest] != [nn.LeakyReLU] * (index < 4):
-                return False
+    network.body = Body(network.blocks, network.growth)
+    network.conv_first, network.conv_body = Exact(network.conv_first), Exact(network.conv_body)
+    if network.ups:
+        network.tail = Tail(network.ups, network.conv_hr, network.conv_last)
+        for name in [*(f"conv_up{index + 1}" for index in range(len(network.ups))), "conv_hr", "conv_last"]:
+            delattr(network, name)
     return True
 
 
-def _layers(dense: ResidualDenseBlock_5C) -> list[Any]:
-    return [dense.conv1, dense.conv2, dense.conv3, dense.conv4, dense.conv5]
-
-
 class Body(nn.Module):
-    """A chain of `RRDB` blocks: (B, C, H, W) to the same shape and number format, in float32 between the blocks."""
+    """A chain of blocks: (B, C, H, W) to the same shape, in float32 outside of the dense blocks."""
 
-    def __init__(self, blocks: list[Any]) -> None:
+    group: int
+
+    def __init__(self, blocks: Sequence[Block], group: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            nn.ModuleList(Dense(dense) for dense in (block.RDB1, block.RDB2, block.RDB3)) for block in blocks
-        )
-        first = _layers(blocks[0].RDB1)[0][0]
-        self.group = int(first.out_channels)
+        self.blocks = nn.ModuleList(nn.ModuleList(map(Dense, block.parts)) for block in blocks)
+        self.group = group
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return (
-            torch.cat([self._one(picture)[None] for picture in pictures])
-            if len(pictures) > 1
-            else self._one(pictures[0])[None]
-        )
+        return torch.cat([self._one(picture)[None] for picture in pictures])
 
     def _one(self, picture: torch.Tensor) -> torch.Tensor:
         channels, height, width = picture.shape
@@ -85,26 +58,26 @@ class Body(nn.Module):
         rows = functional.pad(picture.float(), (0, 0, 0, height % 2)).permute(1, 2, 0)
         state = rows.reshape(pairs, 2, width, groups, self.group).permute(3, 1, 0, 2, 4).contiguous()
         # large arrays are made once: memory that is new to the process costs more than what is done with it here
-        rounded, before = torch.empty_like(state, dtype=picture.dtype), torch.empty_like(state)
-        sums = picture.new_empty(4, groups + 4, pairs, width, self.group)
+        reduced = next(self.parameters()).dtype
+        rounded, before = torch.empty_like(state, dtype=reduced), torch.empty_like(state)
+        sums = torch.empty(4, groups + 4, pairs, width, self.group, dtype=reduced)
         for block in self.blocks:
             before.copy_(state)
             for dense in block:  # pyright: ignore[reportGeneralTypeIssues]
                 dense(state, rounded, sums, odd=height % 2 == 1)
-            state.mul_(_SCALE).add_(before)
-        rows = rounded.copy_(state).permute(2, 1, 3, 0, 4).reshape(2 * pairs, width, channels)[:height]
+            state.mul_(SHARE).add_(before)
+        rows = state.permute(2, 1, 3, 0, 4).reshape(2 * pairs, width, channels)[:height]
         return rows.permute(2, 0, 1)
 
 
 class Dense(nn.Module):
     """A residual dense block of five convolutions."""
 
-    def __init__(self, dense: ResidualDenseBlock_5C) -> None:
+    def __init__(self, dense: DenseBlock) -> None:
         super().__init__()
-        *inner, (last,) = _layers(dense)
-        group = int(inner[0][0].out_channels)
-        self.slope = float(inner[0][1].negative_slope)
-        self.inner = nn.ModuleList(RowConv(conv, slice(None), group) for conv, _ in inner)
+        *inner, last = dense.layers
+        group = inner[0].out_channels
+        self.inner = nn.ModuleList(RowConv(conv, slice(None), group) for conv in inner)
         parts = (slice(start, start + group) for start in range(0, last.out_channels, group))
         self.last = nn.ModuleList(RowConv(last, part, group) for part in parts)
 
@@ -123,7 +96,7 @@ class Dense(nn.Module):
         for index, conv in enumerate(self.inner):
             even, odds = conv(sums[:, : groups + index])
             for rows in (even, odds):
-                functional.leaky_relu_(rows, self.slope)
+                functional.leaky_relu_(rows, SLOPE)
             if odd:
                 odds[-1] = 0
             add_rows(sums[:, groups + index], even, odds)
@@ -131,8 +104,8 @@ class Dense(nn.Module):
             even, odds = conv(sums)
             if odd:
                 odds[-1] = 0
-            part[0].add_(even, alpha=_SCALE)
-            part[1].add_(odds, alpha=_SCALE)
+            part[0].add_(even, alpha=SHARE)
+            part[1].add_(odds, alpha=SHARE)
 
 
 class RowConv(nn.Module):

@@ -2,7 +2,7 @@
 // Triggers 'paint' with the mask, white on black, as a data URI; an empty one clears it.
 const LONGEST = 1024; // pixels of the mask along its longer side
 const brush = { on: false, erases: false, width: 0.08, sheet: null, number: 0, id: null, at: null };
-const BRUSH_HINT = "Paint what is to be redrawn; all else stays as it was enlarged. Two fingers or the wheel zoom.";
+const BRUSH_HINT = "Paint what is to be redrawn; the rest stays as enlarged. Zoom with the wheel or two fingers.";
 
 const sheetOf = () => { // transparent where nothing is painted
   const [w, h] = size(), s = LONGEST / Math.max(w, h);

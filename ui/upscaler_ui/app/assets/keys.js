@@ -35,6 +35,7 @@ document.addEventListener("paste", (event) => {
 });
 // Gradio names this button after a text that it lacks, and puts the one that does the work inside it
 new MutationObserver(() => {
+  document.querySelector("#input > .upload-container")?.setAttribute("aria-label", "Drop pictures here, or click to choose");
   for (const outer of document.querySelectorAll('[aria-label="common.upload"]')) {
     const inner = outer.querySelector("button");
     outer.title = "Choose other pictures";

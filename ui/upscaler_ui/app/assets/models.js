@@ -15,7 +15,7 @@ const press = (words, action, name, accepted) => {
 const buttons = (card, model) => {
   const row = card.querySelector(".buttons"), busy = model.stage === "waiting" || model.stage === "running";
   if (busy) return row.replaceChildren(press("Stop", "stop", model.name));
-  const words = model.stage ? "Go on" : "Fetch";
+  const words = model.stage ? "Continue" : "Fetch";
   if (model.free) return row.replaceChildren(press(words, "fetch", model.name, true));
   const first = make("button", words);
   first.type = "button";
@@ -50,7 +50,7 @@ const draw = () => {
     place.dataset.key = key;
     place.replaceChildren();
     if (value.folder) {
-      place.append("Models of your own, and those that are fetched, lie in ", make("code", value.folder), ". ");
+      place.append("Your own models, and those that are fetched, are in ", make("code", value.folder), ". ");
       if (value.local) place.append(press("Open the folder", "folder"), " ");
       place.append(press("Look again", "look"));
     }

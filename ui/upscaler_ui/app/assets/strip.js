@@ -1,12 +1,12 @@
 // Jobs or results: value = {local, empty, tools, more, undo, items: [{id, title, text, state, fraction, thumb, shown}]}; buttons
 // and the filter trigger 'act'.
 const ACTIONS = {
-  left: [["go on", "Go on"], ["drop", "Delete"]],
+  left: [["go on", "Continue"], ["drop", "Delete"]],
   waiting: [["stop", "Remove from the queue"]],
   running: [["stop", "Stop"]],
   failed: [["remove", "Remove from the list"]],
   stopped: [],
-  finished: [["rerun", "Run again, as set above"], ["restore", "Use its settings"],
+  finished: [["rerun", "Run again with the current settings"], ["restore", "Use its settings"],
     ["input", "Use as input"], ["reveal", "Show in its folder"], ["remove", "Delete"]],
 };
 ACTIONS.partial = ACTIONS.finished;

@@ -162,7 +162,7 @@ const draw = () => {
   handle.setAttribute("aria-valuenow", Math.round(split * 100));
   for (const name of element.querySelectorAll(".name")) name.style.display = shown === "after" && !holding ? "none" : "block";
   $("right").style.display = shown === "after" || holding ? "none" : "block";
-  $("zoom").textContent = Math.round(scale() * 100) + " %";
+  $("zoom").textContent = Math.round(scale() * 100) + "%";
   for (const button of element.querySelectorAll("button[data-zoom]")) {
     const wanted = button.dataset.zoom;
     button.setAttribute("aria-pressed", wanted === "fit" ? zoom === 0 : zoom !== 0 && Math.abs(scale() - Number(wanted)) < 0.005);
