@@ -111,7 +111,14 @@ class Server(QObject):
         self._read_log()
         self._process = None
         crashed = status == QProcess.ExitStatus.CrashExit
-        self.died(self._cause or (f"signal {code}" if crashed else f"exit code {code}"))
+        ended = (
+            f"exit code {code}"
+            if not crashed
+            else "signal 9, as when the memory is full"
+            if code == 9
+            else f"signal {code}"
+        )
+        self.died(self._cause or ended)
 
     def _failed(self, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart and self._process is not None:

@@ -88,7 +88,6 @@ class Window(QMainWindow):
     def look(self) -> None:
         """Let the page show what was chosen; while it is being loaded it does so by itself."""
         self._page.runJavaScript("window.dispatchEvent(new Event('upscaler-look'))")
-        self.bring_to_front()
 
     def press(self, id: str) -> None:
         """Press one of the page's own buttons: run or stop."""
