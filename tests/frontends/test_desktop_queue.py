@@ -143,7 +143,7 @@ def test_what_is_stopped_by_the_end_of_the_program_is_left_and_what_its_user_sto
         at_rest(session)
     with program(tmp_path) as session:
         assert session.unfinished == 2
-        session.forget()
+        session.forget_left()
         assert session.unfinished == 0
     with program(tmp_path) as session:
         assert session.unfinished == 0

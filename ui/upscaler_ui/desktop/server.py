@@ -122,7 +122,7 @@ class Calls:
 
     def forget(self) -> None:
         """Drop what an earlier start has left."""
-        self._session.forget()
+        self._session.forget_left()
 
     def stop(self, leave: bool) -> None:
         """Stop every job after the step at work; with `leave` they are kept for the next start."""

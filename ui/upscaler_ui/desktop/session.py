@@ -134,7 +134,7 @@ class DesktopSession(Session):
             with suppress(UpscalerError):  # it stays in the list on the page, which says what is wrong with it
                 self.go_on(draft)
 
-    def forget(self) -> None:
+    def forget_left(self) -> None:
         """Leave it unfinished for good."""
         self.queue.forget_left()
         for draft in self.drafts.left:
