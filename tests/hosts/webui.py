@@ -194,12 +194,14 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
 
     def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
         """The picture, with noise of the start and of each step in cells of 8 x 8 pixels."""
-        state = sys.modules["modules.shared"].state
-        noise, state.sampling_steps = torch.zeros(1), self.steps
-        for state.sampling_step in range(self.steps):
+        shared = sys.modules["modules.shared"]
+        state, fixed = shared.state, shared.opts.img2img_fix_steps
+        steps = self.steps if fixed else int(min(self.denoising_strength, 0.999) * self.steps) + 1
+        noise, state.sampling_steps = torch.zeros(1), steps
+        for state.sampling_step in range(steps):
             if state.interrupted or state.skipped:
                 return torch.zeros_like(self.init_latent)  # unfinished: what must not be seen
-            noise = noise + self.rng.next()[:, :3] / self.steps
+            noise = noise + self.rng.next()[:, :3] / steps
             on_step(self)
         return self.init_latent + self.denoising_strength * 0.3 * noise.repeat_interleave(8, 2).repeat_interleave(8, 3)
 
@@ -395,10 +397,14 @@ def host() -> types.SimpleNamespace:
 
 
 def refiner() -> Any:
-    """The extension's `Refiner` over a job of three steps."""
+    """The extension's `Refiner` over a job of ten steps."""
     tiles = host().tiles
     restart(host().shared)
-    return tiles.HostRefiner(tiles.TileJob.of(StableDiffusionProcessingImg2Img(steps=3, batch_size=4)))
+    return tiles.HostRefiner(
+        tiles.TileJob.of(
+            StableDiffusionProcessingImg2Img(steps=10, cfg_scale=1.0, denoising_strength=0.3, batch_size=4)
+        )
+    )
 
 
 def upscaler(name: str, scale: int = 2) -> Any:

@@ -120,15 +120,16 @@ class HostRefiner:
     def __call__(
         self, tiles: Sequence[Image], *, boxes: Sequence[Box], sampling: Sampling, seed: int, on_step: OnStep
     ) -> list[Image]:
-        """See `Refiner`. The host shows its steps itself; here they are reported when the batch is done.
+        """See `Refiner`. The host shows its steps itself; here evaluations are reported when the batch is done.
 
         Raises:
             Cancelled: the user pressed Interrupt; nothing of this batch is kept.
         """
         raise_if_interrupted()
         images = self._process(self.job.on(tiles, boxes, strength=sampling.strength, seed=seed))
-        for step in range(self.job.steps):
-            on_step(step + 1, self.job.steps)
+        evaluations = self.habits.evaluations(sampling)
+        for evaluation in range(evaluations):
+            on_step(evaluation + 1, evaluations)
         return images or [tile.copy() for tile in tiles]
 
     def _process(self, job: TileJob) -> list[Image]:
