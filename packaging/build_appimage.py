@@ -1,7 +1,8 @@
-"""Make a program of one file for any Linux: `python packaging/build_appimage.py OUT.AppImage APPIMAGETOOL`.
+"""Make a program of one file for any Linux: `python packaging/build_appimage.py OUT.AppImage RUNTIME`.
 
-It holds what the Debian package holds, and a Python of its own. Needs uv, pip, and appimagetool
-(https://github.com/AppImage/appimagetool); with the word `none` in its stead OUT becomes the folder that it packs.
+It holds what the Debian package holds, and a Python of its own. Needs uv, pip, mksquashfs (Debian: squashfs-tools), and the
+runtime of AppImages, the program that stands before the packed files and opens them: the file `runtime-x86_64` of
+https://github.com/AppImage/type2-runtime/releases.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ sys.exit(main())' "$here" "$@"
 
 def main() -> int:
     """Make it; returns an exit code."""
-    out, tool = Path(sys.argv[1]).absolute(), sys.argv[2]
+    out, runtime = Path(sys.argv[1]).absolute(), Path(sys.argv[2])
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "upscaler.AppDir")
         make_tree(tree)
@@ -37,11 +38,20 @@ def main() -> int:
         (tree / "AppRun").chmod(0o755)
         shutil.copy(HERE / "linux" / "upscaler.desktop", tree)
         shutil.copy(tree / "usr/share/icons/hicolor/scalable/apps/upscaler.svg", tree)
-        if tool == "none":
-            shutil.copytree(tree, out, symlinks=True)
-        else:
-            subprocess.run([tool, str(tree), str(out)], check=True)
+        _pack(tree, runtime, out)
     return 0
+
+
+def _pack(tree: Path, runtime: Path, out: Path) -> None:
+    """Write the runtime with the files behind it, which it looks for at its own end."""
+    packed = tree.with_suffix(".squashfs")
+    options = ["-root-owned", "-noappend", "-quiet", "-no-progress", "-comp", "zstd"]
+    subprocess.run(["mksquashfs", str(tree), str(packed), *options], check=True)
+    with out.open("wb") as stream:
+        for part in (runtime, packed):
+            with part.open("rb") as content:
+                shutil.copyfileobj(content, stream)
+    out.chmod(0o755)
 
 
 def _add_python(folder: Path) -> None:

@@ -65,12 +65,11 @@ def plan_phrases(plan: RunPlan, settings: Settings, seconds: float) -> dict[str,
         phrases["in all"] = f"{most}{count(plan.evaluations, 'step')} of the diffusion model"
     if plan.faces is not None:
         phrases["faces"] = f"{len(plan.faces)} by {settings.faces.model}, at strength {settings.faces.strength:g}"
-    pictures, whole = amount(plan.picture_bytes), plan.memory_bytes
+    pictures, whole, beside = amount(plan.picture_bytes), plan.memory_bytes, plan.beside_bytes
     phrases["memory"] = (
-        f"{pictures} for the pictures, plus the models"
-        if whole is None
-        else f"{pictures} for the pictures, in memory or on disk, plus about {amount(whole - plan.picture_bytes)} "
-        "with the models on the CPU"
+        f"{pictures} for the pictures, in memory or on disk, plus the models"
+        if whole is None or beside is None
+        else f"about {amount(whole)} with the models on the CPU; or {amount(beside)}, with the pictures on disk ({pictures})"
     )
     phrases["time"] = f"about {duration(seconds)}"
     return phrases

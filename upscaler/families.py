@@ -198,7 +198,7 @@ def _transformer(recipe: str, names: Mapping[str, tuple[int, ...]]) -> Contents:
         inputs = names.get("img_in.weight", ())[1:]
         what = _FLUX_BY_INPUTS.get(inputs[0] if inputs else 64)
         if what is not None:
-            return _no(f"is {what}, which wants more than a prompt", family)
+            return _no(f"is {what}, which needs more than a prompt", family)
     return Contents("diffusion", family, recipe)
 
 

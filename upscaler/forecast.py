@@ -15,6 +15,7 @@ from .timing import Expected
 
 _FROM = 0.05  # of a stage, from which on its speed counts
 _DOUBT_LEARNED, _DOUBT_SHIPPED = 0.1, 0.005  # parts of a stage that weigh as much as what was expected of it
+_SLIGHT = 0.05  # of a stage; what took less in another one says little about it
 _MOMENT = 1e-6  # seconds
 _LEAST_SHARE = 0.1  # of what was left at the last event that is still left, however long that is ago
 
@@ -77,7 +78,8 @@ class Forecast:
         taken = sum(seconds for name, seconds in seen.items() if name in self._expected)
         if expected <= 0 or taken <= 0:
             return 1.0
-        factor = taken / expected
+        slight = _SLIGHT * stage.seconds
+        factor = (taken + slight) / (expected + slight)
         return math.sqrt(factor) if stage.learned else factor
 
     def _share_done(self) -> float:

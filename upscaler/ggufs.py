@@ -85,11 +85,11 @@ def read_head(path: Path) -> Head:
             raise UnsupportedModel(
                 f"{path}: its head is above {_LONGEST >> 20} MiB; it is a language model, or damaged"
             ) from None
-        raise UnsupportedModel(f"{path}: is damaged or cut off, or no GGUF file of version 2 or 3") from None
+        raise UnsupportedModel(f"{path}: is damaged or cut off, or not a GGUF file of version 2 or 3") from None
     end = max((tensor.start + tensor.bytes for tensor in head.tensors.values()), default=0)
     if size < end:
         raise UnsupportedModel(
-            f"{path}: is cut off ({size} of {end} bytes), perhaps by a download that did not end; fetch it again"
+            f"{path}: is cut off ({size} of {end} bytes), perhaps by an interrupted download; download it again"
         )
     return head
 

@@ -25,7 +25,9 @@ from .tiling.seams import seam_plans
 from .tiling.tiles import Plan
 
 _CANVAS_BYTES, _ALPHA_BYTES = 12, 4  # of a pixel: float32 in three channels, and in one
-_FILE_BYTES = 4  # of a pixel, as Pillow holds it to write it
+_FILE_BYTES = 4  # of a pixel, as Pillow holds it to write it, if there are
+_FILE_PIXELS = 1 << 26  # at most; more are written from strips
+_IN_FLIGHT = 3  # tiles that a network has enlarged: being drawn, kept and blended
 _PROCESS_BYTES = 60 << 20  # Python and the libraries of every run
 _LIBRARY_BYTES = 640 << 20  # torch, and what runs networks with it: the same for any of them on a processor
 _NO_MODEL = Memory(0, 0.0)
@@ -134,12 +136,22 @@ class RunPlan:
 
         `None` where a model does not say what it takes.
         """
+        return self._peak(*self._picture_bytes)
+
+    @property
+    def beside_bytes(self) -> int | None:
+        """The same with its pictures on the disk."""
+        return self._peak(0, 0, self._file_bytes)
+
+    def _peak(self, enlarging: int, redrawing: int, writing: int) -> int | None:
         enlarger, redrawer = self.memories
         if enlarger is None or redrawer is None:
             return None
         libraries = _LIBRARY_BYTES if any(memory != _NO_MODEL for memory in self.memories) else 0
-        enlarging, redrawing, writing = self._picture_bytes
-        enlarged, redrawn = enlarger.bytes(self._piece), redrawer.bytes(self._tile, batch=self.batch)
+        enlarged, redrawn = (
+            enlarger.bytes(self._piece) + self._flying_bytes,
+            redrawer.bytes(self._tile, batch=self.batch),
+        )
         at_work = max(
             enlarging + enlarged + redrawer.loaded,
             redrawing + enlarger.loaded + redrawn,
@@ -168,6 +180,16 @@ class RunPlan:
         return max((size.width * size.height for size in pieces), default=0)
 
     @property
+    def _flying_bytes(self) -> int:
+        """Bytes of the pieces that are there at once, enlarged, where there are several."""
+        drawn = (step.pixels // len(step.plan) for step in self.passes if len(step.plan) > 1)
+        return _IN_FLIGHT * _CANVAS_BYTES * max(drawn, default=0)
+
+    @property
+    def _file_bytes(self) -> int:
+        return _FILE_BYTES * min(self.target.width * self.target.height, _FILE_PIXELS)
+
+    @property
     def _tile(self) -> int:
         """Pixels of a tile that is redrawn."""
         return 0 if self.tile is None else self.tile.width * self.tile.height
@@ -179,9 +201,9 @@ class RunPlan:
         alpha = _ALPHA_BYTES if self.layers > 1 else 0
         enlarging = _CANVAS_BYTES * self.layers + alpha
         redrawing = 2 * _CANVAS_BYTES + alpha if self.tiles is not None else 0
-        writing = _CANVAS_BYTES + alpha + _FILE_BYTES
+        writing = _CANVAS_BYTES + alpha
         rest = source * _SOURCE_BYTES
-        return enlarging * target + rest, redrawing * target + rest, writing * target + rest
+        return enlarging * target + rest, redrawing * target + rest, writing * target + rest + self._file_bytes
 
     @property
     def work(self) -> dict[Stage, float]:

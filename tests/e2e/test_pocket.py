@@ -15,7 +15,7 @@ from upscaler.arrays.types import Image
 from upscaler.geometry import Box
 from upscaler.models import load_refiner, load_upscaler
 from upscaler.options.settings import Sampling
-from upscaler.stages.detail import filter_detail, has_nothing_to_refine
+from upscaler.stages.detail import filter_detail, has_nothing_to_refine, room_of
 
 PHOTO = Path(__file__).parents[2] / "examples" / "photo.png"
 
@@ -103,7 +103,7 @@ def test_what_it_adds_to_flat_tiles_is_filtered_out(stages: dict[str, object]) -
         sampling = Sampling(strength=strength, steps=4)
         drawn = stages["refiner"](tiles, boxes=boxes, sampling=sampling, seed=0, on_step=lambda step, steps: None)
         for tile, image, colour in zip(tiles, drawn, levels):
-            assert has_nothing_to_refine(tile)
+            assert has_nothing_to_refine(room_of(tile))
             assert image.std() > 0
             result = filter_detail(image, tile, scale=4)
             assert np.array_equal(np.rint(result * 255), np.broadcast_to(colour, result.shape))

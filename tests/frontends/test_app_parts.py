@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import os
 import re
@@ -322,6 +323,19 @@ while not jobs[-1].state.over:
     time.sleep(0.1)
 sys.exit(repr([job.error for job in jobs]))
 """
+
+
+def test_events_with_data_of_their_own_are_neither_dropped_nor_repeated(tmp_path: Path) -> None:
+    """While one is answered, Gradio drops the next ("once"), or sends the data of the first again ("always_last")."""
+    sessions = Sessions(tmp_path / "history", Worker())
+    try:
+        handlers = [
+            fn for fn in build(sessions).fns.values() if fn.fn and "event" in inspect.signature(fn.fn).parameters
+        ]
+        assert {"on_paint", "on_mark", "on_choose_preset"} < {fn.name for fn in handlers}
+        assert {fn.name for fn in handlers if fn.trigger_mode != "multiple"} == set()
+    finally:
+        sessions.close()
 
 
 def test_a_draft_is_known_by_a_small_copy_of_its_picture(tmp_path: Path) -> None:

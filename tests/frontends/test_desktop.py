@@ -148,7 +148,7 @@ def test_closing_during_a_run_asks_and_keeps_what_there_is(desktop: Desktop) -> 
     until(lambda: "%" in desktop.title(), "what was left, at work")
     desktop.close()
     desktop.dialog("Close upscaler")
-    desktop.keys("alt+g")  # go on in the background
+    desktop.keys("alt+k")  # keep running in the background
     until(lambda: not desktop.title(), "no window")
     assert desktop.ended(120) == 0
     assert (source.parent / "long-x4.png").is_file()

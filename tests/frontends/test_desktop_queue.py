@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from upscaler_ui.app.inputs import Input
 from upscaler_ui.app.job import Job
 from upscaler_ui.app.jobs import Worker
 from upscaler_ui.app.sessions import Sessions
+from upscaler_ui.desktop.page import build_desktop
 from upscaler_ui.desktop.queue import Queue, Waiting
 from upscaler_ui.desktop.session import DesktopSession
 
@@ -78,16 +82,14 @@ def test_the_queue_outlives_its_process(tmp_path: Path) -> None:
     file = tmp_path / "queue.json"
     queue = Queue(file)
     queue.add({"1": waiting("a"), "2": waiting("b"), "3": waiting("c")})
-    queue.over("1", finished=True)
-    queue.over("2", finished=False)  # its user has stopped it
+    queue.over("1")
+    queue.over("2")
     assert Queue(file).left == [waiting("c")]
     again = Queue(file)
     again.add({"4": waiting("d")})
-    again.close()
-    again.over("4", finished=False)  # stopped, since the program ends
     assert Queue(file).left == [waiting("c"), waiting("d")]
     again.forget_left()
-    again.over("4", finished=True)  # finished all the same
+    again.over("4")
     assert Queue(file).left == []
 
 
@@ -128,25 +130,44 @@ def test_what_was_left_is_begun_again_with_its_mask(tmp_path: Path) -> None:
         assert session.unfinished == 0
 
 
-def test_what_is_stopped_by_the_end_of_the_program_is_left_and_what_its_user_stops_is_not(tmp_path: Path) -> None:
+def test_what_is_stopped_by_the_end_of_the_program_is_left_and_what_its_user_stops_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(jobs, "upscaler_for", lambda settings: go_on.wait() and NearestUpscaler(scale=2))
     own, pasted = photo(tmp_path / "in" / "own.png"), photo(tmp_path / "pasted.png")
     with program(tmp_path) as session:
         session.choose([own])
-        for path in (own, pasted):
-            (job,) = session.start([Input(path, path.stem)], SETTINGS)
+        for path in (own, pasted, own, pasted):
+            session.start([Input(path, path.stem)], SETTINGS)
+        for job in session.jobs[:2]:
             job.stop()
-        at_rest(session)
         session.leave()
-        for path in (own, pasted):
-            (job,) = session.start([Input(path, path.stem)], SETTINGS)
-            job.stop()
-        at_rest(session)
+        go_on.set()
     with program(tmp_path) as session:
         assert session.unfinished == 2
-        session.forget()
+        session.forget_left()
         assert session.unfinished == 0
     with program(tmp_path) as session:
         assert session.unfinished == 0
+
+
+def test_the_page_follows_what_is_gone_on_with_so_that_stop_stops_it(tmp_path: Path) -> None:
+    own = photo(tmp_path / "in" / "own.png")
+    with program(tmp_path, Idle) as session:
+        session.choose([own])
+        session.start([Input(own, "own")], SETTINGS)
+    sessions = Sessions(tmp_path / "history", Idle(), DesktopSession)
+    blocks = build_desktop(sessions)
+    page: Any = next(fn.fn.__self__ for fn in blocks.fns.values() if fn.name == "on_load")
+    request: Any = SimpleNamespace(session_hash="page", username=None)
+    session, looked_at = page.of(request)
+    session.resume()
+    page.on_look(request)
+    assert looked_at.jobs == session.jobs
+    page.on_stop(request)
+    assert [job.stopping for job in session.jobs] == [True]
+    sessions.close()
 
 
 def test_an_entry_whose_mask_is_lost_is_not_begun_without_it(tmp_path: Path) -> None:

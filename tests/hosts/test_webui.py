@@ -196,6 +196,21 @@ def test_the_job_of_the_user_is_left_as_it_was(host: types.SimpleNamespace) -> N
     assert vars(p) == before
 
 
+@pytest.mark.parametrize(
+    ("fields", "fixed", "evaluations"),
+    [({}, False, 7), ({"cfg_scale": 7.0}, False, 14), ({"denoising_strength": 1.0}, False, 20), ({}, True, 20)],
+)
+def test_the_plan_counts_the_steps_of_the_host(
+    host: types.SimpleNamespace, fields: dict[str, Any], fixed: bool, evaluations: int
+) -> None:
+    """Figures of A1111 1.10.1 and of Forge, for 20 steps."""
+    host.shared.opts.data["img2img_fix_steps"] = fixed
+    p = job(**{"steps": 20, "cfg_scale": 1.0, **fields})
+    settings = Settings.of(strength=p.denoising_strength, scale=2)
+    refiner = host.tiles.HostRefiner(host.tiles.TileJob.of(p))
+    assert refiner.habits.evaluations(settings.diffusion.sampling) == evaluations
+
+
 def test_tiles_in_batches_give_the_same_picture(host: types.SimpleNamespace) -> None:
     one = run(host, seams="band").images[0]
     host.shared.processed.clear()

@@ -1,8 +1,10 @@
 """The extension in a real WebUI: `WEBUI_DIR=... pytest tests/hosts/test_webui_server.py`.
 
-`WEBUI_DIR` is an installation of AUTOMATIC1111 or Forge with a checkpoint of Stable Diffusion 1.x; any weights do.
+`WEBUI_DIR` is an installation of AUTOMATIC1111 or Forge with a checkpoint of Stable Diffusion 1.x. Random weights do if
+the log-variance of their encoder is far below zero, as in trained ones: what it draws, no seed decides.
 The extension is installed into it, the host is started and asked by its API, and the extension taken out again.
-`WEBUI_PYTHON` is its Python (`venv/bin/python` in it), `WEBUI_ARGS` are its arguments; the default is for no GPU.
+`WEBUI_PYTHON` is its Python (`venv/bin/python` in it), `WEBUI_ARGS` are its arguments; the default is for
+A1111 without a GPU, and Forge then wants `--always-cpu` too.
 """
 
 from __future__ import annotations

@@ -89,6 +89,7 @@ class Options:
         "enable_pnginfo": True,
         "live_previews_enable": True,
         "save_init_img": False,
+        "img2img_fix_steps": False,
         "show_progress_every_n_steps": 10,
         "ESRGAN_tile": 96,
     }

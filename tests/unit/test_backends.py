@@ -144,7 +144,7 @@ def test_what_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="'tensorrt' is not one of auto, torch"):
         ways(CPU, backend="tensorrt")
     monkeypatch.setattr(backends, "has_openvino", lambda: False)
-    with pytest.raises(SettingsError, match=r"not installed; pip install 'tiled-diffusion-upscaler\[openvino\]'"):
+    with pytest.raises(SettingsError, match=r'not installed; pip install "tiled-diffusion-upscaler\[openvino\]"'):
         ways(CPU, backend="openvino")
     with pytest.raises(SettingsError, match="runs on the CPU only"):
         ways(torch.device("cuda", 0), backend="openvino")

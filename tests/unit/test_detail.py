@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from upscaler.arrays import strips, ycc
 from upscaler.arrays.resample import resample
 from upscaler.geometry import Size
-from upscaler.stages.detail import filter_detail, has_nothing_to_refine, lock_levels, reach
+from upscaler.stages.detail import filter_detail, has_nothing_to_refine, lock_levels, reach, room_of
 
 Array = NDArray[np.float32]
 DATA = Path(__file__).parents[1] / "data"
@@ -200,7 +200,7 @@ def plausible_changes() -> dict[str, Array]:
 @pytest.mark.parametrize("denoise", [0.5, 1])
 def test_a_flat_tile_comes_out_as_it_was(scale: float, denoise: float) -> None:
     flat = np.full((TILE, TILE, 3), (30, 128, 255), np.float32) * LEVEL
-    assert has_nothing_to_refine(flat, denoise=denoise)
+    assert has_nothing_to_refine(room_of(flat), denoise=denoise)
     for name, change in plausible_changes().items():
         result = filter_detail(flat + change, flat, scale=scale, denoise=denoise)
         assert np.array_equal(np.rint(result * 255), np.rint(flat * 255)), name
@@ -218,7 +218,7 @@ def test_of_faint_texture_only_that_is_skipped_which_would_not_survive(texture: 
     skipped: list[bool] = []
     for level in (0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3, 1):
         reference = np.broadcast_to(GREY[0, 0] + pattern * level * LEVEL, (TILE, TILE, 3)).copy()
-        skipped.append(has_nothing_to_refine(reference))
+        skipped.append(has_nothing_to_refine(room_of(reference)))
         if skipped[-1]:
             for name, change in plausible_changes().items():
                 result = filter_detail(reference + change, reference, scale=4)
@@ -230,9 +230,9 @@ def test_of_faint_texture_only_that_is_skipped_which_would_not_survive(texture: 
 
 def test_a_photograph_has_something_to_refine_and_so_has_a_flat_tile_when_the_filter_is_weak() -> None:
     image = photograph("sunset")
-    assert not has_nothing_to_refine(softer(image, "enlarged"))
-    assert not has_nothing_to_refine(GREY, color=0.9)
-    assert not has_nothing_to_refine(GREY, denoise=0.4)
+    assert not has_nothing_to_refine(room_of(softer(image, "enlarged")))
+    assert not has_nothing_to_refine(room_of(GREY), color=0.9)
+    assert not has_nothing_to_refine(room_of(GREY), denoise=0.4)
     corner = GREY.copy()
     corner[-1, -1] += 4 * LEVEL
-    assert not has_nothing_to_refine(corner)
+    assert not has_nothing_to_refine(room_of(corner))

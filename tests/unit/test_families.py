@@ -148,7 +148,7 @@ def test_gguf_that_cannot_be_read_says_why(tmp_path: Path) -> None:
         (whole[:-40], "is cut off"),
         (whole[:60], "is damaged or cut off"),
         (b"GGUF", "is damaged or cut off"),
-        (whole[:4] + struct.pack(">I", 3) + whole[8:], "no GGUF file of version 2 or 3"),
+        (whole[:4] + struct.pack(">I", 3) + whole[8:], "not a GGUF file of version 2 or 3"),
         (whole[:8] + struct.pack("<QQ", 2**63, 2**63) + whole[24:], "damaged"),
         (long, "its head is above 4 MiB"),
     ):

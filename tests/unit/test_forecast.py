@@ -99,3 +99,14 @@ def test_a_stage_that_is_left_out_takes_no_time() -> None:
 def test_ten_runs_of_different_size_and_stages_are_told_within_a_quarter() -> None:
     for run in estimates.simulated():
         assert run.worst <= estimates.BAR, f"{run.name}: {run.worst:.0%} off"
+
+
+@pytest.mark.parametrize("seconds", [0.0005, 0.2])
+def test_a_stage_of_a_moment_says_little_about_a_long_one(seconds: float) -> None:
+    clock = Clock()
+    found = forecast(clock, gan="none", steps=20)
+    whole = found.left
+    clock.now += seconds
+    found.note(progress(Stage.ENLARGE, 1))
+    found.note(progress(Stage.REFINE, 0))
+    assert found.left == pytest.approx(whole, rel=0.25)

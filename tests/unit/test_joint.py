@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -65,11 +66,14 @@ def refiner(*, flow: bool = False, prediction: str = "epsilon") -> Any:
 
     schedule = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
     schedule |= {"shift": 3.0} if flow else {"prediction_type": prediction}
-    parts = Components(Pointwise(), HaarCodec(3), schedule, text if flow else None, conditioned=not flow)
     if not flow:
+        parts = Components(Pointwise(), HaarCodec(3), schedule, None, conditioned=True)
         return DiffusionRefiner(parts, device=CPU, dtype=torch.float32, name="pointwise")
     family = Family(module="", multiple=8, native=512, habits=Habits())
-    return PointwiseFlow(parts, family, device=CPU, dtype=torch.float32, name="pointwise")
+    source: Any = SimpleNamespace(
+        codec=lambda: HaarCodec(3), scheduler=schedule, fixed=False, about="", device=CPU, dtype=torch.float32, name=""
+    )
+    return PointwiseFlow(Pointwise(), text, source, family)
 
 
 def draw(model: Any, **sampling: Any) -> Image:

@@ -21,7 +21,7 @@ SRGB: bytes = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encode, "_WHOLE", 100)
+    monkeypatch.setattr(encode, "_WHOLE", {"PNG": 100, "JPEG": 100})
 
 
 def picture(rng: np.random.Generator, *, alpha: bool = False, grey: bool = False) -> Picture:
@@ -42,7 +42,7 @@ def test_a_png_from_strips_is_the_one_that_pillow_writes(
 ) -> None:
     source = picture(rng, alpha=alpha, grey=grey)
     save(source, tmp_path / "whole.png", settings_json=json.dumps({"seed": 1}))
-    monkeypatch.setattr(encode, "_WHOLE", 100)
+    monkeypatch.setattr(encode, "_WHOLE", {"PNG": 100, "JPEG": 100})
     save(source, tmp_path / "strips.png", settings_json=json.dumps({"seed": 1}))
     whole, strips = (Pillow.open(tmp_path / name) for name in ("whole.png", "strips.png"))
     assert strips.mode == whole.mode
@@ -60,7 +60,7 @@ def test_a_jpeg_from_rows_on_disk_is_near_the_one_that_pillow_writes(
     pytest.importorskip("pyvips", reason="needs the extra large")
     source = picture(rng, grey=grey)
     save(source, tmp_path / "rows.jpg", settings_json=json.dumps({"seed": 1}))
-    monkeypatch.setattr(encode, "_WHOLE", 1 << 28)
+    monkeypatch.setattr(encode, "_WHOLE", {"JPEG": 1 << 28})
     save(source, tmp_path / "whole.jpg", settings_json=json.dumps({"seed": 1}))
     rows, whole = load(tmp_path / "rows.jpg"), load(tmp_path / "whole.jpg")
     assert np.abs(rows.pixels - whole.pixels).mean() < 0.5 / 255

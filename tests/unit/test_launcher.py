@@ -196,6 +196,18 @@ def test_an_update_stands_beside_and_falls_back(index: Index, tmp_path: Path) ->
 
 
 @needs_uv
+def test_uninstalling_removes_what_was_downloaded_and_keeps_what_is_the_users(index: Index, tmp_path: Path) -> None:
+    root, history = tmp_path / "root", tmp_path / "data" / "upscaler" / "history"
+    history.mkdir(parents=True)
+    recipe, own = index.recipe("1.0"), {"XDG_DATA_HOME": str(tmp_path / "data")}
+    assert launch(index, recipe, root, "--set-up-only", **own).returncode == 0
+    done = launch(index, recipe, root, "--uninstall", **own)
+    assert (done.returncode, done.stdout) == (0, f"kept: your history of results in {history}\n")
+    assert not root.exists()
+    assert history.is_dir()
+
+
+@needs_uv
 def test_no_kill_leaves_an_environment_that_is_trusted_and_broken(index: Index, tmp_path: Path) -> None:
     root = tmp_path / "root"
     environments = Environments(root)

@@ -34,7 +34,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 @pytest.mark.parametrize(
     ("device", "system", "missing", "words"),
     [
-        (CPU, "linux", "g++", r"a C\+\+ compiler is needed for it on cpu and not here"),
+        (CPU, "linux", "g++", r"a C\+\+ compiler is needed for it on cpu and is not installed"),
         (GPU, "linux", "g++", r"a C\+\+ compiler is needed for it on cuda:0"),
         (GPU, "linux", "triton", "the package triton is needed for it on cuda:0"),
         (GPU, "win32", "triton", "the package triton-windows is needed"),

@@ -26,7 +26,7 @@ def compile_network(network: torch.nn.Module, device: torch.device) -> None:
     missing = _missing(device)
     if missing:
         raise SettingsError(
-            f"hardware.compile: {missing} is needed for it on {device} and not here; install it, or leave it out"
+            f"hardware.compile: {missing} is needed for it on {device} and is not installed; install it, or leave it out"
         )
     from torch._dynamo.exc import TorchDynamoException  # a second, and brought by compiling anyway
 

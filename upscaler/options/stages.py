@@ -101,8 +101,8 @@ class Hardware(Group):
     compile: Annotated[
         bool,
         Spec.of(
-            "compile the diffusion model with torch for this machine: takes a while at first, then each tile is faster; worth it "
-            "for many tiles",
+            "compile the diffusion model with torch for this machine: slow at first, then each tile is faster; worth it for "
+            "many tiles",
             "--compile",
         ),
     ] = False

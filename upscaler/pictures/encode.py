@@ -21,9 +21,8 @@ from .metadata import Exif
 from .picture import Picture, strips_of
 
 _TIFF_ROWS = 64
-_WHOLE = (
-    1 << 28
-)  # pixels of a PNG or JPEG up to which Pillow writes it: faster than from strips, and all of it in memory
+_WHOLE = {"PNG": 1 << 26, "JPEG": 1 << 28}
+"""Pixels up to which Pillow writes a file, four bytes of memory for each; larger ones are written from strips."""
 _DEFLATE = 4  # level 6 makes PNG files 2 to 5 % smaller and takes 4 times as long (measured on a noisy gradient)
 _TYPES = {xmp.TIFF_TAG: 1}  # bytes, where other blocks are undefined
 _CLASSIC_TIFF = 0xF0000000  # bytes of samples above which a TIFF gets 64-bit offsets; leaves room for the directories
@@ -77,7 +76,7 @@ def write(picture: Picture, stream: IO[bytes], kind: str, options: Options) -> t
     if picture.alpha is not None and not alpha:
         notices.append("JPEG has no transparency: the picture was laid on white; write PNG or WebP to keep it")
     grey = kind == "JPEG"
-    if kind == "JPEG" and picture.size.width * picture.size.height > _WHOLE:
+    if kind == "JPEG" and picture.size.width * picture.size.height > _WHOLE["JPEG"]:
         vips.write_jpeg(
             picture,
             stream,
@@ -129,7 +128,7 @@ def _write_png(picture: Picture, stream: IO[bytes], options: Options) -> None:
         info.add_itxt("XML:com.adobe.xmp", options.xmp.decode("utf-8"))
     exif = options.exif.tobytes()
     alpha = picture.alpha is not None
-    if options.depth == 8 and picture.size.width * picture.size.height <= _WHOLE:
+    if options.depth == 8 and picture.size.width * picture.size.height <= _WHOLE["PNG"]:
         image = pil_image(picture, alpha=alpha, dither=options.dither)
         image.info.clear()
         image.save(stream, "PNG", compress_level=_DEFLATE, pnginfo=info, icc_profile=options.icc, exif=exif or b"")

@@ -38,7 +38,15 @@ class _Judgement(NamedTuple):
     spins: int  # transforms that are averaged for the octaves below the pyramid
 
 
-def filter_detail(refined: Array, reference: Array, *, scale: float, color: float = 1.0, denoise: float = 0.5) -> Array:
+def filter_detail(
+    refined: Array,
+    reference: Array,
+    *,
+    scale: float,
+    color: float = 1.0,
+    denoise: float = 0.5,
+    room: Array | None = None,
+) -> Array:
     """`refined` with the tone of `reference` and without the noise and the texture that do not belong there.
 
     Tone is all that varies slower than about `2^lock_levels` pixels; that of chroma begins two octaves finer: colour
@@ -50,6 +58,7 @@ def filter_detail(refined: Array, reference: Array, *, scale: float, color: floa
         scale: how many times larger the picture is than its input: decides which octaves are tone and which detail.
         color: how much of the tone is the reference's, 0 to 1.
         denoise: 0 (all detail is kept) to 1; 0.5 is BayesShrink's threshold, 1 twice that.
+        room: what `room_of` says of the reference, if it was asked already; it is overwritten.
 
     Source: StableSR's wavelet colour fix (https://arxiv.org/abs/2305.07015), on luma and chroma; for `denoise` see
     `shrink`.
@@ -62,7 +71,7 @@ def filter_detail(refined: Array, reference: Array, *, scale: float, color: floa
     change = refined - reference
     planes = zip(*(split(change[row::2, column::2]) for row, column in PHASES))
     luma, *chroma = (list(phases) for phases in planes)
-    room = _room(reference)
+    room = room_of(reference) if room is None else room
     _judge([luma], room, 1, _Judgement(levels, color, denoise, spins=2))
     room *= _CHROMA_SHARE
     _judge(chroma, room, 1, _Judgement(levels - 2, color, denoise, spins=1))
@@ -72,14 +81,14 @@ def filter_detail(refined: Array, reference: Array, *, scale: float, color: floa
     return change[:height, :width]
 
 
-def has_nothing_to_refine(reference: Array, *, color: float = 1.0, denoise: float = 0.5) -> bool:
+def has_nothing_to_refine(room: Array, *, color: float = 1.0, denoise: float = 0.5) -> bool:
     """Whether `filter_detail` would take away whatever a refiner adds, so that less than half of 1/255 is left.
 
     Args:
-        reference: (H, W, 3) float32, what the refiner would be given.
+        room: of what the refiner would be given.
         color, denoise: as for `filter_detail`.
     """
-    return color == 1 and denoise >= 0.5 and bool(_room(_fill(reference)).max() < _NOTHING)
+    return color == 1 and denoise >= 0.5 and bool(room.max() < _NOTHING)
 
 
 def lock_levels(scale: float) -> int:
@@ -100,8 +109,9 @@ def _fill(image: Array) -> Array:
     return np.pad(image, ((0, below), (0, beside), (0, 0)), "edge") if below or beside else image
 
 
-def _room(reference: Array) -> Array:
-    """The variance (h / 2, w / 2) that a coefficient of the finest octave of luma may have."""
+def room_of(reference: Array) -> Array:
+    """The variance (h / 2, w / 2) that a coefficient of the finest octave of luma may have, in a picture (H, W, 3)."""
+    reference = _fill(reference)
     luma = [luma_of(*channels(reference[row::2, column::2])) for row, column in PHASES]
     low = halve(luma)
     for phase, base in zip(luma, double(low)):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays.types import Image
+from ..arrays.types import Array, Image
 from ..events import Notice
 from ..geometry import NO_WRAP
 from ..models.base import Begins, OnStep, Pending, Refiner, habits_of
@@ -19,7 +18,7 @@ from ..tiling.loop import Step, redraw
 from ..tiling.mask import Mask
 from ..tiling.tiles import Plan, Tile
 from .by_place import Places, draw_each
-from .detail import filter_detail, has_nothing_to_refine
+from .detail import filter_detail, has_nothing_to_refine, room_of
 
 
 def refine(
@@ -62,6 +61,7 @@ def refine(
     wrap, least = plans[0].wrap if plans else NO_WRAP, habits_of(refiner).least
     drawn = refiner.begin if isinstance(refiner, Begins) else refiner
     mixes = getattr(refiner, "mixes_prompts", False)
+    rooms: dict[int, Array] = {}  # of the crops that were asked about, until they are filtered
 
     def draw(tiles: Sequence[Tile], crops: Sequence[Image], on_step: OnStep) -> Sequence[Image | Pending]:
         boxes = [tile.box.move(-start[0], -start[1]) for tile in tiles]
@@ -75,11 +75,18 @@ def refine(
             return True
         if alpha is not None and not cut(alpha[..., None], tile.box, wrap).any():
             return True
-        return has_nothing_to_refine(crop, color=wavelet.color, denoise=wavelet.denoise)
+        room = room_of(crop)
+        if has_nothing_to_refine(room, color=wavelet.color, denoise=wavelet.denoise):
+            return True
+        rooms[id(crop)] = room
+        return False
+
+    def finish(crop: Image, drawn: Image) -> Image:
+        room = rooms.pop(id(crop))
+        return filter_detail(drawn, crop, scale=scale, color=wavelet.color, denoise=wavelet.denoise, room=room)
 
     if places is not None and (told := places.tell(plans)):
         yield Notice(told)
-    finish = partial(_filter, wavelet=wavelet, scale=scale)
     yield from redraw(
         canvas,
         plans,
@@ -92,7 +99,3 @@ def refine(
         parallel=getattr(refiner, "parallel", 1),
         inline=inline,
     )
-
-
-def _filter(crop: Image, drawn: Image, *, wavelet: Wavelet, scale: float) -> Image:
-    return filter_detail(drawn, crop, scale=scale, color=wavelet.color, denoise=wavelet.denoise)

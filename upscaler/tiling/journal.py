@@ -89,7 +89,7 @@ class Journal:
             ProgressError: it cannot be written; the disk is full, as a rule.
         """
         key, shape = self._key(tile), correction.shape
-        samples = correction.astype("<f4", copy=False).tobytes()
+        samples = np.ascontiguousarray(correction, "<f4").data.cast("B")  # no copy: a tile may have a hundred megabytes
         rest = struct.pack("<6I", *key, *shape)
         checksum = zlib.crc32(samples, zlib.crc32(rest))
         with self._told():

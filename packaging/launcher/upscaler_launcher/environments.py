@@ -102,6 +102,10 @@ class Environments:
             self._use(previous, None)
         return previous
 
+    def forget(self) -> None:
+        """None of them is in use any more; their folders remain to be removed."""
+        (self.root / "current.json").unlink(missing_ok=True)
+
     def tidy(self) -> None:
         """Remove the environments that nobody needs any more."""
         kept = {self._state().get("current"), self._state().get("previous")}

@@ -110,23 +110,34 @@ def _start(id: str, environments: Environments, parsed: argparse.Namespace) -> i
 
 
 def _uninstall(environments: Environments, text: bool) -> int:
+    """Ask what is to go, all at once, and remove it: gigabytes take their time."""
     with only_one(environments.root) as alone:
         if not alone:
             _say("upscaler is being set up by another window.", text)
             return 1
-        for name in ("current.json", "environments", "cache", "python", "set-up.log"):
-            path = environments.root / name
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    for name, folder in own_data().items():
-        if folder.exists() and not text:
-            from .window import ask
-
-            if ask("Uninstall upscaler", f"Remove {name} too?\n\n{folder}", "&Remove", "&Keep"):
-                shutil.rmtree(folder, ignore_errors=True)
-        elif folder.exists():
-            print(f"kept: {name} in {folder}")
-    shutil.rmtree(environments.root, ignore_errors=True)
+        found = {"what was downloaded": environments.root, **own_data()}
+        unwanted = [folder for name, folder in found.items() if folder.exists() and _is_unwanted(name, folder, text)]
+        if environments.root in unwanted:
+            environments.forget()
+        for folder in unwanted:
+            shutil.rmtree(folder, ignore_errors=True)
+    if environments.root in unwanted:
+        shutil.rmtree(
+            environments.root, ignore_errors=True
+        )  # and the lock, which Windows does not remove while it is held
     return 0
+
+
+def _is_unwanted(name: str, folder: Path, text: bool) -> bool:
+    """Without a window only what was downloaded goes."""
+    if not text:
+        from .window import ask
+
+        return ask("Uninstall upscaler", f"Remove {name}?\n\n{folder}", "&Remove", "&Keep")
+    if name in own_data():
+        print(f"kept: {name} in {folder}")
+        return False
+    return True
 
 
 def own_data() -> dict[str, Path]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from queue import SimpleQueue
 
-from PySide6.QtCore import QObject, Qt, QTimer, QUrl, Signal
+from PySide6.QtCore import Qt, QTimer, QUrl
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QIcon
 from PySide6.QtWidgets import (
     QApplication,
     QDialog,
     QHBoxLayout,
     QLabel,
+    QMessageBox,
     QProgressBar,
     QPushButton,
     QVBoxLayout,
@@ -22,14 +26,8 @@ from .building import Builder, BuildError, Stopped
 from .progress import Meter, in_words
 
 _EACH = 1500  # milliseconds between two looks at the progress
+_SOON = 100  # milliseconds until the window hears what its thread has said
 ICON = Path(__file__).parent / "resources" / "upscaler.svg"
-
-
-class _Signals(QObject):
-    noted = Signal(str)
-    done = Signal()
-    paused = Signal()
-    failed = Signal(str)
 
 
 class SetupWindow(QDialog):
@@ -45,26 +43,28 @@ class SetupWindow(QDialog):
         self._builder = builder
         self._log = log
         self._update = update
-        self._signals = _Signals(self)
+        self._news: SimpleQueue[Callable[[], None]] = SimpleQueue()  # no signals: see `upscaler_ui.desktop`
         self._working = False
         self._closing = False
         root = builder.environments.root
         self._meter = Meter((root / "cache", root / "python", root / "environments"), builder.recipe.disk)
         self.setWindowTitle("Update upscaler" if update else "Set up upscaler")
-        self.setWindowIcon(QIcon(str(ICON)))
         self.setMinimumWidth(520)
         self._make()
-        self._signals.noted.connect(self._noted)
-        self._signals.done.connect(self.accept)
-        self._signals.paused.connect(self._paused)
-        self._signals.failed.connect(self._failed)
+        self._ears = QTimer(self)
+        self._ears.timeout.connect(self._hear)
+        self._ears.start(_SOON)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._look)
         self._ask()
 
     def note(self, line: str) -> None:
         """Take a line of the builder, in whatever thread."""
-        self._signals.noted.emit(line)
+        self._news.put(partial(self._noted, line))
+
+    def _hear(self) -> None:
+        while not self._news.empty():
+            self._news.get()()
 
     def _make(self) -> None:
         self._head = QLabel()
@@ -74,7 +74,10 @@ class SetupWindow(QDialog):
         self._head.setFont(font)
         self._text = QLabel()
         self._bar = QProgressBar()
-        self._bar.setRange(0, 1000)
+        self._bar.setRange(0, 0 if self._update else 1000)  # nobody knows how much of an update is here already
+        policy = self._bar.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)  # or the text above would be cut when it comes
+        self._bar.setSizePolicy(policy)
         self._bar.setFormat("%p %")
         self._line = QLabel()
         for label in (self._head, self._text, self._line):
@@ -104,12 +107,16 @@ class SetupWindow(QDialog):
         self._head.setText(
             f"Update to upscaler {recipe.version}" if self._update else "One download, then upscaler is ready"
         )
-        beside = " The version that you have stays until the new one has started once." if self._update else ""
-        self._text.setText(
-            f"What enlarges your pictures is fetched now: about {_gigabytes(recipe.download)} to download, "
-            f"{_gigabytes(recipe.disk)} on the disk, in<br><code>{self._builder.environments.root}</code><br><br>"
-            f"Your pictures never leave this computer.{beside}"
-        )
+        if self._update:
+            what = f"Only what has changed is fetched, at most {_gigabytes(recipe.download)}, to"
+            promise = "The version that you have stays until the new one has started once."
+        else:
+            what = (
+                f"What enlarges your pictures is fetched now: about {_gigabytes(recipe.download)} to download, "
+                f"{_gigabytes(recipe.disk)} on the disk, in"
+            )
+            promise = "Your pictures never leave this computer."
+        self._text.setText(f"{what}<br><code>{self._builder.environments.root}</code><br><br>{promise}")
         self._buttons("&Update" if self._update else "&Download", working=False)
         self._line.setText("")
         self._show_log.hide()
@@ -120,6 +127,7 @@ class SetupWindow(QDialog):
         self._first.setEnabled(True)
         self._bar.setVisible(working or self._bar.value() > 0)
         self._first.setFocus()
+        self.adjustSize()
 
     def _press(self) -> None:
         if self._working:
@@ -127,25 +135,26 @@ class SetupWindow(QDialog):
             self._line.setText("Pausing…")
             self._builder.stop()
             return
-        self._head.setText("Setting up upscaler")
+        self._head.setText("Updating upscaler" if self._update else "Setting up upscaler")
         self._bar.setVisible(True)
         self._show_log.hide()
         self._line.setText("Starting…")
         self._buttons("&Pause", working=True)
-        self._timer.start(_EACH)
+        if not self._update:
+            self._timer.start(_EACH)
         threading.Thread(target=self._build, daemon=True).start()
 
     def _build(self) -> None:
         try:
             self._builder.build()
         except Stopped:
-            self._signals.paused.emit()
+            self._news.put(self._paused)
         except BuildError as error:
-            self._signals.failed.emit(str(error))
+            self._news.put(partial(self._failed, str(error)))
         except Exception as error:  # a mistake of ours has to be seen too
-            self._signals.failed.emit(f"An unexpected error occurred: {error!r}.")
+            self._news.put(partial(self._failed, f"An unexpected error occurred: {error!r}."))
         else:
-            self._signals.done.emit()
+            self._news.put(self.accept)
 
     def _look(self) -> None:
         fraction, left = self._meter.look()
@@ -204,11 +213,7 @@ def _gigabytes(bytes: int) -> str:
 
 def set_up(builder: Builder, log: Path, *, update: bool) -> bool:
     """Show the window; whether the environment is complete now."""
-    application = QApplication.instance() or QApplication(sys.argv[:1])
-    assert isinstance(application, QApplication)
-    application.setApplicationName("upscaler")
-    application.setDesktopFileName("upscaler")
-    application.setStyle("Fusion")
+    _application()
     window = SetupWindow(builder, log, update=update)
     builder.note = window.note
     return window.exec() == QDialog.DialogCode.Accepted
@@ -216,21 +221,26 @@ def set_up(builder: Builder, log: Path, *, update: bool) -> bool:
 
 def tell(title: str, text: str) -> None:
     """A message in a window of its own."""
-    from PySide6.QtWidgets import QMessageBox
-
-    application = QApplication.instance() or QApplication(sys.argv[:1])
-    assert application is not None
+    _application()
     QMessageBox.warning(None, title, text)
 
 
 def ask(title: str, text: str, yes: str, no: str) -> bool:
     """A question with two answers; the second one is the usual."""
-    from PySide6.QtWidgets import QMessageBox
-
-    application = QApplication.instance() or QApplication(sys.argv[:1])
-    assert application is not None
+    _application()
     box = QMessageBox(QMessageBox.Icon.Question, title, text)
     wanted = box.addButton(yes, QMessageBox.ButtonRole.DestructiveRole)
     box.setDefaultButton(box.addButton(no, QMessageBox.ButtonRole.RejectRole))
     box.exec()
     return box.clickedButton() is wanted
+
+
+@cache
+def _application() -> QApplication:
+    """The one that all windows need, kept as long as the process."""
+    application = QApplication(sys.argv[:1])
+    application.setApplicationName("upscaler")
+    application.setDesktopFileName("upscaler")
+    application.setWindowIcon(QIcon(str(ICON)))
+    application.setStyle("Fusion")
+    return application

@@ -68,7 +68,6 @@ class Drafts:
         self._held: filelock.FileLock | None = None
         self._begun: dict[str, float] = {}  # in seconds since 1970, by the id of the job
         self._noted = 0.0
-        self._leaving = False
         self._lock = threading.Lock()
         self._left: dict[str, Draft] = {}
         with suppress(OSError):  # then there is nothing to go on with, and new jobs say what is wrong
@@ -99,13 +98,9 @@ class Drafts:
         with suppress(OSError):  # a full disk is no reason to end the run
             self._write(job, self._own / job.id)
 
-    def leave(self) -> None:
-        """The program ends: what is stopped from now on is left for the next start."""
-        self._leaving = True
-
     def over(self, job: Job) -> None:
-        """It is not left behind, whatever has become of it, unless it is stopped by the end of the program."""
-        if self._leaving and job.error is None and job.finished is None:
+        """It is not left behind, whatever has become of it, unless it is for the next start."""
+        if job.left and job.error is None and job.finished is None:
             return
         self._begun.pop(job.id, None)
         shutil.rmtree(self._own / job.id, ignore_errors=True)

@@ -55,6 +55,7 @@ class Job:
         view: the canvas as it grows.
         forecast: how far it is and how long it still takes; `None` until its models are loaded.
         kept: where its finished tiles are kept, until the result is written; `None` for a short one.
+        left: it was stopped since the program ends, and is for the next start.
     """
 
     source: Path
@@ -81,10 +82,16 @@ class Job:
     ended: float = 0.0
     forecast: Forecast | None = None
     kept: Path | None = None
+    left: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def stop(self) -> None:
-        """Ask the job to stop after the step at work; what was finished is kept."""
+    def stop(self, *, leave: bool = False) -> None:
+        """Ask the job to stop after the step at work; what was finished is kept.
+
+        Args:
+            leave: the rest is for the next start, unless its user has stopped it before.
+        """
+        self.left = leave if not self.stopping else self.left
         self._stop.set()
         if self.state is State.WAITING:
             self.state = State.STOPPED

@@ -8,5 +8,8 @@ main.py       the window's process: one for each user
 serve.py  server.py    the server's process: the app of `upscaler_ui.app`, told by lines on its standard input what to do
   gate.py  page.py  session.py  deliver.py  queue.py                  the server; Gradio and the engine, and nothing of Qt
 
+Where one part tells another something it calls a function: with PySide 6.12 every signal that Python emits takes a reference
+to `True` away, and a Python before 3.12 ends the process after some hundreds of them.
+
 A picture's pixels never pass between the processes: the window hands over paths that its user chose, and nothing else can.
 """

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from PySide6.QtCore import QObject, QProcess, Signal
+from PySide6.QtCore import QObject, QProcess
 
 _END = 20_000  # milliseconds that the server may take to keep what was finished
 
@@ -19,18 +19,17 @@ Failure = Callable[[str], None]
 class Server(QObject):
     """The process of `upscaler_ui.desktop.serve`.
 
-    Signals:
-        ready: it serves; its address, good for one visit.
-        told: an event of it, see there.
-        died: it ended without being asked to; why.
+    Attributes:
+        ready: called when it serves, with its address, good for one visit.
+        told: called with each event of it, see there.
+        died: called when it has ended without being asked to, with the reason.
     """
-
-    ready = Signal(str)
-    told = Signal(dict)
-    died = Signal(str)
 
     def __init__(self, log: logging.Logger) -> None:
         super().__init__()
+        self.ready: Callable[[str], None] = lambda address: None
+        self.told: Callable[[dict[str, Any]], None] = lambda event: None
+        self.died: Callable[[str], None] = lambda reason: None
         self._log = log
         self._process: QProcess | None = None
         self._waiting: dict[int, tuple[Answer, Failure]] = {}
@@ -43,7 +42,7 @@ class Server(QObject):
         return self._process is not None and self._process.state() == QProcess.ProcessState.Running
 
     def start(self) -> None:
-        """Start it; `ready` or `died` follows."""
+        """Start it; a call of `ready` or `died` follows."""
         self._waiting.clear()
         self._cause = ""
         process = QProcess(self)
@@ -96,11 +95,11 @@ class Server(QObject):
             elif then is not None:
                 then(message["value"])
         elif message.get("event") == "ready":
-            self.ready.emit(message["address"])
+            self.ready(message["address"])
         elif message.get("event") == "failed":
             self._cause = message["error"]
         else:
-            self.told.emit(message)
+            self.told(message)
 
     def _read_log(self) -> None:
         if self._process is not None:
@@ -112,9 +111,16 @@ class Server(QObject):
         self._read_log()
         self._process = None
         crashed = status == QProcess.ExitStatus.CrashExit
-        self.died.emit(self._cause or (f"signal {code}" if crashed else f"exit code {code}"))
+        ended = (
+            f"exit code {code}"
+            if not crashed
+            else "signal 9, as when the memory is full"
+            if code == 9
+            else f"signal {code}"
+        )
+        self.died(self._cause or ended)
 
     def _failed(self, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart and self._process is not None:
             cause, self._process = self._process.errorString(), None
-            self.died.emit(cause)
+            self.died(cause)

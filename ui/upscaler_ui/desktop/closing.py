@@ -61,7 +61,7 @@ class Closing(QObject):
             return
         self._stopping = True
         self._window.splash("Stopping after this step, and keeping what is finished…", working=True)
-        self._window.server.call("stop", leave=True)
+        self._window.server.call("leave")
 
     def _go_on(self) -> None:
         window = self._window
@@ -154,8 +154,6 @@ class Closing(QObject):
 def _work(state: dict[str, object]) -> str:
     busy = state["busy"]
     assert isinstance(busy, int)
-    return (
-        f"{state['name']} is being enlarged."
-        if busy == 1 and state["name"]
-        else f"{count(busy, 'picture')} are being enlarged."
-    )
+    if busy == 1:
+        return f"{state['name'] or 'A picture'} is being enlarged."
+    return f"{count(busy, 'picture')} are being enlarged."

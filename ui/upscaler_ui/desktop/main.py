@@ -6,12 +6,13 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from functools import partial
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QObject, Qt, QTimer
 from PySide6.QtGui import QFileOpenEvent, QIcon
 from PySide6.QtWidgets import QApplication
 
@@ -34,11 +35,11 @@ _QUIET = "--disable-quic --disable-background-networking --disable-component-upd
 class Application(QApplication):
     """The program, to which macOS sends the files that it is to open."""
 
-    opened = Signal(list)
+    opened: Callable[[list[Path]], None] | None = None
 
     def event(self, event: QEvent) -> bool:
-        if isinstance(event, QFileOpenEvent):
-            self.opened.emit([Path(event.file())])
+        if isinstance(event, QFileOpenEvent) and self.opened is not None:
+            self.opened([Path(event.file())])
             return True
         return super().event(event)
 
@@ -67,8 +68,7 @@ def main() -> int:
 
     sys.excepthook = partial(_note, log)  # not before: what says that there is no window goes to standard error
     window = Window(Memory(), server, log, log_file, paths)
-    single.opened.connect(window.open)
-    application.opened.connect(window.open)
+    single.opened = application.opened = window.open
     _listen_to_signals(application, window)
     window.show()
     window.view.loadFinished.connect(_up)  # the web engine has drawn something

@@ -78,7 +78,7 @@ class DesktopPage(Handlers):
     def on_look(self, request: gr.Request, *values: Any) -> Update:
         """The window says that something was chosen: pictures, where results go, or to go on with what was left."""
         session, page = self._session(request)
-        if self._looked.get(str(request.session_hash)) == session.choice[0]:
+        if self._looked.get(str(request.session_hash), 0) == session.choice[0]:
             self._follow(session, page)
             return self.changes(session, page)
         return self._look(request, values)

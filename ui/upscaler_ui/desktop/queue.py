@@ -48,7 +48,6 @@ class Queue:
         self._lock = threading.Lock()
         self._left = _read(read_object(path), self._masks)
         self._now: dict[str, Waiting] = {}
-        self._closed = False
         self._together = 0
 
     @property
@@ -73,10 +72,10 @@ class Queue:
             self._now |= items
             self._write()
 
-    def over(self, id: str, *, finished: bool) -> None:
+    def over(self, id: str) -> None:
         """That one is finished; or its user stopped it, or it failed."""
         with self._lock:
-            if (finished or not self._closed) and self._now.pop(id, None) is not None:
+            if self._now.pop(id, None) is not None:
                 self._write()
 
     @contextmanager
@@ -89,11 +88,6 @@ class Queue:
             with self._lock:
                 self._together -= 1
                 self._write()
-
-    def close(self) -> None:
-        """The program ends: what is stopped from now on is left for the next start."""
-        with self._lock:
-            self._closed = True
 
     def _write(self) -> None:
         if self._together:

@@ -122,14 +122,11 @@ class Calls:
 
     def forget(self) -> None:
         """Drop what an earlier start has left."""
-        self._session.forget()
+        self._session.forget_left()
 
-    def stop(self, leave: bool) -> None:
-        """Stop every job after the step at work; with `leave` they are kept for the next start."""
-        if leave:
-            self._session.leave()
-        for job in self._session.jobs:
-            job.stop()
+    def leave(self) -> None:
+        """Stop every job after the step at work, and leave the rest for the next start."""
+        self._session.leave()
 
     def shown(self) -> dict[str, str]:
         """The result on show: its file, and where it was put if that is still there."""
@@ -231,9 +228,6 @@ def main() -> int:
             calls = Calls(session, address)
             for line in sys.stdin:
                 pool.submit(_answer, calls, outlet, line)
-            session.leave()
-            for job in session.jobs:
-                job.stop()
     except UpscalerError as error:
         outlet.send({"event": "failed", "error": " ".join(cause_and_remedy(error))})
         return error.exit_code

@@ -118,9 +118,11 @@ class DesktopSession(Session):
         return len(self.queue.left) + len(self.drafts.left)
 
     def leave(self) -> None:
-        """The program ends: what is stopped from now on is left for the next start."""
-        self.queue.close()
-        self.drafts.leave()
+        """The program ends: stop every job after the step at work, and leave the rest for the next start."""
+        if self._watch is not None:
+            self._watch.stop()
+        for job in self.jobs:
+            job.stop(leave=True)
 
     def resume(self) -> None:
         """Begin again with what an earlier start did not finish."""
@@ -134,7 +136,7 @@ class DesktopSession(Session):
             with suppress(UpscalerError):  # it stays in the list on the page, which says what is wrong with it
                 self.go_on(draft)
 
-    def forget(self) -> None:
+    def forget_left(self) -> None:
         """Leave it unfinished for good."""
         self.queue.forget_left()
         for draft in self.drafts.left:
@@ -154,7 +156,8 @@ class DesktopSession(Session):
                 error = failed
                 raise
             finally:
-                self.queue.over(job.id, finished=job.finished is not None and error is None)
+                if not job.left or (job.finished is not None and error is None):
+                    self.queue.over(job.id)
                 self._tell(job, job.error or error)
 
         job.done = over

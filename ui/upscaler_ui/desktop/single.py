@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QLockFile, QObject, Signal
+from PySide6.QtCore import QLockFile, QObject
 from PySide6.QtNetwork import QLocalServer, QLocalSocket
 
 from upscaler.folders import state_folder
@@ -20,14 +20,13 @@ _LARGEST = 1 << 20  # bytes of a message
 class SingleInstance(QObject):
     """The first start of a user listens, on a socket that only they can open.
 
-    Signals:
-        opened: another start has handed over these paths, maybe none.
+    Attributes:
+        opened: called when another start has handed over paths, maybe none.
     """
-
-    opened = Signal(list)
 
     def __init__(self) -> None:
         super().__init__()
+        self.opened: Callable[[list[Path]], None] = lambda paths: None
         folder = state_folder()
         folder.mkdir(parents=True, exist_ok=True)
         self._name = "upscaler-" + hashlib.sha256(str(folder).encode()).hexdigest()[:16]
@@ -81,4 +80,4 @@ class SingleInstance(QObject):
             return
         socket.write(b"ok\n")
         socket.flush()
-        self.opened.emit(paths)
+        self.opened(paths)

@@ -49,9 +49,7 @@ class Window(QMainWindow):
         self.setWindowTitle(TITLE)
         self.setMinimumSize(_SMALLEST)
         self.server = server
-        self.server.ready.connect(self._ready)
-        self.server.told.connect(self._told)
-        self.server.died.connect(self._died)
+        self.server.ready, self.server.told, self.server.died = self._ready, self._told, self._died
         self.actions_ = Actions(self)
         self.notifier = Notifier(self, QGuiApplication.windowIcon())
         self.notifier.tray.activated.connect(self.bring_to_front)
@@ -90,7 +88,6 @@ class Window(QMainWindow):
     def look(self) -> None:
         """Let the page show what was chosen; while it is being loaded it does so by itself."""
         self._page.runJavaScript("window.dispatchEvent(new Event('upscaler-look'))")
-        self.bring_to_front()
 
     def press(self, id: str) -> None:
         """Press one of the page's own buttons: run or stop."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +17,7 @@ from ....upscaler.arrays.quantise import quantise, to_float
 from ....upscaler.arrays.types import Image
 from ....upscaler.errors import Cancelled, OutOfMemory, UpscalerError
 from ....upscaler.geometry import Box, Size
-from ....upscaler.models.base import OnStep
+from ....upscaler.models.base import Habits, OnStep
 from ....upscaler.models.device import is_out_of_memory
 from ....upscaler.options.settings import Sampling
 from ....upscaler.tiling.grid import DEFAULT_SIDES
@@ -109,6 +110,7 @@ class HostRefiner:
 
     def __init__(self, job: TileJob) -> None:
         self.job = job
+        self.habits = Habits(evaluations=partial(_evaluations, job))
         self.last: TileJob | None = None
 
     def batch_size(self, tile: Size) -> int:
@@ -161,6 +163,13 @@ class HostRefiner:
                 )
         pixels = [to_float(np.asarray(image.convert("RGB"))) for image in images]
         return [image if image.any() else broken for image in pixels]  # without its check, the host draws NaN black
+
+
+def _evaluations(job: TileJob, sampling: Sampling) -> int:
+    """Of a tile, as the host counts its steps."""
+    fixed = shared.opts.img2img_fix_steps  # it then takes all of them, whatever the strength
+    steps = job.steps if fixed else int(min(sampling.strength, 0.999) * job.steps) + 1
+    return steps * (2 if job.cfg_scale > 1 else 1)
 
 
 def _box_seed(seed: int, box: Box) -> int:

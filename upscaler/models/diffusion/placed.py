@@ -127,7 +127,7 @@ class Placed:
         if tile not in self._costs:
             weights = sum(weight.numel() for network in self._networks for weight in network.parameters())
             kind = f"{self._dtype} {weights} guidance {self._parts.habits.guidance:g}"
-            kind += f"{' float8' * self._parts.float8}{' in turns' * (self._places is not None)}"
+            kind += f"{' packed' * self._parts.fixed}{' in turns' * (self._places is not None)}"
             key = " | ".join([machine(self._device), versions(), self.name, kind, str(tile)])
             cost = Cost.read(_NOTES.get(key))
             if cost is None:

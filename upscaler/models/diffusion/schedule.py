@@ -56,7 +56,7 @@ class NextTimestep:
     sigmas: torch.Tensor
 
     def __init__(self, config: Mapping[str, Any], *, fresh: bool) -> None:
-        self.config = {"num_train_timesteps": 1000, "prediction_type": "epsilon", **config}
+        self.config: dict[str, Any] = {"num_train_timesteps": 1000, "prediction_type": "epsilon", **config}
         self.alphas_cumprod = alphas_of(config)
         self._fresh = fresh
         self._index = 0

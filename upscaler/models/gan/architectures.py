@@ -77,19 +77,31 @@ class ESRGAN(nn.Module):
         fold: pixels on a side that are one cell of the first convolution.
     """
 
+    width: int
+    growth: int
+
     def __init__(self, channels: int, width: int, growth: int, blocks: int, doublings: int, fold: int = 1) -> None:
         super().__init__()
-        self.fold = fold
+        self.width, self.growth, self.fold = width, growth, fold
         self.scale = 2**doublings // fold
-        self.doublings = doublings
-        self.conv_first = nn.Conv2d(channels * fold**2, width, 3, padding=1)
-        self.body = nn.Sequential(*(Block(width, growth) for _ in range(blocks)))
-        self.conv_body = nn.Conv2d(width, width, 3, padding=1)
+        self.conv_first: Any = nn.Conv2d(channels * fold**2, width, 3, padding=1)
+        self.body: nn.Module = nn.Sequential(*(Block(width, growth) for _ in range(blocks)))
+        self.conv_body: Any = nn.Conv2d(width, width, 3, padding=1)
         for index in range(doublings):
             self.add_module(f"conv_up{index + 1}", Doubling(width, width, 3, padding=1))
         self.conv_hr = nn.Conv2d(width, width, 3, padding=1)
         self.conv_last = nn.Conv2d(width, channels, 3, padding=1)
         self.tail: nn.Module | None = None  # what comes after the blocks, where it is done in another way
+
+    @property
+    def blocks(self) -> list[Block]:
+        """In their order."""
+        return [block for block in self.body.children() if isinstance(block, Block)]
+
+    @property
+    def ups(self) -> list[nn.Conv2d]:
+        """The convolutions of doubled maps, in their order."""
+        return [layer for layer in self.children() if isinstance(layer, Doubling)]
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
         height, width = picture.shape[-2:]
@@ -103,8 +115,8 @@ class ESRGAN(nn.Module):
 
     def _enlarged(self, maps: torch.Tensor) -> torch.Tensor:
         """What comes after the blocks."""
-        for index in range(self.doublings):
-            maps = functional.leaky_relu_(getattr(self, f"conv_up{index + 1}")(maps), SLOPE)
+        for up in self.ups:
+            maps = functional.leaky_relu_(up(maps), SLOPE)
         return self.conv_last(functional.leaky_relu_(self.conv_hr(maps), SLOPE))
 
 
@@ -120,7 +132,8 @@ class Compact(nn.Module):
         self.body = nn.Sequential(*body, nn.Conv2d(width, channels * scale**2, 3, padding=1))
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        added = functional.pixel_shuffle(self.body(picture.to(self.body[0].weight.dtype)), self.scale)
+        reduced = next(self.parameters()).dtype
+        added = functional.pixel_shuffle(self.body(picture.to(reduced)), self.scale)
         return added + functional.interpolate(picture, scale_factor=float(self.scale))
 
 

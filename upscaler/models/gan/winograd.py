@@ -3,12 +3,11 @@
 Two neighbouring rows of a 3x3 convolution are made of four rows of its input. Winograd's F(2, 3) gets them from four
 1x3 convolutions of sums and differences of these rows instead of six (Winograd 1980; Lavin and Gray 2016, section 4),
 and here the sums are cheap: they run over whole rows, and the layers of a dense block share them, as each of them sees
-all that those before it have made. F(4, 3), which saves half, is further from float32 in bfloat16 than all that is done in the usual
+all that those before it have made. F(4, 3) would save half, and ends further from float32 in bfloat16 than the usual
 way. The picture through the residual blocks stays in float32, so that bfloat16 ends nearer to float32 than by that.
 
-Layouts. Even and odd rows of `group` channels are apart, in bands of pairs that are worked on one after the other, so that what one
-layer makes is still in the cache when the next one takes it: (bands, groups, 2, pairs, W, group). The sums of all channels
-of a block are (bands, 4, groups, pairs, W, group), so that those which a layer sees lie together, and a convolution of three
+Layouts. Even and odd rows of `group` channels are apart: (2, H / 2, W, group). The sums of all channels of a block are one
+array (4, groups, H / 2, W, group), so that those which a layer sees lie together, and a convolution of three
 dimensions takes them as they are: depth is the group.
 """
 
@@ -23,52 +22,51 @@ from torch.nn import functional
 from .architectures import ESRGAN, SHARE, SLOPE, Block, DenseBlock
 from .tail import Exact, Tail
 
-BAND = 4096  # pairs of cells
-
 
 def rewrite(network: nn.Module) -> bool:
-    """Replace the dense blocks of a network, and its last layers, by equal ones in place; whether it has any."""
-    if not isinstance(network, ESRGAN) or not _fits(network):
+    """Replace the dense blocks of a network, and its last layers, by equal ones in place; whether it has any.
+
+    What is summed over the whole network stays in float32, whatever number format it is given, and so does what sees pixels.
+    """
+    if not isinstance(network, ESRGAN) or network.width % network.growth:
         return False
-    network.body = Body(list(network.body))
+    network.body = Body(network.blocks, network.growth)
     network.conv_first, network.conv_body = Exact(network.conv_first), Exact(network.conv_body)
-    if network.doublings:
-        ups = [network._modules.pop(f"conv_up{index + 1}") for index in range(network.doublings)]
-        network.tail = Tail(ups, network._modules.pop("conv_hr"), network._modules.pop("conv_last"))
+    if network.ups:
+        network.tail = Tail(network.ups, network.conv_hr, network.conv_last)
+        for name in [*(f"conv_up{index + 1}" for index in range(len(network.ups))), "conv_hr", "conv_last"]:
+            delattr(network, name)
     return True
-
-
-def _fits(network: ESRGAN) -> bool:
-    return network.conv_first.out_channels % network.body[0].rdb1.conv1.out_channels == 0
 
 
 class Body(nn.Module):
     """A chain of blocks: (B, C, H, W) to the same shape, in float32 outside of the dense blocks."""
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
+    group: int
+
+    def __init__(self, blocks: Sequence[Block], group: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(nn.ModuleList(map(Dense, block.parts)) for block in blocks)
-        self.group = blocks[0].rdb1.conv1.out_channels
+        self.group = group
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         return torch.cat([self._one(picture)[None] for picture in pictures])
 
     def _one(self, picture: torch.Tensor) -> torch.Tensor:
         channels, height, width = picture.shape
-        groups, pairs = channels // self.group, -(-height // 2)
-        deep = min(max(BAND // width, 1), pairs)
-        bands = -(-pairs // deep)
-        rows = functional.pad(picture.float(), (0, 0, 0, 2 * deep * bands - height)).permute(1, 2, 0)
-        state = rows.reshape(bands, deep, 2, width, groups, self.group).permute(0, 4, 2, 1, 3, 5).contiguous()
+        groups, pairs = channels // self.group, (height + 1) // 2
+        rows = functional.pad(picture.float(), (0, 0, 0, height % 2)).permute(1, 2, 0)
+        state = rows.reshape(pairs, 2, width, groups, self.group).permute(3, 1, 0, 2, 4).contiguous()
         # large arrays are made once: memory that is new to the process costs more than what is done with it here
-        before = torch.empty_like(state)
-        sums = self.blocks[0][0].inner[0].weight.new_empty(bands, 4, groups + 4, deep, width, self.group)
+        reduced = next(self.parameters()).dtype
+        rounded, before = torch.empty_like(state, dtype=reduced), torch.empty_like(state)
+        sums = torch.empty(4, groups + 4, pairs, width, self.group, dtype=reduced)
         for block in self.blocks:
             before.copy_(state)
             for dense in block:  # pyright: ignore[reportGeneralTypeIssues]
-                dense(state, sums, height)
+                dense(state, rounded, sums, odd=height % 2 == 1)
             state.mul_(SHARE).add_(before)
-        rows = state.permute(0, 3, 2, 4, 1, 5).reshape(2 * deep * bands, width, channels)[:height]
+        rows = state.permute(2, 1, 3, 0, 4).reshape(2 * pairs, width, channels)[:height]
         return rows.permute(2, 0, 1)
 
 
@@ -83,50 +81,31 @@ class Dense(nn.Module):
         parts = (slice(start, start + group) for start in range(0, last.out_channels, group))
         self.last = nn.ModuleList(RowConv(last, part, group) for part in parts)
 
-    def forward(self, state: torch.Tensor, sums: torch.Tensor, height: int) -> None:
+    def forward(self, state: torch.Tensor, rounded: torch.Tensor, sums: torch.Tensor, *, odd: bool) -> None:
         """Add the block's output to its input.
 
         Args:
-            state: (bands, groups, 2, pairs, W, group) float32, changed in place.
-            sums: room for (bands, 4, groups + 4, pairs, W, group) in the network's number format.
-            height: of the picture, in rows; what lies below is zero.
+            state: (groups, 2, H / 2, W, group) float32, changed in place.
+            rounded: room for as much in the network's number format.
+            sums: room for (4, groups + 4, H / 2, W, group).
+            odd: the last row of the odd ones is none of the picture's, and zero.
         """
-        bands, groups, _, deep = state.shape[:4]
-        layers = len(self.inner) + 2  # the first makes sums of the input
-        edges = sums.new_empty(groups + len(self.inner), 2, *state.shape[4:])
-        # A layer is one band behind the one before it, since it sees the first rows of the band below too.
-        for turn in range(bands + layers - 1):
-            for layer in range(max(turn - bands + 1, 0), min(turn + 1, layers)):
-                band = turn - layer
-                tells = band == max(layer * bands // (layers - 1) - 1, 0)
-                if layer == 0:
-                    for index, (even, odd) in enumerate(state[band].to(sums.dtype)):
-                        add_rows(sums[:, :, index], edges[index], band, even, odd)
-                elif layer <= len(self.inner):
-                    seen = groups + layer - 1
-                    even, odd = _call(self.inner[layer - 1], sums[band, :, :seen], tells)
-                    for rows in (even, odd):
-                        functional.leaky_relu_(rows, SLOPE)
-                    _clear(even, odd, height - 2 * deep * band)
-                    add_rows(sums[:, :, seen], edges[seen], band, even, odd)
-                else:
-                    for part, conv in zip(state[band], self.last):
-                        even, odd = _call(conv, sums[band], tells)
-                        _clear(even, odd, height - 2 * deep * band)
-                        part[0].add_(even, alpha=SHARE)
-                        part[1].add_(odd, alpha=SHARE)
-
-
-def _call(conv: nn.Module, sums: torch.Tensor, tells: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a convolution makes of a band; hooks, which count layers, hear of one band, when its share of the work is done."""
-    return conv(sums) if tells else conv.forward(sums)
-
-
-def _clear(even: torch.Tensor, odd: torch.Tensor, inside: int) -> None:
-    """Make zero what lies below the picture, of which there are so many rows from the first one here on."""
-    if inside < 2 * len(even):
-        even[(inside + 1) // 2 :] = 0
-        odd[inside // 2 :] = 0
+        groups = len(state)
+        for index, part in enumerate(rounded.copy_(state)):
+            add_rows(sums[:, index], part[0], part[1])
+        for index, conv in enumerate(self.inner):
+            even, odds = conv(sums[:, : groups + index])
+            for rows in (even, odds):
+                functional.leaky_relu_(rows, SLOPE)
+            if odd:
+                odds[-1] = 0
+            add_rows(sums[:, groups + index], even, odds)
+        for part, conv in zip(state, self.last):
+            even, odds = conv(sums)
+            if odd:
+                odds[-1] = 0
+            part[0].add_(even, alpha=SHARE)
+            part[1].add_(odds, alpha=SHARE)
 
 
 class RowConv(nn.Module):
@@ -144,8 +123,8 @@ class RowConv(nn.Module):
         self.bias = nn.Parameter(conv.bias.detach()[part].clone(), requires_grad=False)
 
     def forward(self, sums: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(4, groups, pairs, W, group) to the even and the odd rows, (pairs, W, out) each."""
-        first, second, third, fourth = (
+        """(4, groups, H / 2, W, group) to the even and the odd rows, (H / 2, W, out) each."""
+        products = [
             functional.conv3d(
                 rows.permute(3, 0, 1, 2)[None],
                 weight.permute(0, 4, 1, 2, 3),
@@ -153,29 +132,21 @@ class RowConv(nn.Module):
                 padding=(0, 0, 1),
             )[0, :, 0].permute(1, 2, 0)
             for index, (rows, weight) in enumerate(zip(sums, self.weight))
-        )
+        ]
+        first, second, third, fourth = products
         return first.add_(second).add_(third), second.sub_(third).sub_(fourth)
 
 
-def add_rows(sums: torch.Tensor, edge: torch.Tensor, band: int, even: torch.Tensor, odd: torch.Tensor) -> None:
+def add_rows(sums: torch.Tensor, even: torch.Tensor, odd: torch.Tensor) -> None:
     """The four sums of each pair of rows and its neighbours; beyond the picture is black, as a convolution pads.
 
-    The bands come in their order; the last pair of each is whole when the next one has come.
-
     Args:
-        sums: (bands, 4, pairs, W, C); those of a band are written.
-        edge: (2, W, C), the last even and odd rows of the band above, and then of this one.
-        even, odd: (pairs, W, C).
+        sums: (4, H / 2, W, C), written.
+        even, odd: (H / 2, W, C).
     """
-    first, second, third, fourth = sums[band]
-    torch.sub(odd[:-1], odd[1:], out=first[1:])
-    torch.add(even, odd, out=second)
-    torch.sub(odd, even, out=third)
-    torch.sub(even[:-1], even[1:], out=fourth[:-1])
-    fourth[-1] = even[-1]
-    if band:
-        torch.sub(edge[1], odd[0], out=first[0])
-        torch.sub(edge[0], even[0], out=sums[band - 1, 3, -1])
-    else:
-        torch.neg(odd[0], out=first[0])
-    edge[0], edge[1] = even[-1], odd[-1]
+    torch.sub(odd[:-1], odd[1:], out=sums[0, 1:])
+    sums[0, 0] = -odd[0]
+    torch.add(even, odd, out=sums[1])
+    torch.sub(odd, even, out=sums[2])
+    torch.sub(even[:-1], even[1:], out=sums[3, :-1])
+    sums[3, -1] = even[-1]

@@ -1,0 +1,64 @@
+"""The window of the first start: it hears all that its builder says, and tells how it ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+
+LAUNCHER = Path(__file__).parents[2] / "packaging" / "launcher"
+WINDOW = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton
+from upscaler_launcher.building import BuildError, Stopped
+from upscaler_launcher.window import SetupWindow
+
+application = QApplication(sys.argv[:1])
+folder = Path(sys.argv[1])
+endings = [BuildError("There is no network."), Stopped(), None]
+
+class Builder:
+    recipe = SimpleNamespace(version="1.0", download=3.4e9, disk=6.8e9)
+    environments = SimpleNamespace(root=folder)
+    def build(self):
+        for number in range(800):
+            self.note(f"line {number}")
+        ending = endings.pop(0)
+        if ending is not None:
+            raise ending
+
+builder = Builder()
+window = SetupWindow(builder, folder / "log", update=False)
+builder.note = window.note
+
+def go_on():
+    texts = [label.text() for label in window.findChildren(QLabel)]
+    print(texts[0], "|", texts[2])
+    window.findChildren(QPushButton)[-1].click()
+
+for moment in (100, 1500, 3000):
+    QTimer.singleShot(moment, go_on)
+QTimer.singleShot(20_000, application.exit)
+print(window.exec(), len((folder / "log").read_text().splitlines()))
+"""
+
+
+def test_it_tells_what_went_wrong_pauses_and_ends_when_it_is_done(tmp_path: Path) -> None:
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": str(LAUNCHER)}
+    command = [sys.executable, "-c", WINDOW, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "One download, then upscaler is ready | ",
+        "That did not work | There is no network.",
+        "Paused | What was downloaded is kept.",
+        "1 2400",
+    ]
