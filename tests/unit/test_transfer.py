@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from upscaler.models import transfer  # noqa: E402
+from upscaler.geometry import Box  # noqa: E402
+from upscaler.models import load_refiner, transfer  # noqa: E402
 from upscaler.models.transfer import download, upload  # noqa: E402
+from upscaler.options.settings import Sampling  # noqa: E402
+from upscaler.tiling.worker import Inline, Task  # noqa: E402
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)
 
@@ -95,3 +100,22 @@ def test_what_a_gpu_sends_is_waited_for_where_it_is_needed(log: list[str]) -> No
     assert log == ["tile to pinned memory", "event after the stream of cuda:1"]
     assert wait() == "pinned memory"
     assert log[2:] == ["wait for the event"]
+
+
+def test_tiles_are_free_as_soon_as_nobody_holds_them() -> None:
+    refiner: Any = load_refiner("pocket", device="cpu", precision="float32")
+    tile = np.random.default_rng(0).random((64, 64, 3), np.float32)
+
+    def begin(on_step: Any) -> Any:
+        return refiner.begin([tile], boxes=[Box(0, 0, 64, 64)], sampling=Sampling(steps=1), seed=0, on_step=on_step)
+
+    gc.disable()
+    try:
+        task = Task(Inline(), begin)
+        (pending,) = task.result()
+        drawn = weakref.ref(pending())
+        assert drawn() is not None
+        del task, pending
+        assert drawn() is None, "the collector would have to find it"
+    finally:
+        gc.enable()

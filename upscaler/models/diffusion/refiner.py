@@ -86,7 +86,7 @@ class DiffusionRefiner(Placed):
             own = sampling if joint else sampling.of(members)
             return self._refine([tiles[i] for i in members], [boxes[i] for i in members], own, seed, on_step)
 
-        def finish(index: int, pending: Pending, reduced: bool) -> Image:
+        def finish(index: int, pending: Pending, reduced: bool, on_step: OnStep) -> Image:
             tile = pending()
             if not reduced or np.isfinite(tile).all():
                 return tile
@@ -99,7 +99,11 @@ class DiffusionRefiner(Placed):
             groups = self._of_one_length(sampling, len(tiles))
             for number, members in enumerate(groups):
                 begun.update(zip(members, refine(members, part_of(on_step, number, len(groups)))))
-        return [partial(finish, index, begun[index], reduced) for index in range(len(tiles))]
+        if self._device.type == "cuda":
+            # without `on_step`, whose owner holds what comes back: a circle would keep the tiles in memory
+            return [partial(finish, index, begun[index], reduced, _ignore) for index in range(len(tiles))]
+        drawn = [finish(index, begun[index], reduced, on_step) for index in range(len(tiles))]
+        return [partial(_given, tile) for tile in drawn]
 
     @contextmanager
     def _at_work(self, tiles: Sequence[Image]) -> Generator[None, None, None]:
@@ -301,6 +305,10 @@ class DiffusionRefiner(Placed):
         pixels = torch.where(pixels.isfinite(), pixels, torch.nan)  # clamping would hide infinity
         image = (pixels[0] / 2 + 0.5).clamp(0, 1).permute(1, 2, 0)
         return download(image.float().contiguous())
+
+
+def _given(tile: Image) -> Image:
+    return tile
 
 
 def _ignore(step: int, of: int) -> None:

@@ -30,7 +30,7 @@ from .winograd import rewrite
 MEAN_DEVIATION, MAX_DEVIATION = 1, 16
 """How far a way may be from float32 on the probe, in 1/255. The bundled models in bfloat16: mean 0.5, max 5."""
 
-_WEIGHT_BYTES = 9  # for each weight, as the bundled ESRGAN takes it where its blocks are rewritten
+_WEIGHT_BYTES = 7  # for each weight, as the bundled ESRGAN takes it where its blocks are rewritten
 _SECONDS = 0.3  # that a way takes on the probe: enough to tell, and all of them take less than three
 _SMALL, _MIDDLE, _LARGE = 32, 96, 320  # sides of probes: for the agreement, a whole run, and a run of the first layers
 
