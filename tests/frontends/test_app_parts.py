@@ -294,6 +294,23 @@ def test_what_was_stopped_is_gone_on_with_even_by_another_program(
     assert list((tmp_path / "progress").iterdir()) == []
 
 
+def test_what_an_app_that_ends_has_not_finished_is_offered_again(
+    monkeypatch: pytest.MonkeyPatch, photo: Path, tmp_path: Path
+) -> None:
+    calls = count_tiles(monkeypatch, SlowRefiner)
+    first = Sessions(tmp_path / "history", Worker(progress=tmp_path / "progress"))
+    jobs = first.session(None, "page").start([Input.of(photo) for _ in range(3)], SMALL)
+    jobs[2].stop()  # by its user
+    while not calls:
+        time.sleep(0.005)
+    first.close()
+    second = Sessions(tmp_path / "history", Worker(progress=tmp_path / "progress"))
+    try:
+        assert [draft.id for draft in second.session(None, "page").drafts.left] == [jobs[0].id, jobs[1].id]
+    finally:
+        second.close()
+
+
 _KILLED = """
 import os, signal, sys, time
 from pathlib import Path

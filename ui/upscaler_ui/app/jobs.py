@@ -96,10 +96,10 @@ class Worker:
         return sum(not other.state.over for other in before)
 
     def close(self) -> None:
-        """Stop everything and wait for it."""
+        """The program ends: stop every job after the step at work, wait for that, and leave the rest for the next start."""
         self._closed = True
         for job in self._jobs:
-            job.stop()
+            job.stop(leave=True)
         self._thread.shutdown(wait=True)
         if self._timer is not None:
             self._timer.cancel()

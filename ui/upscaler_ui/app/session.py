@@ -31,11 +31,15 @@ class Session:
 
     def __init__(self, folder: Path, scratch: Path, worker: Worker) -> None:
         self.history = History(folder)
-        self.drafts = Drafts(folder / ".unfinished", lambda id: self.history.get(id) is not None)
+        self.drafts = Drafts(folder / ".unfinished", self._has_result)
         self.scratch = scratch
         self.worker = worker
         self.jobs: list[Job] = []
         self._lock = threading.Lock()
+
+    def _has_result(self, id: str) -> bool:
+        entry = self.history.get(id)
+        return entry is not None and entry.complete
 
     def start(self, inputs: Sequence[Input], settings: Settings, mask: Array | None = None) -> list[Job]:
         """A job for each picture; the results go into the history."""
