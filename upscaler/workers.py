@@ -21,6 +21,7 @@ import numpy as np
 from .arrays.types import Image
 from .errors import SettingsError, UpscalerError
 from .geometry import Box, Size
+from .memory import reuse_freed_memory
 from .models.base import OnStep
 from .options.settings import Sampling
 from .text import one_line
@@ -91,6 +92,7 @@ class _Worker:
 
     def __init__(self, load: Load, threads: int | None) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads or os.cpu_count() or 1)  # Ray says 1 where it is not told
+        reuse_freed_memory()
         self._model = load()
         self._stopped = threading.Event()
 

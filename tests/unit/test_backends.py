@@ -60,8 +60,19 @@ def test_the_fastest_is_taken_and_of_equals_the_one_nearer_to_float32() -> None:
 def test_runs_are_timed_for_a_share_of_their_steps(clock: Callable[[float], None]) -> None:
     seen: list[int] = []
     times = in_turns({LAST: steady(clock, 1.0, 100, seen), BRAIN: steady(clock, 0.9, 100, seen)}, CPU, share=0.2)
-    assert times == {LAST: pytest.approx(20), BRAIN: pytest.approx(18)}
+    assert times == {LAST: pytest.approx(100), BRAIN: pytest.approx(90)}, "of whole runs"
     assert seen == [20, 20]
+
+
+def test_what_is_done_once_in_a_run_does_not_count_as_if_it_were_done_all_the_time(
+    clock: Callable[[float], None],
+) -> None:
+    def prepared(on_step: Callable[[int, int], None]) -> None:
+        clock(4.0)
+        steady(clock, 0.5, 100, [])(on_step)
+
+    times = in_turns({LAST: steady(clock, 1.0, 100, []), BRAIN: prepared}, CPU, share=0.2)
+    assert times == {LAST: pytest.approx(100), BRAIN: pytest.approx(50)}
 
 
 def test_one_that_is_far_behind_is_stopped(clock: Callable[[float], None]) -> None:

@@ -42,7 +42,7 @@ LAW = {
     "weights": VALUES | {"memory", "folders", "families", "places"},
     "batch": VALUES | {"folders", "pictures"},
     "scratch": VALUES | {"memory", "options", "arrays", "plan", "models.base"},
-    "workers": VALUES | {"options", "arrays", "tiling", "models.base"},
+    "workers": VALUES | {"memory", "options", "arrays", "tiling", "models.base"},
     "resume": VALUES | {"folders", "options", "arrays", "pictures", "tiling", "weights"},
     "describe": VALUES | {"options", "plan", "weights"},
     "fitting": VALUES | {"options", "plan"},

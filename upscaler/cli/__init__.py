@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Sequence
 
 from ..errors import MACHINE, Cancelled, UpscalerError, ours
+from ..memory import reuse_freed_memory
 from .help import parse
 from .parser import make_parser
 from .process import safe_streams, stoppable
@@ -19,6 +20,7 @@ from .terminal import complain
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    reuse_freed_memory()
     with safe_streams() as output, stoppable() as asked:
         try:
             code = _run(parse(make_parser(), arguments))

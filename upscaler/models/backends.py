@@ -27,6 +27,7 @@ BACKENDS = ("torch", "openvino")
 
 _NOTES = Notes("backends.json")
 _LEAST_STEPS = 6  # the first layer of a network is like no other; six are a block of most of them
+_WARM = 1 / 3  # of the steps that are run, before the clock counts: memory that is new to the process costs time once
 _GAIN = 0.95  # a way is worth it where it takes less than this share of the time of any that is nearer to float32
 
 
@@ -113,25 +114,45 @@ def in_turns(
 
     Args:
         runs: called with an `on_step` that they call now and then.
-        share: of the steps after which a run is stopped and its time taken.
+        share: of the steps after which a run is stopped. What it would take as a whole is then told from the last two
+            thirds of these: what is done once in a run would count many times over.
         patience: how many times as long as the best is far behind.
     """
     seconds: dict[Way, float] = {}
+    spent = float("inf")
     for _ in range(rounds):
         for way, run in runs.items():
-            best = min(seconds.values(), default=float("inf"))
+            marks: list[tuple[float, float]] = []
             start = _now(device)
 
-            def stop(step: int, steps: int, start: float = start, best: float = best) -> None:
-                if step >= max(share * steps, _LEAST_STEPS) or _now(device) - start > patience * best:
+            def stop(
+                step: int,
+                steps: int,
+                start: float = start,
+                most: float = patience * spent,
+                marks: list[tuple[float, float]] = marks,
+            ) -> None:
+                now = _now(device) - start
+                if step >= max(_WARM * share * steps, _LEAST_STEPS):
+                    marks.append((step / steps, now))
+                if step >= max(share * steps, 2 * _LEAST_STEPS) or now > most:
                     raise _Enough
 
             with suppress(_Enough):
                 run(stop)
             taken = _now(device) - start
-            if taken <= patience * best:
-                seconds[way] = min(seconds.get(way, float("inf")), taken)
+            if taken <= patience * spent:
+                spent = min(spent, taken)
+                seconds[way] = min(seconds.get(way, float("inf")), _whole(marks, taken) if share < 1 else taken)
     return seconds
+
+
+def _whole(marks: Sequence[tuple[float, float]], taken: float) -> float:
+    """What a run takes as a whole, from when it had come how far; `taken` where it has not told."""
+    if len(marks) < 2:
+        return taken
+    (first, start), (last, end) = marks[0], marks[-1]
+    return (end - start) / (last - first)
 
 
 def _now(device: torch.device) -> float:

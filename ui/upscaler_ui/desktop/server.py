@@ -26,6 +26,7 @@ from typing import Any
 
 from upscaler.errors import ImageError, UpscalerError
 from upscaler.folders import data_folder
+from upscaler.memory import reuse_freed_memory
 from upscaler.options.settings import Settings
 from upscaler.text import one_line
 
@@ -213,6 +214,7 @@ def _answer(calls: Calls, outlet: Outlet, line: str) -> None:
 
 def main() -> int:
     """Serve until standard input ends."""
+    reuse_freed_memory()
     outlet = Outlet()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal goes to the window, which ends this process
     over = threading.Event()
