@@ -17,6 +17,7 @@ import numpy as np
 import PIL.Image
 import torch
 
+from upscaler.memory import reuse_freed_memory
 from upscaler.models.backends import EXACT, ways
 from upscaler.models.gan.load import make
 from upscaler.weights import bundled
@@ -26,6 +27,7 @@ CPU = torch.device("cpu")
 
 
 def main(side: int, repetitions: int, only: str) -> None:
+    reuse_freed_memory()  # as the command does
     with PIL.Image.open(PHOTO) as file:
         left, top = (file.width - side) // 2, (file.height - side) // 2
         image = np.asarray(file.convert("RGB").crop((left, top, left + side, top + side)), np.float32) / 255

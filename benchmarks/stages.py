@@ -14,11 +14,13 @@ import torch
 
 import upscaler
 from upscaler.loading import refiner_for, upscaler_for
+from upscaler.memory import reuse_freed_memory
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.png"
 
 
 def main() -> None:
+    reuse_freed_memory()  # as the command does
     settings = upscaler.Settings()
     start = time.perf_counter()
     gan, refiner = upscaler_for(settings), refiner_for(settings)
