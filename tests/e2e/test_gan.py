@@ -293,6 +293,16 @@ def test_bfloat16_is_close_to_float32(name: str, photo: Image) -> None:
     assert difference.max() < 16
 
 
+@pytest.mark.parametrize("form", ["channels-last", "winograd"])
+@pytest.mark.parametrize("name", ["realesrgan-x4plus", "realesrgan-x4plus-anime"])
+def test_half_a_step_of_eight_bits_is_what_bfloat16_is_off_on_average(name: str, form: str, photo: Image) -> None:
+    model = weights.get(name, "gan")
+    exact, fast = (
+        loads.make(model, CPU, way)(photo[:48, :48]) for way in (backends.EXACT, Way("torch", "bfloat16", form))
+    )
+    assert 0 < np.abs(fast - exact).mean() * 255 < 0.5
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_openvino_gives_the_same_picture_stops_and_is_kept(precision: str, photo: Image, tmp_path: Path) -> None:
     pytest.importorskip("openvino")

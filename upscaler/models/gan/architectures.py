@@ -37,12 +37,16 @@ class DenseBlock(nn.Module):
         """The convolutions, in their order."""
         return [getattr(self, f"conv{index}") for index in range(1, 6)]
 
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+    def added(self, maps: torch.Tensor) -> torch.Tensor:
+        """What is added to the input, before it is weighed."""
         *inner, last = self.layers
         seen = maps
         for layer in inner:
             seen = torch.cat([seen, functional.leaky_relu_(layer(seen), SLOPE)], dim=1)
-        return last(seen) * SHARE + maps
+        return last(seen)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return self.added(maps) * SHARE + maps
 
 
 class Block(nn.Module):

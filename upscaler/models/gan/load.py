@@ -23,6 +23,7 @@ from ..backends import EXACT, Way, fastest, in_turns, recall, remember, ways
 from ..base import Enlarger, OnStep
 from ..compiled import Compiled
 from ..device import PRECISIONS, is_out_of_memory, loading, pick_device
+from .exact import keep_exact
 from .network import AT_WORK, HALO, HALOS, GanUpscaler, NotFinite
 from .read import Network, read_network
 from .winograd import rewrite
@@ -32,6 +33,7 @@ MEAN_DEVIATION, MAX_DEVIATION = 1, 16
 
 _WEIGHT_BYTES = 7  # for each weight, as the bundled ESRGAN takes it where its blocks are rewritten
 _SECONDS = 0.3  # that a way takes on the probe: enough to tell, and all of them take less than three
+_NEAR = Way("torch", "bfloat16", "channels-last")
 _SMALL, _MIDDLE, _LARGE = 32, 96, 320  # sides of probes: for the agreement, a whole run, and a run of the first layers
 
 
@@ -224,6 +226,8 @@ def make(model: weights.Model, device: torch.device, way: Way, network: Network 
         raise ValueError(f"the architecture is not made for {way.precision}")
     if way.form == "winograd" and not rewrite(network.model):
         raise ValueError("it has no dense blocks")
+    if way == _NEAR and device.type == "cpu":
+        keep_exact(network.model)
     if way.backend == "openvino":
         compiled = Compiled(
             network.model,

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from .architectures import ESRGAN, SHARE, SLOPE, Block, DenseBlock
-from .tail import Exact, Tail
+from .exact import keep_exact
 
 
 def rewrite(network: nn.Module) -> bool:
@@ -30,12 +30,9 @@ def rewrite(network: nn.Module) -> bool:
     """
     if not isinstance(network, ESRGAN) or network.width % network.growth:
         return False
-    network.body = Body(network.blocks, network.growth)
-    network.conv_first, network.conv_body = Exact(network.conv_first), Exact(network.conv_body)
-    if network.ups:
-        network.tail = Tail(network.ups, network.conv_hr, network.conv_last)
-        for name in [*(f"conv_up{index + 1}" for index in range(len(network.ups))), "conv_hr", "conv_last"]:
-            delattr(network, name)
+    body = Body(network.blocks, network.growth)
+    keep_exact(network)
+    network.body = body
     return True
 
 

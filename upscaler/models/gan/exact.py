@@ -1,7 +1,8 @@
-"""The last layers of an ESRGAN network on a processor: where the maps are largest, in pieces that stay in its cache.
+"""An ESRGAN network in half precision on a processor, whose result stays near that in float32.
 
-A whole picture's maps are sixteen times as large here as in the layers before, and memory would be what they wait for. The
-last convolution is in float32: half precision has two or three hundred steps from black to white, which would show as its error.
+What is summed through all blocks stays in float32, and so do the first and the last layer, where a value is a pixel's: half
+precision has two or three hundred steps from black to white, which would show as its error. The last layers, whose maps are
+sixteen times as large as those before, run in pieces that stay in the cache: memory would be what they wait for.
 """
 
 from __future__ import annotations
@@ -11,10 +12,37 @@ from torch import nn
 from torch.nn import functional
 
 from ..doubled import Doubled
-from .architectures import SLOPE
+from .architectures import ESRGAN, SHARE, SLOPE, Block
 
 _ROWS, _COLUMNS = 64, 128  # of a piece, in cells before the last doubling
 _AROUND = 2  # cells that a piece needs around it
+
+
+def keep_exact(network: nn.Module) -> bool:
+    """Let a network be near float32 whatever number format it is given, in place; whether it is one that can be."""
+    if not isinstance(network, ESRGAN):
+        return False
+    network.body = Blocks(*network.blocks)
+    network.conv_first, network.conv_body = Exact(network.conv_first), Exact(network.conv_body)
+    if network.ups:
+        network.tail = Tail(network.ups, network.conv_hr, network.conv_last)
+        for name in [*(f"conv_up{index + 1}" for index in range(len(network.ups))), "conv_hr", "conv_last"]:
+            delattr(network, name)
+    return True
+
+
+class Blocks(nn.Sequential):
+    """The blocks of the network, in whatever number format, with their sums in float32."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        maps, reduced = input.float(), next(self.parameters()).dtype
+        for block in self.children():
+            assert isinstance(block, Block)
+            before = maps
+            for part in block.parts:
+                maps = torch.add(maps, part.added(maps.to(reduced)), alpha=SHARE)
+            maps = torch.add(before, maps, alpha=SHARE)
+        return maps
 
 
 class Exact(nn.Module):
