@@ -18,6 +18,7 @@ from upscaler import pipeline
 from upscaler.arrays.types import Image
 from upscaler.events import Finished, Stage
 from upscaler.geometry import Box, Size
+from upscaler.memory import reuse_freed_memory
 from upscaler.models.base import OnStep
 from upscaler.options.settings import Sampling, Settings
 from upscaler.pictures.picture import Picture
@@ -67,6 +68,7 @@ def main() -> None:
     parser.add_argument("--milliseconds", type=float, default=20.0, help="that the network takes for a batch")
     parser.add_argument("--batch", type=int, default=4, help="tiles at once")
     given = parser.parse_args()
+    reuse_freed_memory()  # as the command does
     measure(1024, 0.0, given.batch)  # warm
     print(f"{'canvas':>8} {'tiles':>6} {'network':>9} {'all':>9} {'ratio':>6}")
     for side in given.sides:
