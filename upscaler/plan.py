@@ -27,6 +27,7 @@ from .tiling.tiles import Plan
 _CANVAS_BYTES, _ALPHA_BYTES = 12, 4  # of a pixel: float32 in three channels, and in one
 _FILE_BYTES = 4  # of a pixel, as Pillow holds it to write it, if there are
 _FILE_PIXELS = 1 << 26  # at most; more are written from strips
+_MAPPED_BYTES = 256 << 20  # of pictures on the disk that are in memory too, for a while
 _IN_FLIGHT = 3  # tiles that a network has enlarged: being drawn, kept and blended
 _PROCESS_BYTES = 60 << 20  # Python and the libraries of every run
 _LIBRARY_BYTES = 485 << 20  # torch, and what runs networks with it: the same for any of them on a processor
@@ -141,7 +142,8 @@ class RunPlan:
     @property
     def beside_bytes(self) -> int | None:
         """The same with its pictures on the disk."""
-        return self._peak(0, 0, self._file_bytes)
+        mapped = min(self.picture_bytes, _MAPPED_BYTES)
+        return self._peak(mapped, mapped, self._file_bytes + mapped)
 
     def _peak(self, enlarging: int, redrawing: int, writing: int) -> int | None:
         enlarger, redrawer = self.memories

@@ -167,7 +167,7 @@ def test_all_tiles_are_denoised_together(model: str, tmp_path: Path) -> None:
     upscaler.save(upscaler.Picture(photograph.pixels[208:304, 208:304].copy()), tmp_path / "crop.png")
     name = str(make_sd(tmp_path / "sd")) if model == "sd" else model
     options = ["-m", name, "-n", "realesr-animevideov3", "--tile", "192", "--overlap", "64", "--feather", "32",
-               "--strength", "0.4", "-p", "a photograph", "--device", "cpu", "--json"]  # fmt: skip
+               "--strength", "0.4", "-p", "a photograph", "--device", "cpu", "--precision", "float32", "--json"]  # fmt: skip
     done = run("run", tmp_path / "crop.png", "-o", tmp_path / "joint.png", "--mode", "joint", *options)
     assert done.returncode == 0, done.stderr
     finished = json.loads(done.stdout.splitlines()[-1])
