@@ -35,7 +35,7 @@ class Blocks(nn.Sequential):
     """The blocks of the network, in whatever number format, with their sums in float32."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        maps, reduced = input.float(), next(self.parameters()).dtype
+        maps, reduced = input.float().contiguous(memory_format=torch.channels_last), next(self.parameters()).dtype
         for block in self.children():
             assert isinstance(block, Block)
             before = maps
