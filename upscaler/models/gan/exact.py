@@ -18,17 +18,14 @@ _ROWS, _COLUMNS = 64, 128  # of a piece, in cells before the last doubling
 _AROUND = 2  # cells that a piece needs around it
 
 
-def keep_exact(network: nn.Module) -> bool:
-    """Let a network be near float32 whatever number format it is given, in place; whether it is one that can be."""
-    if not isinstance(network, ESRGAN):
-        return False
+def keep_exact(network: ESRGAN) -> None:
+    """Let a network be near float32 whatever number format it is given, in place."""
     network.body = Blocks(*network.blocks)
     network.conv_first, network.conv_body = Exact(network.conv_first), Exact(network.conv_body)
     if network.ups:
         network.tail = Tail(network.ups, network.conv_hr, network.conv_last)
         for name in [*(f"conv_up{index + 1}" for index in range(len(network.ups))), "conv_hr", "conv_last"]:
             delattr(network, name)
-    return True
 
 
 class Blocks(nn.Sequential):

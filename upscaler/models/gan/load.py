@@ -23,6 +23,7 @@ from ..backends import EXACT, Way, fastest, in_turns, recall, remember, ways
 from ..base import Enlarger, OnStep
 from ..compiled import Compiled
 from ..device import PRECISIONS, is_out_of_memory, loading, pick_device
+from .architectures import ESRGAN
 from .exact import keep_exact
 from .network import AT_WORK, HALO, HALOS, GanUpscaler, NotFinite
 from .read import Network, read_network
@@ -226,7 +227,7 @@ def make(model: weights.Model, device: torch.device, way: Way, network: Network 
         raise ValueError(f"the architecture is not made for {way.precision}")
     if way.form == "winograd" and not rewrite(network.model):
         raise ValueError("it has no dense blocks")
-    if way == _NEAR and device.type == "cpu":
+    if way == _NEAR and device.type == "cpu" and isinstance(network.model, ESRGAN):
         keep_exact(network.model)
     if way.backend == "openvino":
         compiled = Compiled(

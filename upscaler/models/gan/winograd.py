@@ -30,9 +30,8 @@ def rewrite(network: nn.Module) -> bool:
     """
     if not isinstance(network, ESRGAN) or network.width % network.growth:
         return False
-    body = Body(network.blocks, network.growth)
     keep_exact(network)
-    network.body = body
+    network.body = Body(network.blocks, network.growth)
     return True
 
 
