@@ -15,6 +15,8 @@ MOST_PIXELS = 65_536_000_000
 """What a limit to the pixels of an input can be raised to: 256000 x 256000."""
 MAX_PIXELS = 256_000_000
 """Largest input by default, 16000 x 16000: above any camera, and decoded it takes 3 GB (4 GB with alpha)."""
+PNG_AS_A_WHOLE = 1 << 26
+"""Pixels of a PNG up to which it is held as a whole to be written; a larger one is written from strips."""
 
 
 class Size(NamedTuple):

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .arrays.affine import Affine
+from .arrays.store import RESIDENT
 from .errors import SettingsError
 from .events import Stage
-from .geometry import NO_WRAP, Box, Size, Wrap
+from .geometry import NO_WRAP, PNG_AS_A_WHOLE, Box, Size, Wrap
 from .memory import Memory
 from .models.base import USUAL, Enlarges, Face, Habits, Refines, habits_of, memory_of
 from .options.settings import Sampling, Settings, Tiles
@@ -25,9 +26,7 @@ from .tiling.seams import seam_plans
 from .tiling.tiles import Plan
 
 _CANVAS_BYTES, _ALPHA_BYTES = 12, 4  # of a pixel: float32 in three channels, and in one
-_FILE_BYTES = 4  # of a pixel, as Pillow holds it to write it, if there are
-_FILE_PIXELS = 1 << 26  # at most; more are written from strips
-_MAPPED_BYTES = 256 << 20  # of pictures on the disk that are in memory too, for a while
+_FILE_BYTES = 4  # of a pixel, as Pillow holds it to write it
 _IN_FLIGHT = 3  # tiles that a network has enlarged: being drawn, kept and blended
 _PROCESS_BYTES = 60 << 20  # Python and the libraries of every run
 _LIBRARY_BYTES = 485 << 20  # torch, and what runs networks with it: the same for any of them on a processor
@@ -142,7 +141,7 @@ class RunPlan:
     @property
     def beside_bytes(self) -> int | None:
         """The same with its pictures on the disk."""
-        mapped = min(self.picture_bytes, _MAPPED_BYTES)
+        mapped = min(self.picture_bytes, RESIDENT)
         return self._peak(mapped, mapped, self._file_bytes + mapped)
 
     def _peak(self, enlarging: int, redrawing: int, writing: int) -> int | None:
@@ -150,10 +149,8 @@ class RunPlan:
         if enlarger is None or redrawer is None:
             return None
         libraries = _LIBRARY_BYTES if any(memory != _NO_MODEL for memory in self.memories) else 0
-        enlarged, redrawn = (
-            enlarger.bytes(self._piece) + self._flying_bytes,
-            redrawer.bytes(self._tile, batch=self.batch),
-        )
+        enlarged = enlarger.bytes(self._piece) + self._flying_bytes
+        redrawn = redrawer.bytes(self._tile, batch=self.batch)
         at_work = max(
             enlarging + enlarged + redrawer.loaded,
             redrawing + enlarger.loaded + redrawn,
@@ -189,7 +186,7 @@ class RunPlan:
 
     @property
     def _file_bytes(self) -> int:
-        return _FILE_BYTES * min(self.target.width * self.target.height, _FILE_PIXELS)
+        return _FILE_BYTES * min(self.target.width * self.target.height, PNG_AS_A_WHOLE)
 
     @property
     def _tile(self) -> int:

@@ -19,7 +19,8 @@ import numpy as np
 
 from .types import Array
 
-_RESIDENT = 256 << 20  # bytes of mapped files in memory above which they are let go
+RESIDENT = 256 << 20
+"""Bytes of mapped files in memory above which they are let go."""
 _PERIOD = 0.05  # seconds between two looks
 
 
@@ -103,7 +104,7 @@ class _Trimmer:
         """Let go of all that is mapped where it is too much."""
         with self._lock:
             maps = list(self._maps)
-        if maps and (_resident() or 0) > _RESIDENT:
+        if maps and (_resident() or 0) > RESIDENT:
             for mapped in maps:
                 mapped.madvise(mmap.MADV_DONTNEED)
 

@@ -14,14 +14,14 @@ from PIL import Image as Pillow
 from PIL import PngImagePlugin, TiffImagePlugin
 
 from ..arrays.types import Samples
-from ..geometry import Size
+from ..geometry import PNG_AS_A_WHOLE, Size
 from . import iptc, metadata, vips, xmp
 from .iptc import Iptc
 from .metadata import Exif
 from .picture import Picture, strips_of
 
 _TIFF_ROWS = 64
-_WHOLE = {"PNG": 1 << 26, "JPEG": 1 << 28}
+_WHOLE = {"PNG": PNG_AS_A_WHOLE, "JPEG": 1 << 28}
 """Pixels up to which Pillow writes a file, four bytes of memory for each; larger ones are written from strips."""
 _DEFLATE = 4  # level 6 makes PNG files 2 to 5 % smaller and takes 4 times as long (measured on a noisy gradient)
 _TYPES = {xmp.TIFF_TAG: 1}  # bytes, where other blocks are undefined
