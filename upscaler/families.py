@@ -26,9 +26,10 @@ Kind = Literal["gan", "diffusion", "control", "lora", "embedding", "vae", "face"
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _LARGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
-_UNET = "model.diffusion_model."
 _NUMBERS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8", "F8_E5M2": "float8"}
 
+NETWORK = "model.diffusion_model."
+"""What stands before the names of the network in a checkpoint with the names of the original code."""
 SINGLE_FILES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "refiner": "SDXL refiner"}
 """Families of Stable Diffusion with a UNet whose single files we load: folder in `weights/families`, and what people call it."""
 TRANSFORMERS = {"sd3": "SD 3", "flux": "Flux"}
@@ -154,8 +155,8 @@ def tell(header: Header) -> Contents:
     names = header.shapes
     for recipe, blocks in _BLOCKS.items():
         if any(blocks.match(name) for name in names) and not any(name.startswith("controlnet_") for name in names):
-            return _transformer(recipe, {name.removeprefix(_UNET): shape for name, shape in names.items()})
-    if any(name.startswith(_UNET) for name in names):
+            return _transformer(recipe, {name.removeprefix(NETWORK): shape for name, shape in names.items()})
+    if any(name.startswith(NETWORK) for name in names):
         return _checkpoint(header)
     for pattern, contents in _OTHERS:
         if any(pattern.search(name) for name in names):
@@ -167,7 +168,7 @@ def _checkpoint(header: Header) -> Contents:
     """A whole checkpoint with the names of the original code, or one of a family that we cannot load."""
     names = header.shapes
     for part, what in _FOREIGN.items():
-        if any(name.startswith(_UNET) and part in name for name in names):
+        if any(name.startswith(NETWORK) and part in name for name in names):
             return _no(f"holds {what}", what)
     if "edm_mean" in names:
         return _no("is Playground 2.5, which was trained with another noise schedule", "Playground 2.5")
@@ -178,12 +179,12 @@ def _checkpoint(header: Header) -> Contents:
     if header.form == "GGUF":
         problem = f"holds {family} in GGUF, of which only {' and '.join(TRANSFORMERS.values())} are read; use it as safetensors"
         return Contents("diffusion", family, problem=problem)
-    first = names.get(f"{_UNET}input_blocks.0.0.weight", ())
+    first = names.get(f"{NETWORK}input_blocks.0.0.weight", ())
     channels = first[1] if len(first) == 4 else 4
     if channels != 4:
         what = _BY_CHANNELS.get(channels, f"a model with {channels} input channels")
         return _no(f"is {what} ({family}), which needs more than a prompt", family)
-    if recipe == "sd2" and any(name.startswith(f"{_UNET}label_emb.") for name in names):
+    if recipe == "sd2" and any(name.startswith(f"{NETWORK}label_emb.") for name in names):
         return _no("is an unCLIP model (SD 2.x), which needs a picture as its prompt", family)
     return Contents("diffusion", family, recipe)
 
@@ -213,7 +214,7 @@ def _recipe(names: Mapping[str, tuple[int, ...]]) -> str | None:
         if any(name.startswith(prefix) for name in names):
             return recipe
     attention = (
-        shape for name, shape in names.items() if name.startswith(_UNET) and name.endswith("attn2.to_k.weight")
+        shape for name, shape in names.items() if name.startswith(NETWORK) and name.endswith("attn2.to_k.weight")
     )
     return next((_BY_WIDTH[shape[1]] for shape in attention if len(shape) == 2 and shape[1] in _BY_WIDTH), None)
 

@@ -25,7 +25,6 @@ from .habits import Family, family_at
 from .single import build_vae
 from .states import State, is_packed, read_state
 
-_TRANSFORMER = "model.diffusion_model."
 _VAE = ("first_stage_model.", "vae.")
 _CLIP_L, _CLIP_G, _T5 = (f"text_encoders.{name}.transformer." for name in ("clip_l", "clip_g", "t5xxl"))
 _TEXTS = {"sd3": {"": _CLIP_L, "_2": _CLIP_G, "_3": _T5}, "flux": {"": _CLIP_L, "_2": _T5}}
@@ -77,7 +76,7 @@ class FlowFile(FlowParts):
         return config
 
     def transformer(self, kind: Any) -> Any:
-        state = self._read(_TRANSFORMER if self._carries(_TRANSFORMER) else "")
+        state = self._read(families.NETWORK if self._carries(families.NETWORK) else "")
         folder = weights.family_folder(self._recipe) / "transformer"
         packed = any(map(is_packed, state.values()))
         extra: dict[str, Any] = {}

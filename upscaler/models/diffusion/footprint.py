@@ -25,7 +25,7 @@ _UNET_WIDTH, _CODEC_WIDTH = 320, 128  # of the first level, in every Stable Diff
 _CELL = 8 * 8  # pixels
 
 _OF_FILE: tuple[tuple[str, _Part], ...] = (
-    ("model.diffusion_model.", "network"),
+    (families.NETWORK, "network"),
     ("first_stage_model.", "codec"),
     ("cond_stage_model.", "text"),
     ("conditioner.", "text"),

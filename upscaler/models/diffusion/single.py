@@ -13,14 +13,13 @@ import torch
 
 from ... import families, weights
 from ...errors import UnsupportedModel
-from ...families import Contents, Header
+from ...families import NETWORK, Contents, Header
 from ..find import read_json
 from .building import Builder
 from .clip import clip_names, clip_tokenizer
 from .folder import vae_dtype
 from .states import State, read_state
 
-_UNET = "model.diffusion_model."
 _VAE = "first_stage_model."
 _TEXT = {
     "sd1": {"": "cond_stage_model.transformer."},
@@ -67,7 +66,7 @@ class FileParts:
 
         with self._build.part("UNet"):
             unet: Any = UNet2DConditionModel.from_single_file(
-                cast("Any", {f"{_UNET}{name}": value for name, value in self._read(_UNET).items()}),
+                cast("Any", {f"{NETWORK}{name}": value for name, value in self._read(NETWORK).items()}),
                 config=str(self._folder / "unet"),
                 torch_dtype=dtype,
                 local_files_only=True,
