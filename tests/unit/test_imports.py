@@ -23,7 +23,8 @@ LAW = {
     "events": VALUES | {"pictures", "stages", "options"},  # names of types only
     "folders": set[str](),
     "ggufs": VALUES,
-    "families": VALUES | {"ggufs"},
+    "headers": VALUES | {"ggufs"},
+    "families": VALUES | {"folders", "headers"},
     "places": VALUES | {"folders", "families"},
     "options": VALUES | {"folders"},
     "arrays": VALUES,
@@ -33,7 +34,7 @@ LAW = {
     "models.base": VALUES | {"memory", "options", "arrays", "tiling"},
     "memory": set[str](),
     "models": VALUES
-    | {"memory", "folders", "options", "arrays", "tiling", "weights", "families", "ggufs", "models.base"},
+    | {"memory", "folders", "options", "arrays", "tiling", "weights", "families", "headers", "ggufs", "models.base"},
     "plan": VALUES | {"memory", "events", "options", "arrays", "tiling", "stages", "models.base"},
     "planning": VALUES
     | {"options", "pictures", "stages", "plan", "fitting", "timing", "weights", "models", "models.base"},
@@ -52,7 +53,7 @@ LAW = {
 }
 """Which parts of the engine a part may import; a part is a folder or a module of the package. `api` and `cli` may import all."""
 LIBRARIES = {
-    "stdlib": {"errors", "geometry", "text", "families", "ggufs", "events", "options", "timing", "forecast"},
+    "stdlib": {"errors", "geometry", "text", "families", "headers", "ggufs", "events", "options", "timing", "forecast"},
     "numpy": {"plan", "arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
 }
 IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile", "pyvips", "defusedxml"}

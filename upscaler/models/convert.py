@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from .. import weights
+from .. import families
 from ..errors import SettingsError, WeightsError
 
 VALUES = "upscaler.values"
@@ -42,7 +42,7 @@ def convert(source: Path, target: Path | None = None) -> Path:
     from .diffusion import published
     from .diffusion.states import load_pickle
 
-    if weights.one_step_kind(source):  # a form of its own, with what of the file is needed
+    if families.one_step_kind(source):  # a form of its own, with what of the file is needed
         try:
             published.convert(source, target)
         except OSError as error:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ... import weights
+from ... import families
 from ...errors import SettingsError, UnsupportedModel
 from ...text import one_line
 from ..backends import pick_dtype
@@ -109,7 +109,7 @@ def _load(
 ) -> DiffusionRefiner:
     """The model on that device. Raises: as `load_refiner`."""
     path = find_or_download(name, "diffusion", _download, what="a file, or a folder in diffusers format")
-    if (path.is_file() and path.suffix.lower() == ".pkl") or weights.one_step_kind(path):
+    if (path.is_file() and path.suffix.lower() == ".pkl") or families.one_step_kind(path):
         from . import one_step_load
 
         _refuse(path.name, control=control)
@@ -244,10 +244,10 @@ def open_parts(path: Path, *, allow_pickle: bool = False) -> Parts:
     """
     if path.is_file():
         return FileParts(path, allow_pickle=allow_pickle)
-    if (path / weights.FOLDER_MARK).is_file():
-        return FolderParts(path, read_json(path / weights.FOLDER_MARK))
+    if (path / families.FOLDER_MARK).is_file():
+        return FolderParts(path, read_json(path / families.FOLDER_MARK))
     raise UnsupportedModel(
-        f"{path}: is not a diffusers folder (no {weights.FOLDER_MARK} in it); give such a folder, or a .safetensors file"
+        f"{path}: is not a diffusers folder (no {families.FOLDER_MARK} in it); give such a folder, or a .safetensors file"
     )
 
 
@@ -280,7 +280,7 @@ def _refuse(name: str, **given: str | int) -> None:
 
 
 def _is_pocket(path: Path) -> bool:
-    mark = path / weights.FOLDER_MARK
+    mark = path / families.FOLDER_MARK
     return mark.is_file() and "PocketUNet" in read_json(mark).get("unet", ())
 
 

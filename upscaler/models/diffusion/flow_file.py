@@ -16,6 +16,7 @@ import torch
 
 from ... import families, weights
 from ...errors import SettingsError, WeightsNotFound
+from ...headers import header_of
 from ..find import find_or_download, read_json
 from .autoencoder import VaeCodec, ready_codec
 from .building import Builder
@@ -47,7 +48,7 @@ class FlowFile(FlowParts):
             WeightsNotFound: there is no base, and the file needs one.
             SettingsError: the base is another model.
         """
-        header = families.header_of(file)
+        header = header_of(file)
         self._recipe = recipe = families.tell(header).recipe
         self._file, self._names, self._pickle_is_allowed = file, header.shapes, allow_pickle
         self._vae = next((prefix for prefix in _VAE if self._carries(prefix)), "")

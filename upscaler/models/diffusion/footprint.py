@@ -10,6 +10,7 @@ from typing import Literal
 
 from ... import families, folders, weights
 from ...errors import UpscalerError
+from ...headers import header_of
 from ...memory import Memory
 from ...options.loras import entries
 
@@ -84,7 +85,7 @@ def likely_precision(device: str, precision: str) -> str:
 
 def _of_file(path: Path) -> dict[_Part, int]:
     counts: dict[_Part, int] = {}
-    for name, shape in families.header_of(path).shapes.items():
+    for name, shape in header_of(path).shapes.items():
         for prefix, part in _OF_FILE:
             if name.startswith(prefix):
                 counts[part] = counts.get(part, 0) + math.prod(shape)
@@ -107,8 +108,5 @@ def _control(name: str) -> int:
 
 def _count(files: Iterable[Path]) -> int:
     return sum(
-        math.prod(shape)
-        for file in files
-        if file.suffix == ".safetensors"
-        for shape in families.header_of(file).shapes.values()
+        math.prod(shape) for file in files if file.suffix == ".safetensors" for shape in header_of(file).shapes.values()
     )

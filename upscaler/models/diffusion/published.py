@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 
-from ... import weights
+from ... import families
 from ...errors import UnsupportedModel
 from ...text import one_line
 
@@ -27,7 +27,7 @@ class Published(NamedTuple):
         unet, vae: changes to the UNet and to the autoencoder; the second is empty for PiSA-SR.
     """
 
-    kind: weights.OneStep
+    kind: families.OneStep
     unet: dict[str, torch.Tensor]
     vae: dict[str, torch.Tensor]
 
@@ -40,7 +40,7 @@ def read(path: Path) -> Published:
     """
     from safetensors.torch import load_file
 
-    kind = weights.one_step_kind(path)
+    kind = families.one_step_kind(path)
     if kind is None:
         raise UnsupportedModel(
             f"{path}: is not a one-step model that can be run; supported are pisa_sr.pkl and osediff.pkl, as published or as "

@@ -13,7 +13,8 @@ import torch
 
 from ... import families, weights
 from ...errors import UnsupportedModel
-from ...families import NETWORK, Contents, Header
+from ...families import NETWORK, Contents
+from ...headers import Header, header_of
 from ..find import read_json
 from .building import Builder
 from .clip import clip_names, clip_tokenizer
@@ -38,7 +39,7 @@ class FileParts:
             UnsupportedModel: it holds something else, which is named, or lacks a part.
         """
         self._file = file
-        self._header = families.header_of(file)
+        self._header = header_of(file)
         self._pickle_is_allowed = allow_pickle
         contents = families.tell(self._header)
         if contents.recipe not in families.SINGLE_FILES:
@@ -47,7 +48,7 @@ class FileParts:
         self._build = Builder(file, contents.family)
         self._folder = weights.family_folder(contents.recipe)
         self.vae_config = self._folder / "vae"
-        self.index = read_json(self._folder / weights.FOLDER_MARK)
+        self.index = read_json(self._folder / families.FOLDER_MARK)
         self.scheduler = read_json(self._folder / "scheduler" / "scheduler_config.json")
         told = prediction_told(file, self._header)
         if told is not None:
