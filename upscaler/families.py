@@ -216,8 +216,8 @@ _KIN_OF_FLUX = {
 _FLUX_BY_INPUTS = {384: "Flux Fill, an inpainting model", 128: "Flux Canny or Flux Depth"}
 
 
-def _other(kind: Kind | None, what: str, remedy: str, family: str = "") -> Contents:
-    return Contents(kind, family, problem=f"holds {what}; {remedy}")
+def _other(kind: Kind | None, what: str, remedy: str) -> Contents:
+    return Contents(kind, problem=f"holds {what}; {remedy}")
 
 
 _MODEL = "use a whole checkpoint as the model"
