@@ -17,7 +17,7 @@ from upscaler.cli import main
 from upscaler.errors import SettingsError, UnsupportedModel, WeightsNotFound
 from upscaler.geometry import Box, Size
 from upscaler.models import describe_refiner, load_refiner
-from upscaler.models.diffusion.published import convert
+from upscaler.models.convert import convert
 from upscaler.options.settings import Sampling, Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
