@@ -23,6 +23,8 @@ CONTROL_MAPS = 14
 CODING_MAPS = 7.0
 """The same of an autoencoder's decoder, whose full resolution is that of pixels."""
 _UNET_WIDTH, _CODEC_WIDTH = 320, 128  # of the first level, in every Stable Diffusion
+CODING_BYTES = CODING_MAPS * _CODEC_WIDTH * 4
+"""Of a pixel, in float32."""
 _CELL = 8 * 8  # pixels
 
 _OF_FILE: tuple[tuple[str, _Part], ...] = (
@@ -64,11 +66,10 @@ def memory_at(path: Path, *, precision: str, float8: bool = False, control: str 
     return Memory(
         loaded=sum(parts.values()),
         at_work=maps * _UNET_WIDTH * number / _CELL,
-        coding=CODING_MAPS * _CODEC_WIDTH * (2 if precision == "float16" else 4),  # beside bfloat16 it sums in float32
+        coding=CODING_BYTES / (2 if precision == "float16" else 1),  # beside bfloat16 it sums in float32
         largest=max(parts.values()),
-        loading=max(
-            read - parts.get("text", 0), 0
-        ),  # its weights as they were read lie beside those that are made of them
+        # its weights as they were read lie beside those that are made of them
+        loading=max(read - parts.get("text", 0), 0),
     )
 
 
