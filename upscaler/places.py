@@ -1,7 +1,7 @@
 """Which models lie in the user's folders, and in those of other programs: ComfyUI, the WebUIs, and the hub's cache.
 
-These are read and never written. Their programs are looked for where people put them, in `COMFYUI_DIR` and `WEBUI_DIR`, and in the folders that
-`upscaler models link DIR` has remembered.
+Those of other programs are read and never written. The programs are looked for where people put them, in `COMFYUI_DIR` and
+`WEBUI_DIR`, and in the folders that `upscaler models link DIR` has remembered.
 """
 
 from __future__ import annotations

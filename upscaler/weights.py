@@ -1,8 +1,7 @@
-"""Which models are available, and where: those that come with the package, and those in the user's folders.
+"""Which models are available: those that come with the package, and those in folders of the user and of other programs.
 
 Bundled models are declared in `manifest.toml`; a checkout has it in `weights/`, an installed package in
-`upscaler/bundled/`. The user's models are files of every kind and diffusers folders (diffusion models and ControlNets)
-directly inside `user_folders()`. Nothing is loaded here, and torch is not needed.
+`upscaler/bundled/`. Where the others lie, `places` knows. Nothing is loaded here, and torch is not needed.
 """
 
 from __future__ import annotations
