@@ -26,7 +26,7 @@ from upscaler.models import backends  # noqa: E402
 from upscaler.models import device as devices  # noqa: E402
 from upscaler.models.backends import Way  # noqa: E402
 from upscaler.models.compiled import Compiled  # noqa: E402
-from upscaler.models.gan import build, load  # noqa: E402
+from upscaler.models.gan import load, ways  # noqa: E402
 from upscaler.models.gan import network as gan  # noqa: E402
 from upscaler.models.gan import read as reading  # noqa: E402
 from upscaler.models.gan.load import load_upscaler  # noqa: E402
@@ -198,7 +198,7 @@ def test_float32_is_loaded_once_for_all_bad_tiles_and_can_be_stopped(
     reduced: GanUpscaler, photo: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[Path] = []
-    monkeypatch.setattr(build, "read_network", lambda path: (reads.append(path), read_network(path))[1])
+    monkeypatch.setattr(ways, "read_network", lambda path: (reads.append(path), read_network(path))[1])
     for _ in range(3):
         reduced(photo)
     assert len(reads) == 1
@@ -277,9 +277,9 @@ def test_a_remembered_way_that_fails_is_replaced(tmp_path: Path, monkeypatch: py
     save_file(compact_state(), path)
     among = backends.ways(CPU, backend="torch")
     known = Way("torch", "bfloat16", "winograd")  # it has no dense blocks
-    backends.remember(CPU, build.identity(weights.get(path, "gan")), among, known)
+    backends.remember(CPU, ways.identity(weights.get(path, "gan")), among, known)
     assert load_upscaler(path, device="cpu", backend="torch").network.model is not None
-    assert backends.recall(CPU, build.identity(weights.get(path, "gan")), among) not in (None, known)
+    assert backends.recall(CPU, ways.identity(weights.get(path, "gan")), among) not in (None, known)
 
 
 @pytest.mark.parametrize("name", ["realesrgan-x4plus", "realesrgan-x4plus-anime", "realesr-animevideov3"])
@@ -298,7 +298,7 @@ def test_bfloat16_is_close_to_float32(name: str, photo: Image) -> None:
 def test_half_a_step_of_eight_bits_is_what_bfloat16_is_off_on_average(name: str, form: str, photo: Image) -> None:
     model = weights.get(name, "gan")
     exact, fast = (
-        build.make(model, CPU, way)(photo[:48, :48]) for way in (backends.EXACT, Way("torch", "bfloat16", form))
+        ways.make(model, CPU, way)(photo[:48, :48]) for way in (backends.EXACT, Way("torch", "bfloat16", form))
     )
     assert 0 < np.abs(fast - exact).mean() * 255 < 0.5
 

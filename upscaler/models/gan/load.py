@@ -14,10 +14,9 @@ from ..backends import Way, fastest, recall, remember, ways
 from ..base import Enlarger
 from ..compiled import Compiled
 from ..device import is_out_of_memory, loading, pick_device
-from .build import compiled_file, halo_of, identity, make
 from .network import AT_WORK, GanUpscaler
 from .read import read_network
-from .trials import Trial, compare
+from .ways import Trial, compare, compiled_file, halo_of, identity, make
 
 _WEIGHT_BYTES = 7  # for each weight, as the bundled ESRGAN takes it where its blocks are rewritten
 

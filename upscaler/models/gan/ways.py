@@ -1,8 +1,9 @@
-"""Which ways to run a super-resolution network agree with float32, and how fast they are: tried on small pictures."""
+"""The ways to run a super-resolution network: which of them agree with float32, how fast they are, and how it is made to run so."""
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,22 +13,26 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ... import weights
+from ... import folders, weights
 from ...arrays.types import Image
 from ...errors import UnsupportedModel, UpscalerError
 from ...text import one_line
 from ..backends import EXACT, Way, fastest, in_turns
 from ..base import OnStep
-from ..device import is_out_of_memory
-from .build import make
-from .network import GanUpscaler, NotFinite
+from ..compiled import Compiled
+from ..device import PRECISIONS, is_out_of_memory, loading
+from .architectures import ESRGAN
+from .exact import keep_exact
+from .network import HALO, HALOS, GanUpscaler, NotFinite
 from .read import Network, read_network
+from .winograd import rewrite
 
 MEAN_DEVIATION, MAX_DEVIATION = 1, 16
 """How far a way may be from float32 on the probe, in 1/255. The bundled models in bfloat16: mean 0.5, max 5."""
 
 _SECONDS = 0.3  # that a way takes on the probe: enough to tell, and all of them take less than three
 _SMALL, _MIDDLE, _LARGE = 32, 96, 320  # sides of probes: for the agreement, a whole run, and a run of the first layers
+_NEAR = Way("torch", "bfloat16", "channels-last")
 
 
 @dataclass
@@ -140,3 +145,61 @@ def _probe(side: int) -> Image:
     waves = np.stack([np.sin(5 * x + 3 * y), np.cos(4 * y - 2 * x), np.sin(6 * x * y)], axis=-1)
     stripes = ((2 * x + 3 * y) % 1 < 0.4)[..., None]
     return (0.5 + 0.3 * waves + 0.3 * stripes * np.array((1, 0.5, -1))).clip(0, 1).astype(np.float32)
+
+
+def make(model: weights.Model, device: torch.device, way: Way, network: Network | None = None) -> GanUpscaler:
+    """The upscaler that runs the model in that way.
+
+    Args:
+        network: of the model's file, if it was read already; changed.
+
+    Raises:
+        RuntimeError, and others: it cannot be run so.
+    """
+    network = network or read_network(model.path)
+    if not {"bfloat16": network.supports_bfloat16, "float16": network.supports_half}.get(way.precision, True):
+        raise ValueError(f"the architecture is not made for {way.precision}")
+    if way.form == "winograd" and not rewrite(network.model):
+        raise ValueError("it has no dense blocks")
+    if way == _NEAR and device.type == "cpu" and isinstance(network.model, ESRGAN):
+        keep_exact(network.model)
+    if way.backend == "openvino":
+        compiled = Compiled(
+            network.model,
+            channels=network.input_channels,
+            precision=way.precision,
+            file=compiled_file(model, way),
+        )
+        vars(network)["_model"] = compiled
+    return GanUpscaler(
+        network,
+        name=model.name,
+        halo=halo_of(model, network),
+        device=device,
+        dtype=PRECISIONS[way.precision] if way.backend == "torch" else torch.float32,
+        layout=torch.channels_last if way.backend == "torch" and way.form else torch.contiguous_format,
+        exact=partial(_exact, model, device) if way.precision != "float32" else None,
+    )
+
+
+def _exact(model: weights.Model, device: torch.device) -> GanUpscaler:
+    with loading(device, model.name):
+        return make(model, device, EXACT)
+
+
+def halo_of(model: weights.Model, network: Network) -> int:
+    return model.halo if model.halo is not None else HALOS.get(network.architecture.id, HALO)
+
+
+def identity(model: weights.Model) -> str:
+    """What changes whenever the model's file does."""
+    if model.bundled:
+        return f"{model.name} {next(iter(model.files.values())).sha256[:16]}"
+    stat = model.path.stat()
+    return f"{model.path} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def compiled_file(model: weights.Model, way: Way) -> Path:
+    """Where OpenVINO's own form of the network is kept."""
+    digest = hashlib.sha256(f"{identity(model)} {way}".encode()).hexdigest()[:16]
+    return folders.state_folder() / "openvino" / f"{digest}.blob"
