@@ -79,7 +79,7 @@ def tell(header: Header) -> Contents:
             return _transformer(recipe, {name.removeprefix(NETWORK): shape for name, shape in names.items()})
     if any(name.startswith(NETWORK) for name in names):
         return _checkpoint(header)
-    for pattern, contents in _OTHERS:
+    for pattern, contents in _OTHERS.items():
         if any(pattern.search(name) for name in names):
             return contents
     return Contents(None, problem="holds a model of an unknown kind; name a Stable Diffusion checkpoint")
@@ -216,53 +216,40 @@ _KIN_OF_FLUX = {
 _FLUX_BY_INPUTS = {384: "Flux Fill, an inpainting model", 128: "Flux Canny or Flux Depth"}
 
 
-def _other(kind: Kind | None, what: str, remedy: str) -> Contents:
-    return Contents(kind, problem=f"holds {what}; {remedy}")
+def _other(kind: Kind | None, what: str, instead: str = "") -> Contents:
+    return Contents(kind, problem=f"holds {what}; {instead}use a whole checkpoint as the model")
 
-
-_MODEL = "use a whole checkpoint as the model"
 
 # In this order: a LoRA of a UNet also has names of a UNet in it.
-_OTHERS: list[tuple[re.Pattern[str], Contents]] = [
-    (re.compile(pattern), contents)
-    for pattern, contents in (
-        (
-            r"lora_(A|B|down|up)\b|lora\.(down|up)|^lora_(unet|te)|hada_w1|lokr_w1|\.oft_",
-            _other("lora", "a LoRA", f"give it as --lora PATH, and {_MODEL}"),
+_OTHERS = {
+    re.compile(pattern): contents
+    for pattern, contents in {
+        r"lora_(A|B|down|up)\b|lora\.(down|up)|^lora_(unet|te)|hada_w1|lokr_w1|\.oft_": _other(
+            "lora", "a LoRA", "give it as --lora PATH, and "
         ),
-        (
-            r"^(emb_params|string_to_param|clip_[lg])$",
-            _other("embedding", "a textual inversion embedding", f"give it as --embedding PATH, and {_MODEL}"),
+        r"^(emb_params|string_to_param|clip_[lg])$": _other(
+            "embedding", "a textual inversion embedding", "give it as --embedding PATH, and "
         ),
-        (
-            r"^control_model\.|controlnet_cond_embedding|^input_hint_block|^controlnet_",
-            _other("control", "a ControlNet", f"give it as --control, and {_MODEL}"),
+        r"^control_model\.|controlnet_cond_embedding|^input_hint_block|^controlnet_": _other(
+            "control", "a ControlNet", "give it as --control, and "
         ),
-        (
-            r"temporal_transformer|motion_modules",
-            _other(None, "a motion module of a video model", f"{_MODEL}"),
+        r"temporal_transformer|motion_modules": _other(None, "a motion module of a video model"),
+        r"^(image_proj|ip_adapter)\b": _other(None, "an IP-Adapter", "it has no use here; "),
+        r"^adapter\.|^body\.0\.block1": _other(None, "a T2I-Adapter", "use a ControlNet instead, and "),
+        r"^(params_ema\.)?(stylegan_decoder\.|quantize\.embedding|position_emb$)": _other(
+            "face", "a face model", "give it as --face-model, and "
         ),
-        (r"^(image_proj|ip_adapter)\b", _other(None, "an IP-Adapter", f"it has no use here; {_MODEL}")),
-        (r"^adapter\.|^body\.0\.block1", _other(None, "a T2I-Adapter", f"use a ControlNet instead, and {_MODEL}")),
-        (
-            r"^(params_ema\.)?(stylegan_decoder\.|quantize\.embedding|position_emb$)",
-            _other("face", "a face model", f"give it as --face-model, and {_MODEL}"),
+        r"^taesd_(en|de)coder\.|^(first_stage_model\.)?(encoder|decoder)\.(conv_in|conv_out|mid|layers\.\d+\.conv)\b": _other(
+            "vae", "an autoencoder (VAE) alone", "give it as --vae PATH, and "
         ),
-        (
-            r"^taesd_(en|de)coder\.|^(first_stage_model\.)?(encoder|decoder)\.(conv_in|conv_out|mid|layers\.\d+\.conv)\b",
-            _other("vae", "an autoencoder (VAE) alone", f"give it as --vae PATH, and {_MODEL}"),
+        r"^(input_blocks|down_blocks)\.\d+\.|^time_embed(ding)?\.": _other(
+            "diffusion", "a UNet alone, without text encoder and VAE"
         ),
-        (
-            r"^(input_blocks|down_blocks)\.\d+\.|^time_embed(ding)?\.",
-            _other("diffusion", "a UNet alone, without text encoder and VAE", f"{_MODEL}"),
+        r"^(text_model\.|transformer\.resblocks)|^encoder\.block\.\d+\.layer\.0\.SelfAttention": _other(
+            None, "a text encoder alone"
         ),
-        (
-            r"^(text_model\.|transformer\.resblocks)|^encoder\.block\.\d+\.layer\.0\.SelfAttention",
-            _other(None, "a text encoder alone", f"{_MODEL}"),
+        r"RRDB|\brdb\d|^conv_first|^body\.\d+\.|^model\.\d+\.|^layers\.\d+\.residual_group|^params(_ema)?(\.|$)|^upsampler?\b|^upconv": _other(
+            "gan", "a super-resolution network", "give it as --gan, and "
         ),
-        (
-            r"RRDB|\brdb\d|^conv_first|^body\.\d+\.|^model\.\d+\.|^layers\.\d+\.residual_group|^params(_ema)?(\.|$)|^upsampler?\b|^upconv",
-            _other("gan", "a super-resolution network", f"give it as --gan, and {_MODEL}"),
-        ),
-    )
-]
+    }.items()
+}

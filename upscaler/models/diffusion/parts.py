@@ -12,12 +12,13 @@ from ... import families
 from ...errors import UnsupportedModel
 from ..find import read_json
 from .adapters import adapt
-from .codec import Codec
-from .components import Components
+from .components import Codec, Components
 from .folder import FolderParts
-from .prediction import measured_prediction
 from .single import FileParts
 from .text import TextEncoder
+
+_CELLS = 32  # of a side, on which the network is asked what it predicts
+_LATEST = 999  # the timestep where next to nothing but noise is left
 
 
 class Parts(Protocol):
@@ -146,6 +147,22 @@ def _check_inputs(path: Path, unet: Any, codec: Codec) -> None:
             f"{path}: its UNet has {channels} input channels for {codec.latent_channels} of its latents, or wants other "
             "inputs than a prompt; use a plain text-to-image checkpoint"
         )
+
+
+@torch.inference_mode()
+def measured_prediction(unet: Any) -> str:
+    """ "epsilon" or "v_prediction", by one small evaluation on pure noise at the last timestep.
+
+    There the noise prediction of a trained network is nearly its input, while the velocity is nearly the negative of the
+    clean picture, which has little to do with it (Salimans and Ho 2022, appendix D).
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, unet.config["in_channels"], _CELLS, _CELLS, generator=generator)
+    weight = next(unet.parameters())
+    text = torch.zeros(1, 77, unet.config["cross_attention_dim"], dtype=weight.dtype, device=weight.device)
+    output = unet(noise.to(weight), torch.tensor(_LATEST, device=weight.device), encoder_hidden_states=text).sample
+    alike = torch.corrcoef(torch.stack([noise.flatten(), output.float().cpu().flatten()]))[0, 1]
+    return "epsilon" if float(alike) > 0.5 else "v_prediction"
 
 
 def _has(parts: Parts, suffix: str) -> bool:
