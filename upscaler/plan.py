@@ -9,7 +9,7 @@ from dataclasses import replace
 from .errors import SettingsError
 from .geometry import Box, Size, Wrap
 from .memory import Memory
-from .models.base import Enlarges, Face, Refines, habits_of, memory_of
+from .models.base import Enlarges, Face, Refines, habits_of
 from .options.settings import Settings, Tiles
 from .run_plan import NO_MODEL, RunPlan
 from .stages.consistency import PLAIN_RADIUS, RADIUS
@@ -127,4 +127,5 @@ def _around(box: Box | None, margin: int, size: Size) -> Box | None:
 
 
 def _memory(model: object | None) -> Memory | None:
-    return NO_MODEL if model is None else memory_of(model)
+    """What a model says of the main memory that it takes, by an attribute `memory`; `None` where that is not known."""
+    return NO_MODEL if model is None else getattr(model, "memory", None)
