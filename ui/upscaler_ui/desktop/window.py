@@ -200,7 +200,7 @@ class Window(QMainWindow):
         self.log.error("the server ended: %s", cause)
         self.state = {**self.state, "busy": 0}
         self._show_progress()
-        self.splash("The part of upscaler that does the work has ended.")
+        self.splash("")  # the question is before it
         self.closing.server_died(cause)
 
     def _renderer_ended(self, status: QWebEnginePage.RenderProcessTerminationStatus, code: int) -> None:
