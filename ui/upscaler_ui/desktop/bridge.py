@@ -25,8 +25,13 @@ if (location.hostname === "127.0.0.1" && window.qt && qt.webChannelTransport)
   new QWebChannel(qt.webChannelTransport, (channel) => { window.upscaler = channel.objects.upscaler; });
 """
 _DRESS = """
-const sheet = new CSSStyleSheet(); // until the theme is there, and for what the theme leaves out, such as the bars for scrolling
-sheet.replaceSync("html { color-scheme: %SCHEMES%; } body { background: light-dark(%LIGHT%, %DARK%); color: light-dark(#3f3f46, #d4d4d8); }");
+const sheet = new CSSStyleSheet(); // until the theme is there, and for the bars for scrolling, which the theme leaves out
+sheet.replaceSync(`
+  html { color-scheme: %SCHEMES%; }
+  body { background: light-dark(%LIGHT%, %DARK%); color: light-dark(#3f3f46, #d4d4d8); }
+  ::-webkit-scrollbar { width: 12px; height: 12px; }
+  ::-webkit-scrollbar-thumb { border: 2px solid transparent; border-radius: 6px; background: light-dark(#b4b4bd, #52525b) content-box; }
+`);
 document.adoptedStyleSheets.push(sheet);
 """
 

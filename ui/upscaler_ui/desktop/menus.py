@@ -45,6 +45,8 @@ def add_menus(window: Window) -> None:
     _add(run, "&Stop", lambda: window.press("stop"), "Ctrl+.")
 
     view = window.menuBar().addMenu("&View")
+    _add(view, "&Models", lambda: window.press("models-open"))
+    view.addSeparator()
     _add(view, "Zoom &In", lambda: window.zoom_by(1.1), keys.ZoomIn)
     _add(view, "Zoom &Out", lambda: window.zoom_by(1 / 1.1), keys.ZoomOut)
     _add(view, "&Actual Size", lambda: window.zoom_by(0), "Ctrl+0")
