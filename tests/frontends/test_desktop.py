@@ -155,6 +155,30 @@ def test_closing_during_a_run_asks_and_keeps_what_there_is(desktop: Desktop) -> 
     assert not desktop.queue
 
 
+def test_a_folder_is_watched_in_a_look_also_at_the_next_start(desktop: Desktop) -> None:
+    inbox = desktop.home / "inbox"
+    inbox.mkdir()
+    desktop.start()
+    desktop.keys("alt+f", "l")
+    desktop.dialog("Watch a folder")  # which folder
+    desktop.type(str(inbox))
+    desktop.keys("Return")
+    desktop.dialog("Watch inbox")  # in which look
+    desktop.keys("End", "Return")  # the last one: Fast
+    says = "document.querySelector('#bar .more').textContent === 'What lands in ~/inbox is enlarged in the look Fast.'"
+    desktop.wait_for(says, "what is watched")
+    picture(inbox / "one.png")
+    until((inbox / "one-x4.png").is_file, "the result")
+    desktop.close()
+    assert desktop.ended() == 0
+
+    picture(inbox / "two.png")
+    desktop.start()
+    desktop.wait_for(says, "what is still watched")
+    until((inbox / "two-x4.png").is_file, "what has come in between")
+    assert len(list(inbox.iterdir())) == 4
+
+
 def test_without_a_screen_there_is_one_line_and_the_browser(desktop: Desktop) -> None:
     source = picture(desktop.home / "in" / "photo.png")
     opened = desktop.home / "opened.txt"

@@ -35,7 +35,6 @@ class Window(QMainWindow):
         server: it may be starting already.
 
     Attributes:
-        watching: the folder that is watched.
         chosen: what was opened last, for a server that has to be started again.
         state: what the server last said of its jobs.
         log_file: where everything is noted.
@@ -45,7 +44,6 @@ class Window(QMainWindow):
         super().__init__()
         self.memory, self.log, self.log_file, self.chosen = memory, log, log_file, paths
         self.state: dict[str, Any] = {"busy": 0, "name": "", "fraction": 0.0, "shown": ""}
-        self.watching: Path | None = None
         self.setWindowTitle(TITLE)
         self.setMinimumSize(_SMALLEST)
         self.server = server
@@ -152,8 +150,7 @@ class Window(QMainWindow):
 
     def _ready(self, address: str) -> None:
         self.server.call("place", folder=str(self.memory.place) if self.memory.place else None)
-        if self.watching:
-            self.server.call("watch", folder=str(self.watching))
+        self.actions_.go_on_watching()
         if self.chosen:
             self.actions_.take(self.chosen)
         self.server.call("unfinished", self.closing.offer_to_go_on)
@@ -174,7 +171,10 @@ class Window(QMainWindow):
 
     def _told(self, event: dict[str, Any]) -> None:
         if event.get("event") == "state":
+            begun = event["busy"] and not self.state["busy"]
             self.state = event
+            if begun:  # the page knows nothing of what the watch has begun
+                self.look()
             self._show_progress()
             self.closing.state_changed()
         elif event.get("event") == "over" and not event["area"]:

@@ -8,7 +8,7 @@ const draw = () => {
   element.querySelector(".place:not(.more) span").textContent =
     value.place ? "Results go to " + value.place + "." : "Results are saved beside each picture.";
   const counted = (count) => count === 1 ? "1 picture was finished before and is left out." : count + " pictures were finished before and are left out.";
-  element.querySelector(".more").textContent = [value.skipped ? counted(value.skipped) : "", value.watched ? "What lands in " + value.watched + " is enlarged." : ""].filter(Boolean).join(" ");
+  element.querySelector(".more").textContent = [value.skipped ? counted(value.skipped) : "", value.watched ? "What lands in " + value.watched[0] + " is enlarged " + (value.watched[1] ? "in the look " + value.watched[1] : "with the settings of the last run") + "." : ""].filter(Boolean).join(" ");
   show(".more", value.skipped || value.watched);
   show(".chosen", names.length > 0);
   show(".empty", names.length === 0 && value.window);
