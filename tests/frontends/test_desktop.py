@@ -169,6 +169,7 @@ def test_a_folder_is_watched_in_a_look_also_at_the_next_start(desktop: Desktop) 
     desktop.wait_for(says, "what is watched")
     picture(inbox / "one.png")
     until((inbox / "one-x4.png").is_file, "the result")
+    until(lambda: desktop.title() == "upscaler", "the end of the job")
     desktop.close()
     assert desktop.ended() == 0
 
