@@ -130,6 +130,16 @@ def test_closing_during_a_run_asks_and_keeps_what_there_is(desktop: Desktop) -> 
     desktop.keys("Escape")  # cancel
     until(lambda: "%" in desktop.title(), "the window, at work")
 
+    desktop.keys("ctrl+shift+p")
+    until(lambda: desktop.title().startswith("Paused - "), "the pause")
+    desktop.wait_for("document.querySelector('#pause').innerText === 'Resume'", "the button")
+    desktop.wait_for("/Paused · \\d+%/.test(document.querySelector('#status').innerText)", "the line")
+    desktop.close()
+    desktop.dialog("Close upscaler")
+    desktop.keys("Escape")  # cancel
+    desktop.keys("ctrl+shift+p")
+    until(lambda: "%" in desktop.title() and "Paused" not in desktop.title(), "the window, at work again")
+
     desktop.server().send_signal(signal.SIGKILL)
     desktop.dialog("Something went wrong")
     assert len(desktop.queue) == 1

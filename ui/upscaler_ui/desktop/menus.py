@@ -42,6 +42,8 @@ def add_menus(window: Window) -> None:
 
     run = window.menuBar().addMenu("&Run")
     _add(run, "&Upscale", lambda: window.press("run"), "Ctrl+Return")
+    pause = _add(run, "&Pause", lambda: window.press("pause"), "Ctrl+Shift+P")
+    run.aboutToShow.connect(lambda: pause.setText("&Resume" if window.state["paused"] else "&Pause"))
     _add(run, "&Stop", lambda: window.press("stop"), "Ctrl+.")
 
     view = window.menuBar().addMenu("&View")

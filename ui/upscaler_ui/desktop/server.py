@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ IDLE = 600.0
 
 
 class DesktopWorker(Worker):
-    """A worker during whose jobs the machine does not fall asleep."""
+    """A worker during whose jobs the machine does not fall asleep, unless they are paused."""
 
     def warm_up(self) -> None:
         """Load the usual models when the page has had the time to come up: both want the whole processor."""
@@ -67,10 +67,20 @@ class DesktopWorker(Worker):
         timer.start()
 
     def _run(self, job: Job) -> None:
+        with ExitStack() as self._awake:
+            self._stay_awake()
+            super()._run(job)
+
+    def _rest(self, job: Job) -> None:
+        if self.paused:
+            self._awake.close()
+            super()._rest(job)
+            self._stay_awake()
+
+    def _stay_awake(self) -> None:
         from wakepy import keep
 
-        with keep.running(on_fail="pass"):
-            super()._run(job)
+        self._awake.enter_context(keep.running(on_fail="pass"))
 
 
 @contextmanager
@@ -126,6 +136,10 @@ class Calls:
     def stop_watching(self) -> None:
         """Nothing is watched any more."""
         self._session.stop_watching()
+
+    def go_on(self) -> None:
+        """End a pause."""
+        self._session.worker.resume()
 
     def unfinished(self) -> int:
         """How many pictures an earlier start has left."""
@@ -196,6 +210,7 @@ def state_of(session: DesktopSession) -> dict[str, Any]:
         "busy": len(jobs),
         "name": job.name if job else "",
         "fraction": round(fraction(job), 2) if job is not None else 0.0,
+        "paused": session.worker.paused,
         "stopping": any(job.stopping for job in jobs),
         "shown": session.shown or "",
     }

@@ -43,7 +43,7 @@ class Window(QMainWindow):
     def __init__(self, memory: Memory, server: Server, log: logging.Logger, log_file: Path, paths: list[Path]) -> None:
         super().__init__()
         self.memory, self.log, self.log_file, self.chosen = memory, log, log_file, paths
-        self.state: dict[str, Any] = {"busy": 0, "name": "", "fraction": 0.0, "shown": ""}
+        self.state: dict[str, Any] = {"busy": 0, "name": "", "fraction": 0.0, "paused": False, "shown": ""}
         self.setWindowTitle(TITLE)
         self.setMinimumSize(_SMALLEST)
         self.server = server
@@ -88,7 +88,7 @@ class Window(QMainWindow):
         self._page.runJavaScript("window.dispatchEvent(new Event('upscaler-look'))")
 
     def press(self, id: str) -> None:
-        """Press one of the page's own buttons: run or stop."""
+        """Press one of the page's own buttons: run, pause or stop."""
         self._page.runJavaScript(f"const b = document.querySelector('button#{id}'); if (b && !b.disabled) b.click();")
 
     def say(self, text: str) -> None:
@@ -190,12 +190,13 @@ class Window(QMainWindow):
             self.notifier.progress(None)
             return
         more = f" (and {busy - 1} more)" if busy > 1 else ""
-        self.setWindowTitle(f"{fraction:.0%} - {self.state['name'] or 'loading'}{more} - {TITLE}")
+        paused = "Paused - " if self.state["paused"] else ""
+        self.setWindowTitle(f"{paused}{fraction:.0%} - {self.state['name'] or 'loading'}{more} - {TITLE}")
         self.notifier.progress(fraction)
 
     def _died(self, cause: str) -> None:
         self.log.error("the server ended: %s", cause)
-        self.state = {**self.state, "busy": 0}
+        self.state = {**self.state, "busy": 0, "paused": False}
         self._show_progress()
         self.splash("The part of upscaler that does the work has ended.")
         self.closing.server_died(cause)
