@@ -40,6 +40,7 @@ from .tiling.journal import Journal
 from .tiling.loop import Step
 from .tiling.mask import Mask
 from .tiling.tiles import Plan
+from .tiling.worker import Hold
 
 _SEAM_SEED = 1 << 64  # seam passes see other noise than the pass whose joints they mend
 
@@ -58,6 +59,7 @@ def run(
     store: Store = IN_MEMORY,
     caption: Caption | None = None,
     inline: bool = False,
+    hold: Hold | None = None,
 ) -> Iterator[Event]:
     """The events of enlarging `picture`; the last one is `Finished`.
 
@@ -80,6 +82,7 @@ def run(
         caption: says what a tile shows, for those that no region of `diffusion.tile_prompt` has a prompt for.
         inline: run the models in the thread that iterates, for a host that allows them no other. The steps of a batch
             are then told when it is done, and a model that should stop within one raises `Cancelled` itself.
+        hold: called after each step of a network, in its thread, which rests until it comes back.
 
     Raises:
         Cancelled: an inline model was stopped; `Progress.picture` of the last event holds what was finished.
@@ -92,7 +95,7 @@ def run(
     if any(plan.wrap):
         blocks = 1 if picture.jpeg_quantisation is None else ALIGN
         plan = plan.starting_at(*beginning(picture.pixels, plan.wrap, step=blocks))
-    job = _Run(picture, settings, plan, mask=mask, journal=journal, store=store, inline=inline)
+    job = _Run(picture, settings, plan, mask=mask, journal=journal, store=store, inline=inline, hold=hold)
     yield from job.enlarge(upscaler)
     report = None
     if refiner is not None and plan.tiles is not None:
@@ -151,6 +154,7 @@ class _Run:
         journal: Journal | None = None,
         store: Store = IN_MEMORY,
         inline: bool,
+        hold: Hold | None = None,
     ) -> None:
         self.picture = self.result = picture
         self.settings = settings
@@ -160,7 +164,7 @@ class _Run:
         self.mask = None if mask is None else Mask(mask, plan.target, feather=feather, wrap=plan.wrap)
         self.journal = journal
         self.store = store
-        self.inline = inline
+        self.inline, self.hold = inline, hold
         self.seconds: dict[Stage, float] = {}
         self.places: Places | None = None
 
@@ -202,6 +206,7 @@ class _Run:
                     journal=self.journal,
                     wrap=self.plan.wrap,
                     inline=self.inline,
+                    hold=self.hold,
                     linear=not self.plan.plain,
                 ):
                     if isinstance(item, Notice):
@@ -275,6 +280,7 @@ class _Run:
             journal=self.journal,
             start=self.plan.start_in(self.plan.target),
             inline=self.inline,
+            hold=self.hold,
         )
         with self._clock(stage):
             try:
@@ -330,6 +336,7 @@ class _Run:
             alpha=self.result.alpha,
             journal=self.journal,
             inline=self.inline,
+            hold=self.hold,
         )
         with self._clock(Stage.FACES):
             for item in steps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import signal
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from http.cookiejar import CookieJar
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageGrab
 
 from .window import ROOT, Desktop, missing_tools, screen, until
 
@@ -130,6 +131,16 @@ def test_closing_during_a_run_asks_and_keeps_what_there_is(desktop: Desktop) -> 
     desktop.keys("Escape")  # cancel
     until(lambda: "%" in desktop.title(), "the window, at work")
 
+    desktop.keys("ctrl+shift+p")
+    until(lambda: desktop.title().startswith("Paused - "), "the pause")
+    desktop.wait_for("document.querySelector('#pause').innerText === 'Resume'", "the button")
+    desktop.wait_for("/Paused · \\d+%/.test(document.querySelector('#status').innerText)", "the line")
+    desktop.close()
+    desktop.dialog("Close upscaler")
+    desktop.keys("Escape")  # cancel
+    desktop.keys("ctrl+shift+p")
+    until(lambda: "%" in desktop.title() and "Paused" not in desktop.title(), "the window, at work again")
+
     desktop.server().send_signal(signal.SIGKILL)
     desktop.dialog("Something went wrong")
     assert len(desktop.queue) == 1
@@ -153,6 +164,31 @@ def test_closing_during_a_run_asks_and_keeps_what_there_is(desktop: Desktop) -> 
     assert desktop.ended(120) == 0
     assert (source.parent / "long-x4.png").is_file()
     assert not desktop.queue
+
+
+def test_a_folder_is_watched_in_a_look_also_at_the_next_start(desktop: Desktop) -> None:
+    inbox = desktop.home / "inbox"
+    inbox.mkdir()
+    desktop.start()
+    desktop.keys("alt+f", "l")
+    desktop.dialog("Watch a folder")  # which folder
+    desktop.type(str(inbox))
+    desktop.keys("Return")
+    desktop.dialog("Watch inbox")  # in which look
+    desktop.keys("End", "Return")  # the last one: Fast
+    says = "document.querySelector('#bar .more').textContent === 'What lands in ~/inbox is enlarged in the look Fast.'"
+    desktop.wait_for(says, "what is watched")
+    picture(inbox / "one.png")
+    until((inbox / "one-x4.png").is_file, "the result")
+    until(lambda: desktop.title() == "upscaler", "the end of the job")
+    desktop.close()
+    assert desktop.ended() == 0
+
+    picture(inbox / "two.png")
+    desktop.start()
+    desktop.wait_for(says, "what is still watched")
+    until((inbox / "two-x4.png").is_file, "what has come in between")
+    assert len(list(inbox.iterdir())) == 4
 
 
 def test_without_a_screen_there_is_one_line_and_the_browser(desktop: Desktop) -> None:
@@ -191,3 +227,48 @@ def test_a_screen_that_does_not_answer_is_one_line_too(desktop: Desktop) -> None
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert re.fullmatch(r"upscaler: cannot open a window \(the screen that .* cannot be used\); opening .*\n", line)
+
+
+def test_a_dark_window_never_flashes_white(desktop: Desktop) -> None:
+    desktop.state.mkdir(parents=True)
+    (desktop.state / "desktop.ini").write_text("[General]\ntheme=dark\n")
+    seen: list[int] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            seen.append(ImageGrab.grab(xdisplay=desktop.display).convert("L").getpixel((1100, 600)))  # behind the page
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        desktop.start()
+    finally:
+        over.set()
+        watcher.join()
+    assert max(seen) < 60
+    assert desktop.script("getComputedStyle(document.documentElement).colorScheme") == "dark"
+
+
+def test_nothing_lies_below_the_edge_of_a_small_screen(desktop: Desktop) -> None:
+    fits = "[document.documentElement, document.querySelector('#left')].every(e => e.scrollHeight <= e.clientHeight)"
+    stands_out = "[...document.querySelectorAll('#run, [data-call=open]')].filter(b => getComputedStyle(b).backgroundColor === 'rgb(79, 70, 229)').map(b => b.innerText).join() === '{}'"
+    source = picture(desktop.home / "in" / "photo.png")
+    desktop.start()
+    desktop.wait_for("document.querySelector('#plan').innerText.includes('Choose a picture')", "the start")
+    assert desktop.script(fits)
+    desktop.wait_for(stands_out.format("Open…"), "the eye that is led to Open")
+    desktop.command(source).communicate()
+    desktop.chosen(source.name)
+    assert desktop.script(fits)
+    desktop.wait_for(stands_out.format("Upscale"), "the eye that is led to Upscale")
+
+    desktop.press("#advanced > button")  # what opens below the edge is scrolled to, and Upscale stays
+    seen = "(e => e && e.getBoundingClientRect().bottom < innerHeight && e.getBoundingClientRect().top > 0)(document.querySelector('{}'))"
+    desktop.wait_for(seen.format("#more-models"), "the models under Advanced")
+    assert desktop.script(seen.format("#run"))
+
+    desktop.keys("alt+v", "Return")
+    desktop.wait_for("!!document.querySelector('#models-page')?.offsetHeight", "the page of models")
+    desktop.keys("Escape")
+    desktop.wait_for("!document.querySelector('#models-page').offsetHeight", "the picture again")

@@ -73,6 +73,8 @@ class Handlers(ResultHandlers):
         self.run.click(self.on_run, fields, own, **AS_TYPED)
         self.preview.click(self.on_preview, fields, own, **AS_TYPED)
         self.stop.click(self.on_stop, None, own, trigger_mode="multiple", **QUIET)
+        if not self.sessions.public:
+            self.pause.click(self.on_pause, None, own, trigger_mode="multiple", **QUIET)
         self.timer.tick(self.on_tick, None, own, trigger_mode="once", **QUIET)
         self.wire_results()
         self.wire_presets()
@@ -157,8 +159,10 @@ class Handlers(ResultHandlers):
         """Enlarge all chosen pictures."""
         session, page = self.of(request)
         try:
+            if not page.inputs:
+                raise UpscalerError("there is no picture to enlarge; open one, drop one here, or paste one")
             if not page.readable:
-                raise UpscalerError("there is no picture to enlarge; drop one on the page, paste one, or browse")
+                return self.inputs(page)
             found = [(item, self.settings(values, item)) for item in page.readable]
             for item, settings in found:
                 check_result(plan(item.size, settings).target, settings)
@@ -206,4 +210,13 @@ class Handlers(ResultHandlers):
         session, page = self.of(request)
         for job in page.jobs:
             job.stop()
+        return self.changes(session, page)
+
+    def on_pause(self, request: gr.Request) -> Update:
+        """Let all jobs rest, or go on."""
+        session, page = self.of(request)
+        if session.worker.paused:
+            session.worker.resume()
+        else:
+            session.worker.pause()
         return self.changes(session, page)

@@ -18,7 +18,7 @@ from .failures import cause_and_remedy, report
 from .form import CREATIVITY_HELP
 from .history import Entry
 from .inputs import Input
-from .layout import Layout
+from .layout import SLOW_TICK, TICK, Layout
 from .page import Page
 from .session import Session
 from .sessions import Sessions
@@ -52,7 +52,7 @@ class Screen(Layout):
     """
 
     def __init__(self, sessions: Sessions, local: bool) -> None:
-        super().__init__(with_presets=not sessions.public)
+        super().__init__(one_user=not sessions.public)
         self.sessions = sessions
         self.local = local
 
@@ -98,14 +98,17 @@ class Screen(Layout):
             ),
             self.viewer: showing.viewer(page, entry),
             self.plan: parts.plan_line(page),
-            self.status: parts.status(page, self.sessions.worker),
+            self.status: self.status_line(session, page),
             self.queue: listing.queue(session),
             self.history: listing.history(session, page, self.local),
             self.sheet: listing.sheet(page),
         }
+        rests = session.worker.paused and not any(job.stopping for job in session.jobs)
+        fetches = page.sees_models and self.sessions.fetches.busy
         properties: Properties = {
-            self.timer: (gr.Timer, {"active": busy or (page.sees_models and self.sessions.fetches.busy)}),
+            self.timer: (gr.Timer, {"value": SLOW_TICK if rests and not fetches else TICK, "active": busy or fetches}),
             self.stop: (gr.Button, {"interactive": page.busy}),
+            self.pause: (gr.Button, {"interactive": busy, "value": "Resume" if session.worker.paused else "Pause"}),
             self.preview: (gr.Button, {"interactive": can_preview, "value": parts.preview_label(page)}),
             self.compare: (gr.Button, {"interactive": can_preview}),
             self.result: (gr.Row, {"visible": entry is not None}),
@@ -124,6 +127,10 @@ class Screen(Layout):
         if page.send("entry", entry and entry.id):
             update |= self._result(entry)
         return update
+
+    def status_line(self, session: Session, page: Page) -> str:
+        """How far the job at work is, or how it ended."""
+        return parts.status(page, self.sessions.worker)
 
     def _library(self, page: Page) -> Properties:
         """The models that can be chosen, and the settings of theirs; looked for when either may have changed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import gradio as gr
 
 from upscaler.errors import UpscalerError
 from upscaler.folders import read_object, replace_text, state_folder
+from upscaler.options.presets import Preset
 from upscaler.options.settings import Settings
 from upscaler.text import count
 
@@ -63,7 +65,6 @@ class DesktopPage(Handlers):
 
     def on_load(self, request: gr.Request, *values: Any) -> Update:
         """A page was opened: show what the session has, the settings of the last run, and the pictures that were chosen."""
-        self._follow(*self._session(request))
         update = super().on_load(request)
         settings = last_settings()
         if settings is not None:
@@ -79,7 +80,6 @@ class DesktopPage(Handlers):
         """The window says that something was chosen: pictures, where results go, or to go on with what was left."""
         session, page = self._session(request)
         if self._looked.get(str(request.session_hash), 0) == session.choice[0]:
-            self._follow(session, page)
             return self.changes(session, page)
         return self._look(request, values)
 
@@ -96,7 +96,7 @@ class DesktopPage(Handlers):
 
     @staticmethod
     def _follow(session: DesktopSession, page: Page) -> None:
-        """Look at the jobs that no page has started, or one that is gone: this one can stop them."""
+        """Look at the jobs that no page has started, or one that is gone, or the watch: this one can stop them."""
         jobs = [job for job in session.jobs if not job.state.over and job not in page.jobs]
         if jobs:
             page.follow(jobs)
@@ -113,11 +113,21 @@ class DesktopPage(Handlers):
             return super().on_run(request, *values)
 
     def changes(self, session: Session, page: Page) -> Update:
-        update = super().changes(session, page)
         assert isinstance(session, DesktopSession)
+        self._follow(session, page)
+        update = super().changes(session, page)
         session.shown = page.shown
         values = {self.bar: self._bar_value(session, page), self.saved: self._saved_value(session, page)}
         return update | {part: value for part, value in values.items() if page.send(str(part.elem_id), value)}
+
+    def status_line(self, session: Session, page: Page) -> str:
+        """With how many pictures of the last run were left out."""
+        assert isinstance(session, DesktopSession)
+        line, left_out = super().status_line(session, page), session.skipped
+        if not left_out:
+            return line
+        note = f"{count(left_out, 'picture')} already {'has' if left_out == 1 else 'have'} a result and {'is' if left_out == 1 else 'are'} left out."
+        return f'{line}{"<br>" if line else ""}<span class="quiet">{note}</span>'
 
     def _bar_value(self, session: DesktopSession, page: Page) -> dict[str, Any]:
         paths = [item.path for item in page.inputs]
@@ -125,10 +135,10 @@ class DesktopPage(Handlers):
         if len(paths) > _SHOWN_NAMES:
             names.append(f"and {count(len(paths) - _SHOWN_NAMES, 'more')}".removesuffix("s"))
         own = bool(paths) and session.granted(paths[0])
-        folder = _shown(paths[0].parent) if own else "pasted, or a result of before" if paths else ""
+        folder = _shown(_common_folder(paths)) if own else "pasted, or a result of before" if paths else ""
         place = _shown(session.place) if session.place else ""
-        watched = _shown(session.watched) if session.watched else ""
-        more = {"watched": watched, "skipped": session.skipped, "number": session.choice[0]}
+        watched = [_shown(session.watched[0]), session.watched[1]] if session.watched else None
+        more = {"watched": watched, "number": session.choice[0]}
         return {"window": self._window, "names": names, "folder": folder, "place": place, **more}
 
     def _saved_value(self, session: DesktopSession, page: Page) -> dict[str, Any]:
@@ -160,6 +170,20 @@ def last_settings() -> Settings | None:
         return Settings.from_dict(values) if values else None
     except (UpscalerError, TypeError, ValueError, KeyError, AttributeError):  # of another version
         return None
+
+
+def settings_in_look(preset: Preset | None) -> Settings:
+    """The settings of the last run, or a look over them; what was said of the last picture is not said of others then."""
+    last = last_settings() or Settings()
+    return last if preset is None else preset.over(last.but(prompt="", negative=""))
+
+
+def _common_folder(paths: list[Path]) -> Path:
+    """The one that all of these are in, or below."""
+    try:
+        return Path(os.path.commonpath([path.parent for path in paths]))
+    except ValueError:  # on several drives
+        return paths[0].parent
 
 
 def _shown(folder: Path) -> str:

@@ -19,6 +19,11 @@ document.addEventListener("click", (event) => { // the page of models stands in 
   scrollTo(0, 0);
   document.querySelector(button.id === "models-close" ? "button#" + left : "button#models-close").focus();
 });
+document.addEventListener("click", (event) => { // what opens below the edge would not be seen
+  const opener = event.target.closest && event.target.closest("#advanced > .label-wrap");
+  if (opener) setTimeout(() => opener.classList.contains("open") && document.querySelector("#left").scrollBy({
+    top: document.querySelector("#plan").getBoundingClientRect().top - document.querySelector("#left").getBoundingClientRect().top, behavior: "smooth" }), 100);
+});
 document.addEventListener("focusout", (event) => { // Gradio leaves a list open that Tab has left
   const field = event.target;
   if (field.getAttribute && field.getAttribute("role") === "combobox") setTimeout(() => field.dispatchEvent(new FocusEvent("blur")));
@@ -33,8 +38,9 @@ document.addEventListener("paste", (event) => {
   while (field && !field.matches("input[type=file]")) field = field.previousElementSibling;
   if (field) { field.files = transfer.files; field.dispatchEvent(new Event("change", { bubbles: true })); }
 });
-// Gradio names this button after a text that it lacks, and puts the one that does the work inside it
+// Gradio has no tooltips for buttons; it names the one for pictures after a text that it lacks, and puts the one that does the work inside it
 new MutationObserver(() => {
+  document.querySelector("button#pause")?.setAttribute("title", "While paused, processor and graphics card are free; memory is not");
   document.querySelector("#input > .upload-container")?.setAttribute("aria-label", "Drop pictures here, or click to choose");
   for (const outer of document.querySelectorAll('[aria-label="common.upload"]')) {
     const inner = outer.querySelector("button");
