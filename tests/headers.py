@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -36,10 +36,10 @@ def header(path: Path, shapes: Shapes, number: str = "F16") -> Path:
 
 
 class Evil:
-    """A pickle of this makes a folder when it is read by an unrestricted unpickler."""
+    """A pickle of this makes a file when it is read by an unrestricted unpickler."""
 
     def __init__(self, victim: Path) -> None:
         self.victim = victim
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
-        return os.mkdir, (str(self.victim),)
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
+        return shutil.copyfile, (__file__, str(self.victim))

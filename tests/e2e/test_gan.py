@@ -108,7 +108,8 @@ def test_what_is_no_model_is_refused_in_one_line_and_never_run(tmp_path: Path) -
         assert len(message) < 500, message
         assert str(tmp_path / name) in message
     assert not (tmp_path / "victim").exists()
-    Evil(tmp_path / "victim").__reduce__()[0](tmp_path / "victim")
+    call, arguments = Evil(tmp_path / "victim").__reduce__()
+    call(*arguments)
     assert (tmp_path / "victim").exists(), "the pickles above would have been harmless"
 
 

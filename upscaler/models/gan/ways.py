@@ -1,4 +1,4 @@
-"""The ways to run a super-resolution network: which of them agree with float32, how fast they are, and how it is made to run so."""
+"""The ways to run a super-resolution network: how it is made to run so, which are near float32, and how fast they are."""
 
 from __future__ import annotations
 
