@@ -76,7 +76,7 @@ def read_any(path: Path) -> Network:
     if diffusion is not None:
         raise UnsupportedModel(
             f"{path}: this is a diffusion model (it has {diffusion!r}), not a super-resolution model; "
-            "give a diffusion model in diffusers folder format to --model"
+            "give it to --model instead of --gan"
         )
     return known_network(state) or _by_spandrel(state, path)
 
