@@ -9,6 +9,14 @@ Importing this package imports neither torch nor diffusers; models load when the
 
 from __future__ import annotations
 
+import signal
+import sys
+
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # `python -m upscaler`, of which nothing else runs before: no traceback
+
 from .api import run, upscale
 from .arrays.types import Image
 from .errors import (
@@ -30,8 +38,8 @@ from .models.base import Refiner, Upscaler
 from .options.settings import Settings
 from .pictures.files import load, save, to_pil
 from .pictures.picture import Picture
-from .plan import RunPlan
 from .planning import plan
+from .run_plan import RunPlan
 from .stages.seam_score import SeamReport, SeamScore, seam_score
 
 __version__ = "0.1.0"

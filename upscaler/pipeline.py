@@ -27,7 +27,8 @@ from .geometry import Box, Size
 from .models.base import Face, FaceRestorer, Joins, Refiner, Upscaler
 from .options.settings import Sampling, Settings
 from .pictures.picture import Picture
-from .plan import RunPlan, plan_run
+from .plan import plan_run
+from .run_plan import RunPlan
 from .stages.by_place import Caption, Places
 from .stages.consistency import enforce_consistency
 from .stages.enlarge import enlarge
@@ -319,7 +320,7 @@ class _Run:
             _finish_pixels(self.canvas)
             if self.mask is not None:
                 _finish_pixels(base)
-                _keep_outside(self.canvas, base, self.mask)
+                self.mask.put_back(self.canvas, base)
             yield self._progress(Stage.FINISH, Step(1), 1)
 
     def restore(self, faces: Plan, restorer: FaceRestorer) -> Iterator[Event]:
@@ -375,14 +376,6 @@ def _advice(settings: Settings, refiner: Refiner, tile: Size) -> str:
         changed = [f"{name} {value}" for name, value in changes.items() if getattr(settings.tiles, name) != value]
         return f"{' and '.join(changed)} should fit"
     return "no smaller tile seems to fit either; close other programs, or take a smaller model or device cpu"
-
-
-def _keep_outside(canvas: Image, base: Image, mask: Mask) -> None:
-    """Put back, in place, the base where the mask is 0."""
-    height, width = canvas.shape[:2]
-    for rows in strips(height, width):
-        open_here = mask.under(Box(0, rows.start, width, rows.stop)) > 0
-        np.copyto(canvas[rows], base[rows], where=~open_here)
 
 
 def _finish_pixels(canvas: Image) -> None:

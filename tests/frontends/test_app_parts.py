@@ -1029,6 +1029,23 @@ def test_an_area_that_is_none(region: Any) -> None:
     assert parts.fractions(region) is None
 
 
+def test_the_first_picture_that_can_be_read_is_shown(sessions: Sessions, photo: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    blocks = build(sessions)
+    page, request = handlers_of(blocks), gradio.Request(session_hash="page")
+    values = [field.value for field in page.form.fields]
+    update = page.on_files(request, [str(broken), str(photo)], *values)
+    assert update[page.viewer]["after"]["src"].startswith("data:image/")
+    assert "96x80" in update[page.facts]
+    assert "broken.png" in update[page.message]
+
+    page.on_files(request, [str(broken)], *values)
+    assert "broken.png" in page.on_run(request, *values)[page.message]
+    page.on_files(request, [], *values)
+    assert "There is no picture" in page.on_run(request, *values)[page.message]
+
+
 def test_nothing_of_the_page_is_told_twice(sessions: Sessions, photo: Path) -> None:
     page = Page()
     assert page.send("status", "a")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import signal
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from http.cookiejar import CookieJar
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageGrab
 
 from .window import ROOT, Desktop, missing_tools, screen, until
 
@@ -227,3 +228,48 @@ def test_a_screen_that_does_not_answer_is_one_line_too(desktop: Desktop) -> None
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert re.fullmatch(r"upscaler: cannot open a window \(the screen that .* cannot be used\); opening .*\n", line)
+
+
+def test_a_dark_window_never_flashes_white(desktop: Desktop) -> None:
+    desktop.state.mkdir(parents=True)
+    (desktop.state / "desktop.ini").write_text("[General]\ntheme=dark\n")
+    seen: list[int] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            seen.append(ImageGrab.grab(xdisplay=desktop.display).convert("L").getpixel((1100, 600)))  # behind the page
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        desktop.start()
+    finally:
+        over.set()
+        watcher.join()
+    assert max(seen) < 60
+    assert desktop.script("getComputedStyle(document.documentElement).colorScheme") == "dark"
+
+
+def test_nothing_lies_below_the_edge_of_a_small_screen(desktop: Desktop) -> None:
+    fits = "[document.documentElement, document.querySelector('#left')].every(e => e.scrollHeight <= e.clientHeight)"
+    stands_out = "[...document.querySelectorAll('#run, [data-call=open]')].filter(b => getComputedStyle(b).backgroundColor === 'rgb(79, 70, 229)').map(b => b.innerText).join() === '{}'"
+    source = picture(desktop.home / "in" / "photo.png")
+    desktop.start()
+    desktop.wait_for("document.querySelector('#plan').innerText.includes('Choose a picture')", "the start")
+    assert desktop.script(fits)
+    desktop.wait_for(stands_out.format("Open…"), "the eye that is led to Open")
+    desktop.command(source).communicate()
+    desktop.chosen(source.name)
+    assert desktop.script(fits)
+    desktop.wait_for(stands_out.format("Upscale"), "the eye that is led to Upscale")
+
+    desktop.press("#advanced > button")  # what opens below the edge is scrolled to, and Upscale stays
+    seen = "(e => e && e.getBoundingClientRect().bottom < innerHeight && e.getBoundingClientRect().top > 0)(document.querySelector('{}'))"
+    desktop.wait_for(seen.format("#more-models"), "the models under Advanced")
+    assert desktop.script(seen.format("#run"))
+
+    desktop.keys("alt+v", "Return")
+    desktop.wait_for("!!document.querySelector('#models-page')?.offsetHeight", "the page of models")
+    desktop.keys("Escape")
+    desktop.wait_for("!document.querySelector('#models-page').offsetHeight", "the picture again")

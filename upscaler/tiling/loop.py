@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -130,7 +131,7 @@ class _Loop:
         self._helpers = make_worker("helper", inline=inline, threads=min(os.cpu_count() or 1, _MOST_HELPERS))
         self._parallel, self._inline, self._hold = parallel, inline, hold
         self._wrap = NO_WRAP
-        self._proven = False  # whether a batch of this size has fitted: until then each network has but one
+        self._proven = False  # whether a batch of this size has fitted
         self._under_way: deque[_Batch] = deque()
         self._done = self._skipped = 0
 
@@ -184,17 +185,23 @@ class _Loop:
             worker.shutdown()
 
     def _start(self, wave: Wave, again: deque[_Taken]) -> bool:
-        """Hand batches to the network as far ahead as is wanted; whether any is under way."""
-        most = 1 if self._inline else self._parallel * (_AHEAD if self._proven else 1)
+        """Cut batches as far ahead as is wanted, and hand them to the network; whether any is under way."""
+        most = 1 if self._inline else self._parallel * _AHEAD
         while len(self._under_way) < most:
             taken = self._take(wave, again)
             if not taken:
                 break
             call = partial(self._draw, [tile for tile, _ in taken], [crop for _, crop in taken])
             self._under_way.append(_Batch(taken, Task(self._network, call, self._hold)))
-            if not self._inline:  # an inline call begins when its steps are asked for, after its boxes were told
-                self._under_way[-1].task.start()
+            self._hand_over()
+        self._hand_over()
         return bool(self._under_way)
+
+    def _hand_over(self) -> None:
+        """Let the network have the batches that are cut: all of them, or until one has fitted one for each network."""
+        if not self._inline:  # an inline call begins when its steps are asked for, after its boxes were told
+            for batch in islice(self._under_way, None if self._proven else self._parallel):
+                batch.task.start()
 
     def _take(self, wave: Wave, again: deque[_Taken]) -> list[_Taken]:
         """The next tiles with something to redraw."""

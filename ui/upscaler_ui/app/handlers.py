@@ -159,8 +159,10 @@ class Handlers(ResultHandlers):
         """Enlarge all chosen pictures."""
         session, page = self.of(request)
         try:
+            if not page.inputs:
+                raise UpscalerError("there is no picture to enlarge; open one, drop one here, or paste one")
             if not page.readable:
-                raise UpscalerError("there is no picture to enlarge; drop one on the page, paste one, or browse")
+                return self.inputs(page)
             found = [(item, self.settings(values, item)) for item in page.readable]
             for item, settings in found:
                 check_result(plan(item.size, settings).target, settings)

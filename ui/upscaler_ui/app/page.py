@@ -77,8 +77,11 @@ class Page:
         return changed
 
     def _read(self, paths: Sequence[Path], max_pixels: int | None) -> None:
+        """All of the first one that can be read, which is shown; of the others only the size."""
         self.max_pixels = max_pixels
-        self.inputs = [Input.of(path, max_pixels=max_pixels, whole=index == 0) for index, path in enumerate(paths)]
+        self.inputs = []
+        for path in paths:
+            self.inputs.append(Input.of(path, max_pixels=max_pixels, whole=not self.readable))
 
     @property
     def readable(self) -> list[Input]:

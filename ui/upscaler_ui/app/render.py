@@ -98,7 +98,7 @@ class Screen(Layout):
             ),
             self.viewer: showing.viewer(page, entry),
             self.plan: parts.plan_line(page),
-            self.status: parts.status(page, self.sessions.worker),
+            self.status: self.status_line(session, page),
             self.queue: listing.queue(session),
             self.history: listing.history(session, page, self.local),
             self.sheet: listing.sheet(page),
@@ -127,6 +127,10 @@ class Screen(Layout):
         if page.send("entry", entry and entry.id):
             update |= self._result(entry)
         return update
+
+    def status_line(self, session: Session, page: Page) -> str:
+        """How far the job at work is, or how it ended."""
+        return parts.status(page, self.sessions.worker)
 
     def _library(self, page: Page) -> Properties:
         """The models that can be chosen, and the settings of theirs; looked for when either may have changed."""

@@ -10,21 +10,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QFile, QIODevice, QObject, QTimer, QUrl, Slot
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtGui import QColor, QDesktopServices
 from PySide6.QtWebChannel import QWebChannel
 from PySide6.QtWebEngineCore import QWebEnginePage, QWebEngineProfile, QWebEngineScript
 
 if TYPE_CHECKING:
     from .actions import Actions
 
+LIGHT, DARK = "#ffffff", "#0f0f11"
+"""What is behind the page: the grounds of Gradio's theme."""
+
 _START = """
-document.addEventListener("DOMContentLoaded", () => {
-  const style = document.createElement("style"); // so that the bars for scrolling are dark too
-  style.textContent = "html:has(body.dark) { color-scheme: dark; }";
-  document.head.append(style);
-});
 if (location.hostname === "127.0.0.1" && window.qt && qt.webChannelTransport)
   new QWebChannel(qt.webChannelTransport, (channel) => { window.upscaler = channel.objects.upscaler; });
+"""
+_DRESS = """
+const sheet = new CSSStyleSheet(); // until the theme is there, and for the bars for scrolling, which the theme leaves out
+sheet.replaceSync(`
+  html { color-scheme: %SCHEMES%; }
+  body { background: light-dark(%LIGHT%, %DARK%); color: light-dark(#3f3f46, #d4d4d8); }
+  ::-webkit-scrollbar { width: 12px; height: 12px; }
+  ::-webkit-scrollbar-thumb { border: 2px solid transparent; border-radius: 6px; background: light-dark(#b4b4bd, #52525b) content-box; }
+`);
+document.adoptedStyleSheets.push(sheet);
 """
 
 
@@ -89,8 +97,22 @@ class OwnPage(QWebEnginePage):
         self.setWebChannel(channel)
         library = QFile(":/qtwebchannel/qwebchannel.js")
         library.open(QIODevice.OpenModeFlag.ReadOnly)
+        self._insert(bytes(library.readAll().data()).decode() + _START)
+
+    def dress(self, theme: str, *, dark: bool) -> None:
+        """Let what is loaded from now on be in that theme from its first moment on; white would flash at dark ones."""
+        self.setBackgroundColor(QColor(DARK if dark else LIGHT))
+        for script in self.scripts().find("theme"):
+            self.scripts().remove(script)
+        schemes = "light dark" if theme == "system" else theme
+        text = _DRESS.replace("%SCHEMES%", schemes).replace("%LIGHT%", LIGHT).replace("%DARK%", DARK)
+        self._insert(text, "theme")
+
+    def _insert(self, code: str, name: str = "") -> None:
+        """Run this in each page before its own scripts."""
         script = QWebEngineScript()
-        script.setSourceCode(bytes(library.readAll().data()).decode() + _START)
+        script.setName(name)
+        script.setSourceCode(code)
         script.setInjectionPoint(QWebEngineScript.InjectionPoint.DocumentCreation)
         script.setWorldId(QWebEngineScript.ScriptWorldId.MainWorld)
         script.setRunsOnSubFrames(False)

@@ -43,7 +43,9 @@ class Closing(QObject):
     def _ask(self) -> None:
         window = self._window
         box = QMessageBox(QMessageBox.Icon.Question, "Close upscaler", _work(window.state), parent=window)
-        box.setInformativeText("What is finished is kept in the history; the rest can be continued at the next start.")
+        box.setInformativeText(
+            "If you stop now, what is finished is kept in the history, and the rest can be continued at the next start."
+        )
         stop = box.addButton("&Stop and keep what is finished", Role.DestructiveRole)
         paused = window.state["paused"]
         go_on = box.addButton(f"&{'Resume' if paused else 'Keep running'} in the background", Role.AcceptRole)
@@ -128,7 +130,7 @@ class Closing(QObject):
         box = QMessageBox(QMessageBox.Icon.Question, "Unfinished pictures", text, parent=window)
         box.setInformativeText("Continue with the same settings?")
         go_on = box.addButton("&Continue", Role.AcceptRole)
-        forget = box.addButton("&Forget them", Role.DestructiveRole)
+        forget = box.addButton("&Forget it" if left == 1 else "&Forget them", Role.DestructiveRole)
         box.addButton("&Later", Role.RejectRole)
         box.setDefaultButton(go_on)
 

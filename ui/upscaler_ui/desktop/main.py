@@ -53,6 +53,8 @@ def main() -> int:
     application.setApplicationName("upscaler")
     application.setDesktopFileName(DESKTOP_FILE.removesuffix(".desktop"))
     application.setWindowIcon(QIcon(str(_ICON)))
+    if sys.platform == "linux":  # where Qt puts pictures of its own on OK and Cancel
+        application.setStyleSheet("QDialogButtonBox { dialogbuttonbox-buttons-have-icons: 0; }")
     application.setQuitOnLastWindowClosed(False)
     single = SingleInstance()
     if not single.is_first():

@@ -47,6 +47,8 @@ def add_menus(window: Window) -> None:
     _add(run, "&Stop", lambda: window.press("stop"), "Ctrl+.")
 
     view = window.menuBar().addMenu("&View")
+    _add(view, "&Models", lambda: window.press("models-open"))
+    view.addSeparator()
     _add(view, "Zoom &In", lambda: window.zoom_by(1.1), keys.ZoomIn)
     _add(view, "Zoom &Out", lambda: window.zoom_by(1 / 1.1), keys.ZoomOut)
     _add(view, "&Actual Size", lambda: window.zoom_by(0), "Ctrl+0")
@@ -59,14 +61,21 @@ def add_menus(window: Window) -> None:
     _add(help, "&About upscaler", lambda: QMessageBox.about(window, "upscaler", _about()))
 
 
-def apply_theme(name: str) -> None:
-    """Draw the window in that theme: system, light or dark."""
+def apply_theme(name: str) -> bool:
+    """Draw the window in that theme: system, light or dark; returns whether that is a dark one."""
     hints = QGuiApplication.styleHints()
     hints.setColorScheme(_SCHEMES[name])
-    if name == "dark" and hints.colorScheme() is not Qt.ColorScheme.Dark:  # a desktop that Qt does not know
-        QApplication.setPalette(QPalette(QColor("#27272a"), QColor("#18181b")))
-    else:
-        QApplication.setPalette(QPalette())
+    known = hints.colorScheme() is Qt.ColorScheme.Dark
+    QApplication.setPalette(_dark() if name == "dark" and not known else QPalette())
+    return known or name == "dark"
+
+
+def _dark() -> QPalette:
+    """For a desktop that Qt does not know."""
+    palette = QPalette(QColor("#27272a"), QColor("#18181b"))
+    palette.setColor(QPalette.ColorRole.Base, QColor("#1f1f23"))
+    palette.setColor(QPalette.ColorRole.AlternateBase, QColor("#27272a"))
+    return palette
 
 
 def _add(menu: QMenu, text: str, call: Callable[[], object], shortcut: Shortcut = None) -> QAction:
@@ -103,7 +112,7 @@ def _short(path: Path) -> str:
 
 def _add_themes(window: Window, menu: QMenu) -> None:
     group = QActionGroup(menu)
-    for name, text in (("system", "As the &System"), ("light", "&Light"), ("dark", "&Dark")):
+    for name, text in (("system", "Same as &System"), ("light", "&Light"), ("dark", "&Dark")):
         action = _add(menu, text, lambda name=name: _choose_theme(window, name))
         action.setCheckable(True)
         action.setChecked(window.memory.theme == name)
@@ -112,7 +121,7 @@ def _add_themes(window: Window, menu: QMenu) -> None:
 
 def _choose_theme(window: Window, name: str) -> None:
     window.memory.theme = name
-    apply_theme(name)
+    window.apply_theme()
     window.load()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -119,16 +120,25 @@ class DesktopPage(Handlers):
         values = {self.bar: self._bar_value(session, page), self.saved: self._saved_value(session, page)}
         return update | {part: value for part, value in values.items() if page.send(str(part.elem_id), value)}
 
+    def status_line(self, session: Session, page: Page) -> str:
+        """With how many pictures of the last run were left out."""
+        assert isinstance(session, DesktopSession)
+        line, left_out = super().status_line(session, page), session.skipped
+        if not left_out:
+            return line
+        note = f"{count(left_out, 'picture')} already {'has' if left_out == 1 else 'have'} a result and {'is' if left_out == 1 else 'are'} left out."
+        return f'{line}{"<br>" if line else ""}<span class="quiet">{note}</span>'
+
     def _bar_value(self, session: DesktopSession, page: Page) -> dict[str, Any]:
         paths = [item.path for item in page.inputs]
         names = [path.name for path in paths[:_SHOWN_NAMES]]
         if len(paths) > _SHOWN_NAMES:
             names.append(f"and {count(len(paths) - _SHOWN_NAMES, 'more')}".removesuffix("s"))
         own = bool(paths) and session.granted(paths[0])
-        folder = _shown(paths[0].parent) if own else "pasted, or a result of before" if paths else ""
+        folder = _shown(_common_folder(paths)) if own else "pasted, or a result of before" if paths else ""
         place = _shown(session.place) if session.place else ""
         watched = [_shown(session.watched[0]), session.watched[1]] if session.watched else None
-        more = {"watched": watched, "skipped": session.skipped, "number": session.choice[0]}
+        more = {"watched": watched, "number": session.choice[0]}
         return {"window": self._window, "names": names, "folder": folder, "place": place, **more}
 
     def _saved_value(self, session: DesktopSession, page: Page) -> dict[str, Any]:
@@ -166,6 +176,14 @@ def settings_in_look(preset: Preset | None) -> Settings:
     """The settings of the last run, or a look over them; what was said of the last picture is not said of others then."""
     last = last_settings() or Settings()
     return last if preset is None else preset.over(last.but(prompt="", negative=""))
+
+
+def _common_folder(paths: list[Path]) -> Path:
+    """The one that all of these are in, or below."""
+    try:
+        return Path(os.path.commonpath([path.parent for path in paths]))
+    except ValueError:  # on several drives
+        return paths[0].parent
 
 
 def _shown(folder: Path) -> str:

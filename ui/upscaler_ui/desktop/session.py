@@ -36,7 +36,7 @@ class DesktopSession(Session):
         told: called with a dictionary when a job is over.
         shown: id of the result that the page shows.
         choice: how often pictures were chosen, and which; the page looks at them when the number has changed.
-        skipped: how many pictures of the last run were finished before.
+        skipped: how many pictures of the last run were left out, as they have a result.
         watched: the folder that is watched, and the look that is used for it.
     """
 
@@ -61,6 +61,7 @@ class DesktopSession(Session):
             found |= dict.fromkeys(sources_below(path), path) if path.is_dir() else {path: None}
         with self._choosing:
             self._granted.update(found)
+            self.skipped = 0
             self.choice = (self.choice[0] + 1, list(found))
         return len(found)
 

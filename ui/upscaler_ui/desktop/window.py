@@ -56,7 +56,6 @@ class Window(QMainWindow):
         self._first = True
         self._make_view()
         add_menus(self)
-        apply_theme(memory.theme)
         self.place()
 
     def _make_view(self) -> None:
@@ -69,13 +68,17 @@ class Window(QMainWindow):
         self._page.loadFinished.connect(self._loaded)
         self.view.setPage(self._page)
         self.view.setZoomFactor(self.memory.zoom)
+        self.apply_theme()
         self.setCentralWidget(self.view)
         self.splash("Starting…", working=True)
+
+    def apply_theme(self) -> None:
+        """Draw the window, and what is loaded into it from now on, in the theme that its user wants."""
+        self._page.dress(self.memory.theme, dark=apply_theme(self.memory.theme))
 
     def splash(self, text: str, *, working: bool = False) -> None:
         """Show a line instead of the app."""
         page = _SPLASH.read_text("utf-8").replace("%TEXT%", html.escape(text))
-        page = page.replace("%THEME%", self.memory.theme)
         self._page.setHtml(page.replace("%WORKING%", "" if working else "hidden"))
 
     def load(self) -> None:
@@ -198,7 +201,7 @@ class Window(QMainWindow):
         self.log.error("the server ended: %s", cause)
         self.state = {**self.state, "busy": 0, "paused": False}
         self._show_progress()
-        self.splash("The part of upscaler that does the work has ended.")
+        self.splash("")  # the question is before it
         self.closing.server_died(cause)
 
     def _renderer_ended(self, status: QWebEnginePage.RenderProcessTerminationStatus, code: int) -> None:

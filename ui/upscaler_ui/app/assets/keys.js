@@ -19,6 +19,11 @@ document.addEventListener("click", (event) => { // the page of models stands in 
   scrollTo(0, 0);
   document.querySelector(button.id === "models-close" ? "button#" + left : "button#models-close").focus();
 });
+document.addEventListener("click", (event) => { // what opens below the edge would not be seen
+  const opener = event.target.closest && event.target.closest("#advanced > .label-wrap");
+  if (opener) setTimeout(() => opener.classList.contains("open") && document.querySelector("#left").scrollBy({
+    top: document.querySelector("#plan").getBoundingClientRect().top - document.querySelector("#left").getBoundingClientRect().top, behavior: "smooth" }), 100);
+});
 document.addEventListener("focusout", (event) => { // Gradio leaves a list open that Tab has left
   const field = event.target;
   if (field.getAttribute && field.getAttribute("role") === "combobox") setTimeout(() => field.dispatchEvent(new FocusEvent("blur")));

@@ -1,4 +1,4 @@
-// What is chosen, and the window's own dialogs: value = {window, names, folder, place, watched, skipped, number}; 'look' asks for what was chosen.
+// What is chosen, and the window's own dialogs: value = {window, names, folder, place, watched, number}; 'look' asks for what was chosen.
 const show = (name, on) => { element.querySelector(name).style.display = on ? "" : "none"; };
 const draw = () => {
   const value = props.value || {};
@@ -7,9 +7,10 @@ const draw = () => {
   element.querySelector(".folder").textContent = value.folder || "";
   element.querySelector(".place:not(.more) span").textContent =
     value.place ? "Results go to " + value.place + "." : "Results are saved beside each picture.";
-  const counted = (count) => count === 1 ? "1 picture was finished before and is left out." : count + " pictures were finished before and are left out.";
-  element.querySelector(".more").textContent = [value.skipped ? counted(value.skipped) : "", value.watched ? "What lands in " + value.watched[0] + " is enlarged " + (value.watched[1] ? "in the look " + value.watched[1] : "with the settings of the last run") + "." : ""].filter(Boolean).join(" ");
-  show(".more", value.skipped || value.watched);
+  const look = value.watched && (value.watched[1] ? "in the look " + value.watched[1] : "with the settings of the last run");
+  element.querySelector(".more").textContent = value.watched ? "What lands in " + value.watched[0] + " is enlarged " + look + "." : "";
+  show(".more", value.watched);
+  element.querySelector("[data-call=open]").classList.toggle("first", names.length === 0);
   show(".chosen", names.length > 0);
   show(".empty", names.length === 0 && value.window);
   show(".row", value.window);

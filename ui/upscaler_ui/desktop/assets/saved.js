@@ -5,6 +5,7 @@ const draw = () => {
   element.querySelector(".where b").textContent = value.name ? "Saved as " + value.name : "";
   element.querySelector(".where span").textContent = value.name ? "in " + value.folder
     : value.complete ? "In the history; not saved elsewhere yet." : "What was finished is in the history.";
+  element.querySelector("[data-call=saveAs]").classList.toggle("first", !value.name);
   element.querySelector(".row").style.display = value.window ? "" : "none";
 };
 element.addEventListener("click", (event) => {
