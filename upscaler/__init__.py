@@ -9,14 +9,6 @@ Importing this package imports neither torch nor diffusers; models load when the
 
 from __future__ import annotations
 
-import signal
-import sys
-
-if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # `python -m upscaler`, of which nothing else runs before: no traceback
-
 from .api import run, upscale
 from .arrays.types import Image
 from .errors import (
