@@ -26,7 +26,7 @@ def measure(side: int, wavelets: float) -> dict[str, float]:
     from upscaler.events import Finished
     from upscaler.options.settings import Settings
     from upscaler.pictures.picture import Picture
-    from upscaler.plan import plan_tiles
+    from upscaler.resolve import plan_tiles
     from upscaler.testing import IdentityRefiner
 
     settings = Settings.of(scale=SCALE, seams="none", steps=1, wavelet_color=wavelets, wavelet_denoise=wavelets)

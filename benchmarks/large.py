@@ -31,7 +31,7 @@ def measure(width: int, height: int, scratch: str, png: bool) -> dict[str, float
     from upscaler.events import Finished, Progress, Stage
     from upscaler.options.settings import Settings
     from upscaler.pictures.picture import Picture
-    from upscaler.plan import plan_tiles
+    from upscaler.resolve import plan_tiles
     from upscaler.testing import NearestUpscaler, NoiseRefiner
 
     class Refiner(NoiseRefiner):

@@ -1,10 +1,13 @@
-"""Model files of any size that take no room: the header is true, the weights are a hole."""
+"""Model files of any size that take no room: the header is true, the weights are a hole. And what a hostile one holds."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 UNET = "model.diffusion_model."
 CONV_IN = f"{UNET}input_blocks.0.0.weight"
@@ -30,3 +33,13 @@ def header(path: Path, shapes: Shapes, number: str = "F16") -> Path:
     with path.open("r+b") as file:
         file.truncate(8 + len(text) + offset)
     return path
+
+
+class Evil:
+    """A pickle of this makes a file when it is read by an unrestricted unpickler."""
+
+    def __init__(self, victim: Path) -> None:
+        self.victim = victim
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
+        return shutil.copyfile, (__file__, str(self.victim))

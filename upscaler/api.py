@@ -19,8 +19,8 @@ from .options.settings import Settings
 from .pictures.files import Source, load
 from .pictures.masks import load_mask
 from .pictures.picture import Picture
-from .plan import plan_run
 from .planning import faces_in, keep_within_memory, settle, without_effect
+from .resolve import plan_run
 from .scratch import choose_store, store_for
 from .stages.by_place import Caption
 from .text import count

@@ -6,10 +6,8 @@ Of a folder in diffusers format it is told from what its JSON files say. Nothing
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
@@ -24,7 +22,6 @@ OneStep = Literal["pisa-sr", "osediff"]
 """Models of super-resolution in one evaluation that are published as changes to Stable Diffusion 2.1-base."""
 FOLDER_MARK = "model_index.json"
 """The file that makes a folder a model in diffusers format."""
-
 
 NETWORK = "model.diffusion_model."
 """What stands before the names of the network in a checkpoint with the names of the original code."""
@@ -43,12 +40,14 @@ class Contents:
         family: "SD 1.x", "SDXL" and so on; empty where it cannot be told.
         recipe: key in `SINGLE_FILES` or `TRANSFORMERS` of a checkpoint that can be loaded, else empty.
         problem: why it cannot be the diffusion model of a run, with what to do; empty if it can.
+        one_step: the change to Stable Diffusion that it is, if it is one of these.
     """
 
     kind: Kind | None
     family: str = ""
     recipe: str = ""
     problem: str = ""
+    one_step: OneStep | None = None
 
 
 def contents_of(path: Path) -> Contents:
@@ -66,7 +65,10 @@ def contents_of(path: Path) -> Contents:
 @lru_cache(maxsize=4096)
 def _contents(path: Path, size: int, time: int) -> Contents:
     try:
-        return tell(header_of(path))
+        header = header_of(path)
+        names = "\n".join(header.shapes)
+        changes = (kind for kind, marks in _ONE_STEP.items() if all(mark in names for mark in marks))
+        return replace(tell(header), one_step=next(changes, None))
     except UnsupportedModel as error:
         return Contents(None, problem=str(error).removeprefix(f"{path}: "))
 
@@ -161,25 +163,14 @@ def class_of(folder: Path) -> str:
 
 
 def one_step_kind(path: Path) -> OneStep | None:
-    """Which one-step model a file holds, `None` for any other; told by the names in it, and nothing of it is executed."""
-    try:
-        if path.suffix.lower() == ".safetensors":
-            with path.open("rb") as file:
-                names = file.read(min(int.from_bytes(file.read(8), "little"), 1 << 24))
-        elif path.suffix.lower() == ".pkl":
-            with zipfile.ZipFile(path) as archive:
-                (member,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-                with archive.open(member) as content:  # a zip can hold a thousand times its size
-                    names = content.read(1 << 26)
-        else:
-            return None
-    except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error):
-        return None
-    if b"lora_A.default_encoder_pix" in names and b"lora_A.default_encoder_sem" in names:
-        return "pisa-sr"
-    return "osediff" if b"lora_A.default_others" in names and b"conv_in.base_layer" in names else None
+    """Which one-step model a file holds, `None` for any other."""
+    return contents_of(path).one_step if path.suffix.lower() in (".safetensors", ".pkl") else None
 
 
+_ONE_STEP: dict[OneStep, tuple[str, str]] = {
+    "pisa-sr": ("lora_A.default_encoder_pix", "lora_A.default_encoder_sem"),
+    "osediff": ("lora_A.default_others", "conv_in.base_layer"),
+}
 _BY_TEXT = {
     "conditioner.embedders.1.": "sdxl",
     "conditioner.embedders.0.model.": "refiner",

@@ -27,8 +27,8 @@ from .geometry import Box, Size
 from .models.base import Face, FaceRestorer, Joins, Refiner, Upscaler
 from .options.settings import Sampling, Settings
 from .pictures.picture import Picture
-from .plan import plan_run
-from .run_plan import RunPlan
+from .plan import RunPlan
+from .resolve import plan_run
 from .stages.by_place import Caption, Places
 from .stages.consistency import enforce_consistency
 from .stages.enlarge import enlarge

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from . import folders
 from .events import Stage
 from .options.settings import Settings
-from .run_plan import RunPlan
+from .plan import RunPlan
 
 _WEIGHT = 0.4  # of the latest run in the exponential mean
 

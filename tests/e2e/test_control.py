@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import upscaler
+from tests.headers import Evil
 from upscaler import weights
 from upscaler.arrays.types import Image
 from upscaler.errors import SettingsError, UnsupportedModel, WeightsError, WeightsNotFound
@@ -109,19 +110,11 @@ def test_pickles_are_read_weights_only(model: Path, control: Path, tmp_path: Pat
     np.testing.assert_allclose(refine(both[0]), refine(both[1]), atol=1e-4)
     (file,) = pickled.glob("*.bin")
     marker = tmp_path / "ran"
-    file.write_bytes(pickle.dumps({"conv_in.weight": _Touch(marker)}))
+    file.write_bytes(pickle.dumps({"conv_in.weight": Evil(marker)}))
     with pytest.raises(UnsupportedModel, match="pickled") as caught:
         load_refiner(str(model), control=str(pickled))
     assert "\n" not in str(caught.value)
     assert not marker.exists()
-
-
-class _Touch:
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return Path.touch, (self.marker,)
 
 
 def test_pocket_takes_none(control: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from tests.headers import Evil
 from upscaler import cli
 from upscaler.errors import SettingsError, UnsupportedModel
 from upscaler.models.convert import VALUES, convert
@@ -41,18 +41,10 @@ def test_tables_in_tables_keep_their_names_and_plain_values(tmp_path: Path) -> N
         assert json.loads(opened.metadata()[VALUES]) == {"rank": 4, "modules": ["a", "b"]}
 
 
-class _Touch:
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return pickle.loads, (f"no {self.marker}",)
-
-
 def test_what_is_no_weights_is_refused_and_not_run(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     code = tmp_path / "code.ckpt"
-    torch.save({"x": _Touch(marker)}, code)
+    torch.save({"x": Evil(marker)}, code)
     text = tmp_path / "text.ckpt"
     text.write_text("hello")
     broken = tmp_path / "broken.ckpt"

@@ -12,6 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from tests.headers import Evil
 from upscaler import memory, weights
 from upscaler.arrays.types import Image
 from upscaler.errors import Cancelled, OutOfMemory, SettingsError, UnsupportedModel, WeightsError
@@ -54,16 +55,6 @@ def photo() -> Image:
 
 
 # Files that are no models
-
-
-class Evil:
-    """A pickle of this writes a file when it is read by an unrestricted unpickler."""
-
-    def __init__(self, victim: Path) -> None:
-        self.victim = victim
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return Path.touch, (self.victim,)
 
 
 def bad_files(folder: Path) -> Iterator[tuple[str, str]]:
@@ -117,7 +108,8 @@ def test_what_is_no_model_is_refused_in_one_line_and_never_run(tmp_path: Path) -
         assert len(message) < 500, message
         assert str(tmp_path / name) in message
     assert not (tmp_path / "victim").exists()
-    Evil(tmp_path / "victim").__reduce__()[0](tmp_path / "victim")
+    call, arguments = Evil(tmp_path / "victim").__reduce__()
+    call(*arguments)
     assert (tmp_path / "victim").exists(), "the pickles above would have been harmless"
 
 

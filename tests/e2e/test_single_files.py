@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import struct
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 import upscaler
+from tests.headers import Evil
 from upscaler import families, weights
 from upscaler.arrays.types import Image
 from upscaler.errors import SettingsError, UnsupportedModel
@@ -102,22 +102,12 @@ def test_a_pickle_is_read_weights_only_and_on_request(folders: dict[str, Path], 
     marker = tmp_path / "ran"
     state = single_state(folders["sd1"], "sd1")
     file = tmp_path / "model.ckpt"
-    torch.save({"state_dict": state, "callbacks": {"x": _Touch(marker)}, "epoch": 3}, file)
+    torch.save({"state_dict": state, "callbacks": {"x": Evil(marker)}, "epoch": 3}, file)
     with pytest.raises(SettingsError, match=r"diffusion\.allow_pickle: .*--allow-pickle.*models convert") as caught:
         load(file)
     assert len(str(caught.value).splitlines()) == 1
     assert refine(load(file, allow_pickle=True)).tobytes() == refine(load(folders["sd1"])).tobytes()
     assert not marker.exists()
-
-
-class _Touch:
-    """Something that a training program left in a file, and that would run code."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return pickle.loads, (f"no {self.marker}",)
 
 
 @pytest.mark.parametrize(

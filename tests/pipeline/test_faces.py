@@ -22,7 +22,7 @@ from upscaler.geometry import Box, Size
 from upscaler.models.base import Face, OnStep
 from upscaler.options.settings import Settings
 from upscaler.pictures.picture import Picture
-from upscaler.plan import plan_run
+from upscaler.resolve import plan_run
 from upscaler.stages.faces import POINTS, SIDE, advice, place
 from upscaler.testing import (
     FixedDetector,

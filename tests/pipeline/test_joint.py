@@ -18,7 +18,7 @@ from upscaler.models.base import Redrawer
 from upscaler.models.diffusion.habits import ONE_STEP
 from upscaler.options.settings import Settings
 from upscaler.pictures.picture import Picture
-from upscaler.plan import plan_run
+from upscaler.resolve import plan_run
 from upscaler.testing import IdentityRefiner, NearestUpscaler
 from upscaler.tiling.journal import Journal
 

@@ -19,8 +19,8 @@ from upscaler.geometry import Box, Size
 from upscaler.models.base import OnStep, Refiner, Upscaler
 from upscaler.options.settings import Settings
 from upscaler.pictures.picture import Picture
-from upscaler.plan import plan_run
-from upscaler.run_plan import RunPlan
+from upscaler.plan import RunPlan
+from upscaler.resolve import plan_run
 from upscaler.stages.seam_score import seam_score
 from upscaler.testing import (
     FailingRefiner,

@@ -14,7 +14,7 @@ from upscaler.arrays.types import Image
 from upscaler.geometry import Size, Wrap, WrapMode
 from upscaler.models.base import Refiner
 from upscaler.options.settings import Settings
-from upscaler.plan import plan_run
+from upscaler.resolve import plan_run
 from upscaler.stages.seam_score import seam_score
 from upscaler.testing import IdentityRefiner, NearestUpscaler, NoiseRefiner, ToneShiftRefiner
 

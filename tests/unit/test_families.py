@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.headers import CONV_IN, KEYS, OPEN_TEXT, TEXT, UNET, XL_TEXT, Shapes, header
+from tests.headers import CONV_IN, KEYS, OPEN_TEXT, TEXT, UNET, XL_TEXT, Evil, Shapes, header
 from upscaler import families, ggufs, weights
 from upscaler.errors import UnsupportedModel
 from upscaler.headers import header_of
@@ -176,19 +176,11 @@ def test_the_users_gguf_files_are_listed(tmp_path: Path, monkeypatch: pytest.Mon
 def test_pickles_are_listed_and_not_run(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     path = tmp_path / "model.ckpt"
-    content = {"state_dict": {CONV_IN: 1, TEXT: 2}, "callback": _Touch(marker)}
+    content = {"state_dict": {CONV_IN: 1, TEXT: 2}, "callback": Evil(marker)}
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(content))
     assert families.contents_of(path).recipe == "sd1"
     assert not marker.exists()
-
-
-class _Touch:
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return Path.touch, (self.marker,)
 
 
 def test_what_is_damaged_says_so(tmp_path: Path) -> None:

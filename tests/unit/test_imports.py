@@ -35,28 +35,28 @@ LAW = {
     "memory": set[str](),
     "models": VALUES
     | {"memory", "folders", "options", "arrays", "tiling", "weights", "families", "headers", "ggufs", "models.base"},
-    "run_plan": VALUES | {"memory", "events", "options", "arrays", "tiling", "stages", "models.base"},
-    "plan": VALUES | {"memory", "options", "tiling", "stages", "run_plan", "models.base"},
+    "plan": VALUES | {"memory", "events", "options", "arrays", "tiling", "stages", "models.base"},
+    "resolve": VALUES | {"memory", "options", "tiling", "stages", "plan", "models.base"},
     "planning": VALUES
-    | {"options", "pictures", "stages", "plan", "run_plan", "fitting", "timing", "weights", "models", "models.base"},
+    | {"options", "pictures", "stages", "resolve", "plan", "fitting", "timing", "weights", "models", "models.base"},
     "loading": VALUES | {"options", "planning", "workers", "models", "models.base"},
     "pipeline": VALUES
-    | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "run_plan", "models.base"},
+    | {"events", "options", "arrays", "pictures", "tiling", "stages", "resolve", "plan", "models.base"},
     "weights": VALUES | {"memory", "folders", "families", "places"},
     "batch": VALUES | {"folders", "pictures"},
-    "scratch": VALUES | {"memory", "options", "arrays", "plan", "run_plan", "models.base"},
+    "scratch": VALUES | {"memory", "options", "arrays", "resolve", "plan", "models.base"},
     "workers": VALUES | {"memory", "options", "arrays", "tiling", "models.base"},
     "resume": VALUES | {"folders", "options", "arrays", "pictures", "tiling", "weights"},
-    "describe": VALUES | {"options", "run_plan", "weights"},
-    "fitting": VALUES | {"options", "run_plan"},
-    "timing": VALUES | {"events", "folders", "options", "run_plan"},
+    "describe": VALUES | {"options", "plan", "weights"},
+    "fitting": VALUES | {"options", "plan"},
+    "timing": VALUES | {"events", "folders", "options", "plan"},
     "forecast": VALUES | {"events", "timing"},
     "testing": VALUES | {"options", "arrays", "tiling", "models.base"},
 }
 """Which parts of the engine a part may import; a part is a folder or a module of the package. `api` and `cli` may import all."""
 LIBRARIES = {
     "stdlib": {"errors", "geometry", "text", "families", "headers", "ggufs", "events", "options", "timing", "forecast"},
-    "numpy": {"plan", "run_plan", "arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
+    "numpy": {"resolve", "plan", "arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
 }
 IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile", "pyvips", "defusedxml"}
 

@@ -16,7 +16,7 @@ from upscaler import weights
 from upscaler.geometry import Size
 from upscaler.models.base import Redrawer
 from upscaler.options.settings import Settings, Tiles
-from upscaler.plan import plan_tiles
+from upscaler.resolve import plan_tiles
 from upscaler.tiling.grid import TileSides
 from upscaler.tiling.passes import enlarge_passes
 

@@ -40,16 +40,10 @@ def add_ui(commands: Any) -> None:
 
 def _ui(parsed: argparse.Namespace) -> int:
     if parsed.desktop:
-        return _desktop_as_ui(parsed)
-    from .app.start import start
-
+        from .desktop.command import start_as_ui as start
+    else:
+        from .app.start import start
     return start(parsed)
-
-
-def _desktop_as_ui(parsed: argparse.Namespace) -> int:
-    from .desktop.command import start_as_ui
-
-    return start_as_ui(parsed)
 
 
 def add_desktop(commands: Any) -> None:

@@ -208,11 +208,6 @@ def habits_of(refiner: object) -> Habits:
     return getattr(refiner, "habits", USUAL)
 
 
-def memory_of(model: object) -> Memory | None:
-    """What a model says of the main memory that it takes, by an attribute `memory`; `None` where that is not known."""
-    return getattr(model, "memory", None)
-
-
 class Enlarges(Protocol):
     """What a plan needs to know of an `Upscaler`."""
 

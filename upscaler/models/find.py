@@ -10,6 +10,8 @@ from .. import folders, weights
 from ..errors import WeightsError, WeightsNotFound
 from ..text import one_line
 
+_UNREACHED = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError", "ConnectTimeout"}
+
 
 def find_or_download(name: str, kind: weights.Kind, download: Callable[[str], Path], *, what: str) -> Path:
     """Where the model of that name or path lies, or else the one of that hub id, which is downloaded once.
@@ -42,14 +44,7 @@ def find_or_download(name: str, kind: weights.Kind, download: Callable[[str], Pa
 def _is_offline(error: BaseException | None) -> bool:
     """Whether an error, or one that caused it, says that the hub was not reached."""
     while error is not None:
-        names = {kind.__name__ for kind in type(error).__mro__}
-        if names & {
-            "LocalEntryNotFoundError",
-            "OfflineModeIsEnabled",
-            "ConnectionError",
-            "ConnectError",
-            "ConnectTimeout",
-        }:
+        if _UNREACHED & {kind.__name__ for kind in type(error).__mro__}:
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -11,7 +11,7 @@ from ....upscaler import pipeline
 from ....upscaler.events import Stage
 from ....upscaler.options.settings import Settings
 from ....upscaler.pictures.picture import Picture
-from ....upscaler.plan import plan_run
+from ....upscaler.resolve import plan_run
 from ....upscaler.timing import HOST_MODEL, Expected, expected
 from . import inputs as table
 from .gan import HostUpscaler, bundled, connected

@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 
 from ....upscaler.models.base import Redrawer
 from ....upscaler.pictures.picture import Picture
-from ....upscaler.plan import plan_tiles
+from ....upscaler.resolve import plan_tiles
 from ....upscaler.stages.detail import filter_detail
 from ....upscaler.stages.seam_score import seam_score
 from .grid import draw_grid

@@ -25,7 +25,7 @@ from ....upscaler.models.base import Upscaler
 from ....upscaler.options.settings import Settings
 from ....upscaler.options.spec import Option
 from ....upscaler.pictures.picture import Picture
-from ....upscaler.plan import plan_run
+from ....upscaler.resolve import plan_run
 from ....upscaler.text import duration
 from ....upscaler.timing import HOST_MODEL, expected
 from . import form, networks

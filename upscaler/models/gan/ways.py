@@ -1,4 +1,4 @@
-"""The ways to run a super-resolution network: which of them agree with float32, how fast they are, and how it is made to run so."""
+"""The ways to run a super-resolution network: how it is made to run so, which are near float32, and how fast they are."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def compare(model: weights.Model, device: torch.device, among: Sequence[Way], *,
     seconds = time.perf_counter() - start
     trials: list[Trial] = []
     for way in among:
-        if way.form == "" and way.backend == "torch" and any(_same_format(way, trial) for trial in trials):
+        works = any(trial.upscaler is not None and trial.way[:2] == way[:2] for trial in trials)
+        if way.form == "" and way.backend == "torch" and works:  # in another layout, which is faster than the usual one
             continue
         trials.append(_try(model, device, way, network, probe, reference))
     _time(trials, device, share=_SECONDS / seconds * (_SMALL / _LARGE) ** 2, patience=patience)
@@ -119,11 +120,6 @@ def _time(trials: Sequence[Trial], device: torch.device, *, share: float, patien
 def _run(trial: Trial, picture: Image, on_step: OnStep) -> None:
     assert trial.upscaler is not None
     trial.upscaler.forward(picture, on_step=on_step)
-
-
-def _same_format(way: Way, trial: Trial) -> bool:
-    """Whether a trial of the same number format works, so that the usual layout need not be tried too."""
-    return trial.upscaler is not None and trial.way[:2] == way[:2]
 
 
 def _reference(exact: GanUpscaler, probe: Image, path: Path) -> Image:
