@@ -230,6 +230,7 @@ def test_a_waiting_job_is_taken_out_at_once(worker: Worker, photo: Path) -> None
     first, second = (worker.submit(Job(photo, name, SMALL)) for name in "ab")
     second.stop()
     assert second.state is State.STOPPED
+    assert parts.status(Page(jobs=[second]), worker) == "<b>b</b> was removed from the queue"
     wait(first)
     assert first.state is State.FINISHED
     assert second.started == 0

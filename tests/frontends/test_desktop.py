@@ -138,6 +138,7 @@ def test_closing_during_a_run_asks_and_keeps_what_there_is(desktop: Desktop) -> 
     desktop.close()
     desktop.dialog("Close upscaler")
     desktop.keys("Escape")  # cancel
+    desktop.dialog("Paused.*upscaler")  # the window
     desktop.keys("ctrl+shift+p")
     until(lambda: "%" in desktop.title() and "Paused" not in desktop.title(), "the window, at work again")
 

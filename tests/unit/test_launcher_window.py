@@ -62,3 +62,44 @@ def test_it_tells_what_went_wrong_pauses_and_ends_when_it_is_done(tmp_path: Path
         "Paused | What was downloaded is kept.",
         "1 2400",
     ]
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+with (folder / "started").open("a") as stream:
+    print(*sys.argv[2:], file=stream)
+while not (folder / "end").exists():
+    time.sleep(0.05)
+sys.exit(3)
+"""
+OPENING = """
+import sys
+from pathlib import Path
+from PySide6.QtCore import QCoreApplication, QTimer, QUrl
+from PySide6.QtGui import QFileOpenEvent
+from upscaler_launcher import main
+from upscaler_launcher.window import application
+
+program, folder = sys.argv[1], Path(sys.argv[2])
+sys.platform = "darwin"
+
+def send(*names):
+    for name in names:
+        QCoreApplication.postEvent(application(), QFileOpenEvent(QUrl.fromLocalFile(name)))
+
+application()
+send("/a b.png", "/b.png")  # what it was started for
+QTimer.singleShot(1500, lambda: send("/c.png"))
+QTimer.singleShot(2500, lambda: (folder / "end").touch())
+print(main._run([sys.executable, "-c", program, str(folder), "given"], False))
+"""
+
+
+def test_files_that_macos_sends_reach_the_program_before_and_after_its_start(tmp_path: Path) -> None:
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": str(LAUNCHER)}
+    command = [sys.executable, "-c", OPENING, PROGRAM, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "3\n", done.stderr
+    assert (tmp_path / "started").read_text().splitlines() == ["given /a b.png /b.png", "given /c.png"]

@@ -95,7 +95,7 @@ def _start(id: str, environments: Environments, parsed: argparse.Namespace) -> i
     command = [str(environments.python(id)), *environments.start_of(id), *paths]
     began = time.monotonic()
     try:
-        code = subprocess.run(command, env=for_program(), check=False, **no_console()).returncode
+        code = _run(command, parsed.text)
     except OSError:
         code = -1
     if code in (0, 2, 3, 130) or time.monotonic() - began > _SOON:  # of the command line: usage, a picture, Ctrl-C
@@ -107,6 +107,15 @@ def _start(id: str, environments: Environments, parsed: argparse.Namespace) -> i
         return code
     _say("The new version does not start; the one before is used again.", parsed.text)
     return _start(previous, environments, parsed)
+
+
+def _run(command: Sequence[str], text: bool) -> int:
+    """Run the program; returns its exit code. Raises: OSError."""
+    if sys.platform == "darwin" and not text:
+        from .window import application
+
+        return application().run(command, for_program())
+    return subprocess.run(command, env=for_program(), check=False, **no_console()).returncode
 
 
 def _uninstall(environments: Environments, text: bool) -> int:

@@ -12,7 +12,6 @@ from queue import SimpleQueue
 from PySide6.QtCore import Qt, QTimer, QUrl
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QIcon
 from PySide6.QtWidgets import (
-    QApplication,
     QDialog,
     QHBoxLayout,
     QLabel,
@@ -23,6 +22,7 @@ from PySide6.QtWidgets import (
 )
 
 from .building import Builder, BuildError, Stopped
+from .opening import Application
 from .progress import Meter, in_words
 
 _EACH = 1500  # milliseconds between two looks at the progress
@@ -213,7 +213,7 @@ def _gigabytes(bytes: int) -> str:
 
 def set_up(builder: Builder, log: Path, *, update: bool) -> bool:
     """Show the window; whether the environment is complete now."""
-    _application()
+    application()
     window = SetupWindow(builder, log, update=update)
     builder.note = window.note
     return window.exec() == QDialog.DialogCode.Accepted
@@ -221,13 +221,13 @@ def set_up(builder: Builder, log: Path, *, update: bool) -> bool:
 
 def tell(title: str, text: str) -> None:
     """A message in a window of its own."""
-    _application()
+    application()
     QMessageBox.warning(None, title, text)
 
 
 def ask(title: str, text: str, yes: str, no: str) -> bool:
     """A question with two answers; the second one is the usual."""
-    _application()
+    application()
     box = QMessageBox(QMessageBox.Icon.Question, title, text)
     wanted = box.addButton(yes, QMessageBox.ButtonRole.DestructiveRole)
     box.setDefaultButton(box.addButton(no, QMessageBox.ButtonRole.RejectRole))
@@ -236,9 +236,10 @@ def ask(title: str, text: str, yes: str, no: str) -> bool:
 
 
 @cache
-def _application() -> QApplication:
+def application() -> Application:
     """The one that all windows need, kept as long as the process."""
-    application = QApplication(sys.argv[:1])
+    application = Application(sys.argv[:1])
+    application.setQuitOnLastWindowClosed(False)
     application.setApplicationName("upscaler")
     application.setDesktopFileName("upscaler")
     application.setWindowIcon(QIcon(str(ICON)))

@@ -74,13 +74,8 @@ def _draft_item(draft: Draft) -> dict[str, Any]:
 
 
 def _job_item(job: Job, *, paused: bool) -> dict[str, Any]:
-    stage = (
-        "Paused"
-        if paused and job.state is State.RUNNING
-        else job.progress.stage.label
-        if job.progress
-        else job.state.value.capitalize()
-    )
+    resting = paused and job.state is State.RUNNING and not job.stopping
+    stage = "Paused" if resting else job.progress.stage.label if job.progress else job.state.value.capitalize()
     text = "Failed: " + cause_and_remedy(job.error)[0] if job.error is not None else stage
     return {
         "id": job.id,

@@ -86,7 +86,8 @@ def status(page: Page, worker: Worker) -> str:
         State.FAILED: "failed",
     }
     notes = "".join(f'<br><span class="quiet">{html.escape(note)}</span>' for note in job.notices)
-    return f"<b>{name}</b> {ends[job.state]} · {duration(job.elapsed)}{notes}"
+    took = f" · {duration(job.elapsed)}" if job.started else ""
+    return f"<b>{name}</b> {ends[job.state]}{took}{notes}"
 
 
 def _queue(job: Job, waiting: Sequence[Job]) -> str:

@@ -16,7 +16,11 @@ _LAUNCHER = "com.canonical.Unity.LauncherEntry"  # Ubuntu's dock, KDE's task bar
 
 
 class Notifier(QObject):
-    """Messages by D-Bus on Linux and through the tray elsewhere; nothing where the system has neither."""
+    """Messages by D-Bus on Linux and through the tray elsewhere; nothing where the system has neither.
+
+    desktop-notifier (6.2) would bring a loop of asyncio beside Qt's and a second library for D-Bus, and progress at the icon would
+    still be sent from here.
+    """
 
     def __init__(self, parent: QObject, icon: QIcon) -> None:
         super().__init__(parent)

@@ -92,7 +92,7 @@ class Window(QMainWindow):
 
     def press(self, id: str) -> None:
         """Press one of the page's own buttons: run, pause or stop."""
-        self._page.runJavaScript(f"const b = document.querySelector('button#{id}'); if (b && !b.disabled) b.click();")
+        self._page.runJavaScript(f"(b => b && !b.disabled && b.click())(document.querySelector('button#{id}'))")
 
     def say(self, text: str) -> None:
         """Tell that something was done, for some seconds, below the page."""
