@@ -19,7 +19,7 @@ import torch
 
 from upscaler.memory import reuse_freed_memory
 from upscaler.models.backends import EXACT, ways
-from upscaler.models.gan.load import make
+from upscaler.models.gan.ways import make
 from upscaler.weights import bundled
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.png"

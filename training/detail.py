@@ -27,7 +27,8 @@ from training.losses import local_strengths, losses
 from training.make_features import FULL, WEIGHTS
 from training.optimiser import Average
 from training.pairs import consistent
-from upscaler.models.diffusion.pocket import HaarCodec, PocketUNet
+from upscaler.models.diffusion.haar import HaarCodec
+from upscaler.models.diffusion.pocket import PocketUNet
 
 LIKENESS = {
     "error": 1.0,

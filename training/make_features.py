@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from training.train import LAST, begun
-from upscaler.models.diffusion.pocket import HaarCodec, PocketUNet
+from upscaler.models.diffusion.haar import HaarCodec
+from upscaler.models.diffusion.pocket import PocketUNet
 
 FULL = 0.25  # strength at which the correction is whole
 WEIGHTS = Path(__file__).parent.parent / "weights" / "pocket"

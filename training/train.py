@@ -22,7 +22,8 @@ import torch
 from training.losses import losses
 from training.optimiser import Average, Muon
 from training.pairs import Pairs
-from upscaler.models.diffusion.pocket import HaarCodec, PocketUNet
+from upscaler.models.diffusion.haar import HaarCodec
+from upscaler.models.diffusion.pocket import PocketUNet
 
 LAST = 1000  # timesteps
 STRENGTHS = (0.05, 0.6)  # where a refinement may start

@@ -30,8 +30,8 @@ from .models.base import Refiner, Upscaler
 from .options.settings import Settings
 from .pictures.files import load, save, to_pil
 from .pictures.picture import Picture
-from .plan import RunPlan
 from .planning import plan
+from .run_plan import RunPlan
 from .stages.seam_score import SeamReport, SeamScore, seam_score
 
 __version__ = "0.1.0"

@@ -24,6 +24,7 @@ from .planning import faces_in, keep_within_memory, settle, without_effect
 from .scratch import choose_store, store_for
 from .stages.by_place import Caption
 from .text import count
+from .tiling.worker import Hold
 
 
 def upscale(image: Source, scale: float = 4.0, **options: Any) -> Picture:
@@ -62,6 +63,7 @@ def run(
     workers: str | int | None = None,
     detector: FaceDetector | None = None,
     restorer: FaceRestorer | None = None,
+    hold: Hold | None = None,
     **options: Any,
 ) -> Iterator[Event]:
     """The events of enlarging a picture: `Progress` and `Notice`, and one `Finished` with the result at the end.
@@ -89,6 +91,8 @@ def run(
             `device` that names several GPUs, as "cuda:0,cuda:1", asks for one on each. The result has the same bytes.
         detector, restorer: what finds faces and draws them anew, where the settings ask for it; default is YuNet, and what
             the settings name.
+        hold: a function that is called after each step of a network, in its thread, which rests until it comes back: a
+            pause that takes one step, where one that just asks for no further event lets some batches go on.
 
     Raises:
         OutOfMemory: neither the memory nor the disk has room for the result.
@@ -130,6 +134,7 @@ def run(
             mask=where,
             caption=caption,
             store=store,
+            hold=hold,
         )
         if progress is None:
             yield from go()

@@ -10,7 +10,7 @@ import glob
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -138,10 +138,16 @@ class Arrivals:
     later, so that what is wrong with it is told. One that has changed is another picture.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, known: Mapping[Path, list[int] | None] | None = None) -> None:
+        """With what an earlier one knew, if there was one."""
         self._since: dict[Path, tuple[list[int], float]] = {}  # what is new: its version, and when that was seen first
         self._damaged: dict[Path, list[int]] = {}
-        self._known: dict[Path, list[int] | None] = {}
+        self._known = dict(known or {})
+
+    @property
+    def known(self) -> Mapping[Path, list[int] | None]:
+        """What has been handed over, by where it lies, in the version that was."""
+        return self._known
 
     def know(self, jobs: Iterable[Job]) -> None:
         """These have been handed over, in some other way."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .options.settings import Settings
-from .plan import RunPlan
+from .run_plan import RunPlan
 from .text import amount, count, duration
 from .weights import Model
 

@@ -1,55 +1,37 @@
 """What a model file holds, told from the names of its tensors: which kind and family, or what keeps it from being used.
 
-Only the head of a file is read: of safetensors its JSON, of GGUF its table, of a pickle in torch's zip format the words in
-it, which are listed and never run. No torch here.
+Of a folder in diffusers format it is told from what its JSON files say. Nothing is loaded, and torch is not needed.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import pickletools
 import re
-import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Literal, get_args
 
-from . import ggufs
+from . import folders
 from .errors import UnsupportedModel
+from .headers import Header, header_of
 
 Kind = Literal["gan", "diffusion", "control", "lora", "embedding", "vae", "face", "detector"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+OneStep = Literal["pisa-sr", "osediff"]
+"""Models of super-resolution in one evaluation that are published as changes to Stable Diffusion 2.1-base."""
+FOLDER_MARK = "model_index.json"
+"""The file that makes a folder a model in diffusers format."""
 
-_LARGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
-_UNET = "model.diffusion_model."
-_NUMBERS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8", "F8_E5M2": "float8"}
 
+NETWORK = "model.diffusion_model."
+"""What stands before the names of the network in a checkpoint with the names of the original code."""
 SINGLE_FILES = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "refiner": "SDXL refiner"}
 """Families of Stable Diffusion with a UNet whose single files we load: folder in `weights/families`, and what people call it."""
 TRANSFORMERS = {"sd3": "SD 3", "flux": "Flux"}
 """The same of families with a transformer, whose files mostly hold that alone; the rest is another model's (`--base`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What stands at the head of a model file.
-
-    Attributes:
-        shapes: of each tensor by name; an empty tuple where the format does not tell it.
-        metadata: what the file says of itself.
-        numbers: format of most of the weights, such as "float16" or "Q4_K"; empty where the file does not tell it.
-        form: of the file.
-    """
-
-    shapes: Mapping[str, tuple[int, ...]]
-    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
-    numbers: str = ""
-    form: Literal["single file", "GGUF"] = "single file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,75 +71,15 @@ def _contents(path: Path, size: int, time: int) -> Contents:
         return Contents(None, problem=str(error).removeprefix(f"{path}: "))
 
 
-def header_of(path: Path) -> Header:
-    """The head of a safetensors or GGUF file, or of a pickle as `torch.save` writes it.
-
-    Raises:
-        UnsupportedModel: it is none of them, or is cut off.
-        OSError: it cannot be read.
-    """
-    if zipfile.is_zipfile(path):
-        return _header_of_pickle(path)
-    with path.open("rb") as file:
-        start = file.read(8)
-        if start.startswith(ggufs.MAGIC):
-            return _header_of_gguf(path)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= _LARGEST_HEADER:
-            raise UnsupportedModel(
-                f"{path}: is not a model file (neither safetensors nor torch's zip format); give a .safetensors file or a diffusers folder"
-            )
-        try:
-            entries: dict[str, Any] = json.loads(file.read(length))
-            metadata = {str(key): str(value) for key, value in entries.pop("__metadata__", {}).items()}
-            shapes = {name: tuple(cast("list[int]", entry["shape"])) for name, entry in entries.items()}
-            end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
-            formats = [entry["dtype"] for entry in entries.values() if len(entry["shape"]) > 1]
-        except (ValueError, RecursionError, AttributeError, KeyError, TypeError, IndexError):
-            raise UnsupportedModel(f"{path}: is damaged, or not a safetensors file") from None
-    size = os.path.getsize(path)
-    if size < 8 + length + end:
-        raise UnsupportedModel(
-            f"{path}: is cut off ({size} of {8 + length + end} bytes), perhaps by an interrupted download; download it again"
-        )
-    most = max(set(formats), key=formats.count, default="")
-    return Header(shapes, metadata, _NUMBERS.get(most, most.lower()))
-
-
-def _header_of_gguf(path: Path) -> Header:
-    head = ggufs.read_head(path)
-    formats = [tensor.format for tensor in head.tensors.values() if len(tensor.shape) > 1]
-    most = max(set(formats), key=formats.count, default="")
-    shapes = {name: tensor.shape for name, tensor in head.tensors.items()}
-    return Header(shapes, head.metadata, most, "GGUF")
-
-
-def _header_of_pickle(path: Path) -> Header:
-    """The words in a pickle: they are the names of its tensors, and more that does no harm. Nothing of it is run."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            (name,) = (name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
-            with archive.open(name) as member:  # a zip can hold a thousand times its size
-                content = member.read(_LARGEST_HEADER + 1)
-            if len(content) > _LARGEST_HEADER:
-                raise UnsupportedModel(
-                    f"{path}: its table of weights is above {_LARGEST_HEADER >> 20} MiB; it is damaged"
-                )
-            words = [str(argument) for code, argument, _ in pickletools.genops(content) if "UNICODE" in code.name]
-    except (ValueError, OSError, zipfile.BadZipFile, KeyError, RuntimeError, NotImplementedError, zlib.error):
-        raise UnsupportedModel(f"{path}: is a zip file, but not one that torch wrote") from None
-    return Header(dict.fromkeys(words, ()))
-
-
 def tell(header: Header) -> Contents:
     """What a file with this header holds."""
     names = header.shapes
     for recipe, blocks in _BLOCKS.items():
         if any(blocks.match(name) for name in names) and not any(name.startswith("controlnet_") for name in names):
-            return _transformer(recipe, {name.removeprefix(_UNET): shape for name, shape in names.items()})
-    if any(name.startswith(_UNET) for name in names):
+            return _transformer(recipe, {name.removeprefix(NETWORK): shape for name, shape in names.items()})
+    if any(name.startswith(NETWORK) for name in names):
         return _checkpoint(header)
-    for pattern, contents in _OTHERS:
+    for pattern, contents in _OTHERS.items():
         if any(pattern.search(name) for name in names):
             return contents
     return Contents(None, problem="holds a model of an unknown kind; name a Stable Diffusion checkpoint")
@@ -167,7 +89,7 @@ def _checkpoint(header: Header) -> Contents:
     """A whole checkpoint with the names of the original code, or one of a family that we cannot load."""
     names = header.shapes
     for part, what in _FOREIGN.items():
-        if any(name.startswith(_UNET) and part in name for name in names):
+        if any(name.startswith(NETWORK) and part in name for name in names):
             return _no(f"holds {what}", what)
     if "edm_mean" in names:
         return _no("is Playground 2.5, which was trained with another noise schedule", "Playground 2.5")
@@ -178,12 +100,12 @@ def _checkpoint(header: Header) -> Contents:
     if header.form == "GGUF":
         problem = f"holds {family} in GGUF, of which only {' and '.join(TRANSFORMERS.values())} are read; use it as safetensors"
         return Contents("diffusion", family, problem=problem)
-    first = names.get(f"{_UNET}input_blocks.0.0.weight", ())
+    first = names.get(f"{NETWORK}input_blocks.0.0.weight", ())
     channels = first[1] if len(first) == 4 else 4
     if channels != 4:
         what = _BY_CHANNELS.get(channels, f"a model with {channels} input channels")
         return _no(f"is {what} ({family}), which needs more than a prompt", family)
-    if recipe == "sd2" and any(name.startswith(f"{_UNET}label_emb.") for name in names):
+    if recipe == "sd2" and any(name.startswith(f"{NETWORK}label_emb.") for name in names):
         return _no("is an unCLIP model (SD 2.x), which needs a picture as its prompt", family)
     return Contents("diffusion", family, recipe)
 
@@ -213,9 +135,49 @@ def _recipe(names: Mapping[str, tuple[int, ...]]) -> str | None:
         if any(name.startswith(prefix) for name in names):
             return recipe
     attention = (
-        shape for name, shape in names.items() if name.startswith(_UNET) and name.endswith("attn2.to_k.weight")
+        shape for name, shape in names.items() if name.startswith(NETWORK) and name.endswith("attn2.to_k.weight")
     )
     return next((_BY_WIDTH[shape[1]] for shape in attention if len(shape) == 2 and shape[1] in _BY_WIDTH), None)
+
+
+def family_of(folder: Path) -> str:
+    """The family of the diffusion model or ControlNet in a folder in diffusers format; empty where it cannot be told."""
+    pipeline = pipeline_of(folder)
+    if known := next((family for start, family in _BY_PIPELINE.items() if pipeline.startswith(start)), ""):
+        return known
+    configs = (folders.read_object(file) for file in (folder / "unet" / "config.json", folder / "config.json"))
+    width = next((config["cross_attention_dim"] for config in configs if "cross_attention_dim" in config), None)
+    return SINGLE_FILES[_BY_WIDTH[width]] if isinstance(width, int) and width in _BY_WIDTH else ""
+
+
+def pipeline_of(folder: Path) -> str:
+    """The pipeline that a model folder in diffusers format names; empty if it is none."""
+    return str(folders.read_object(folder / FOLDER_MARK).get("_class_name", ""))
+
+
+def class_of(folder: Path) -> str:
+    """The class of the single network that a folder in diffusers format holds; empty if it holds none."""
+    return str(folders.read_object(folder / "config.json").get("_class_name", ""))
+
+
+def one_step_kind(path: Path) -> OneStep | None:
+    """Which one-step model a file holds, `None` for any other; told by the names in it, and nothing of it is executed."""
+    try:
+        if path.suffix.lower() == ".safetensors":
+            with path.open("rb") as file:
+                names = file.read(min(int.from_bytes(file.read(8), "little"), 1 << 24))
+        elif path.suffix.lower() == ".pkl":
+            with zipfile.ZipFile(path) as archive:
+                (member,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+                with archive.open(member) as content:  # a zip can hold a thousand times its size
+                    names = content.read(1 << 26)
+        else:
+            return None
+    except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error):
+        return None
+    if b"lora_A.default_encoder_pix" in names and b"lora_A.default_encoder_sem" in names:
+        return "pisa-sr"
+    return "osediff" if b"lora_A.default_others" in names and b"conv_in.base_layer" in names else None
 
 
 _BY_TEXT = {
@@ -232,6 +194,7 @@ _BY_CHANNELS = {
     5: "a depth-to-image model",
     7: "the x4 upscaler of Stable Diffusion",
 }
+_BY_PIPELINE = {"StableDiffusion3": "SD 3", "Flux": "Flux"}
 _FOREIGN = {
     "time_stack": "a video model (Stable Video Diffusion)",
     "motion_modules": "a video model (AnimateDiff)",
@@ -253,53 +216,40 @@ _KIN_OF_FLUX = {
 _FLUX_BY_INPUTS = {384: "Flux Fill, an inpainting model", 128: "Flux Canny or Flux Depth"}
 
 
-def _other(kind: Kind | None, what: str, remedy: str, family: str = "") -> Contents:
-    return Contents(kind, family, problem=f"holds {what}; {remedy}")
+def _other(kind: Kind | None, what: str, instead: str = "") -> Contents:
+    return Contents(kind, problem=f"holds {what}; {instead}use a whole checkpoint as the model")
 
-
-_MODEL = "use a whole checkpoint as the model"
 
 # In this order: a LoRA of a UNet also has names of a UNet in it.
-_OTHERS: list[tuple[re.Pattern[str], Contents]] = [
-    (re.compile(pattern), contents)
-    for pattern, contents in (
-        (
-            r"lora_(A|B|down|up)\b|lora\.(down|up)|^lora_(unet|te)|hada_w1|lokr_w1|\.oft_",
-            _other("lora", "a LoRA", f"give it as --lora PATH, and {_MODEL}"),
+_OTHERS = {
+    re.compile(pattern): contents
+    for pattern, contents in {
+        r"lora_(A|B|down|up)\b|lora\.(down|up)|^lora_(unet|te)|hada_w1|lokr_w1|\.oft_": _other(
+            "lora", "a LoRA", "give it as --lora PATH, and "
         ),
-        (
-            r"^(emb_params|string_to_param|clip_[lg])$",
-            _other("embedding", "a textual inversion embedding", f"give it as --embedding PATH, and {_MODEL}"),
+        r"^(emb_params|string_to_param|clip_[lg])$": _other(
+            "embedding", "a textual inversion embedding", "give it as --embedding PATH, and "
         ),
-        (
-            r"^control_model\.|controlnet_cond_embedding|^input_hint_block|^controlnet_",
-            _other("control", "a ControlNet", f"give it as --control, and {_MODEL}"),
+        r"^control_model\.|controlnet_cond_embedding|^input_hint_block|^controlnet_": _other(
+            "control", "a ControlNet", "give it as --control, and "
         ),
-        (
-            r"temporal_transformer|motion_modules",
-            _other(None, "a motion module of a video model", f"{_MODEL}"),
+        r"temporal_transformer|motion_modules": _other(None, "a motion module of a video model"),
+        r"^(image_proj|ip_adapter)\b": _other(None, "an IP-Adapter", "it has no use here; "),
+        r"^adapter\.|^body\.0\.block1": _other(None, "a T2I-Adapter", "use a ControlNet instead, and "),
+        r"^(params_ema\.)?(stylegan_decoder\.|quantize\.embedding|position_emb$)": _other(
+            "face", "a face model", "give it as --face-model, and "
         ),
-        (r"^(image_proj|ip_adapter)\b", _other(None, "an IP-Adapter", f"it has no use here; {_MODEL}")),
-        (r"^adapter\.|^body\.0\.block1", _other(None, "a T2I-Adapter", f"use a ControlNet instead, and {_MODEL}")),
-        (
-            r"^(params_ema\.)?(stylegan_decoder\.|quantize\.embedding|position_emb$)",
-            _other("face", "a face model", f"give it as --face-model, and {_MODEL}"),
+        r"^taesd_(en|de)coder\.|^(first_stage_model\.)?(encoder|decoder)\.(conv_in|conv_out|mid|layers\.\d+\.conv)\b": _other(
+            "vae", "an autoencoder (VAE) alone", "give it as --vae PATH, and "
         ),
-        (
-            r"^taesd_(en|de)coder\.|^(first_stage_model\.)?(encoder|decoder)\.(conv_in|conv_out|mid|layers\.\d+\.conv)\b",
-            _other("vae", "an autoencoder (VAE) alone", f"give it as --vae PATH, and {_MODEL}"),
+        r"^(input_blocks|down_blocks)\.\d+\.|^time_embed(ding)?\.": _other(
+            "diffusion", "a UNet alone, without text encoder and VAE"
         ),
-        (
-            r"^(input_blocks|down_blocks)\.\d+\.|^time_embed(ding)?\.",
-            _other("diffusion", "a UNet alone, without text encoder and VAE", f"{_MODEL}"),
+        r"^(text_model\.|transformer\.resblocks)|^encoder\.block\.\d+\.layer\.0\.SelfAttention": _other(
+            None, "a text encoder alone"
         ),
-        (
-            r"^(text_model\.|transformer\.resblocks)|^encoder\.block\.\d+\.layer\.0\.SelfAttention",
-            _other(None, "a text encoder alone", f"{_MODEL}"),
+        r"RRDB|\brdb\d|^conv_first|^body\.\d+\.|^model\.\d+\.|^layers\.\d+\.residual_group|^params(_ema)?(\.|$)|^upsampler?\b|^upconv": _other(
+            "gan", "a super-resolution network", "give it as --gan, and "
         ),
-        (
-            r"RRDB|\brdb\d|^conv_first|^body\.\d+\.|^model\.\d+\.|^layers\.\d+\.residual_group|^params(_ema)?(\.|$)|^upsampler?\b|^upconv",
-            _other("gan", "a super-resolution network", f"give it as --gan, and {_MODEL}"),
-        ),
-    )
-]
+    }.items()
+}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from .errors import OutOfMemory, SettingsError
 from .options.settings import Settings, options
-from .plan import RunPlan
+from .run_plan import RunPlan
 
 _GIB = 2**30
 _CARDS = (4, 6, 8, 12)

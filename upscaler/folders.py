@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ _DRAFT = re.compile(r"\.upscaler-[0-9a-f]{16}\.part")
 _MOST_TRIES = 20  # one is enough, but for another process that cleans up in the same instant
 _LONGEST_NAME = 240  # bytes of a name that we choose; 255 is the most nearly everywhere, and others are made from it
 _LONGEST_JSON = 64 << 20  # bytes
+MOST_NOTES = 500  # that `note` keeps
 _drafts: set[Path] = set()  # of this process, at work
 
 
@@ -209,3 +210,13 @@ def replace_text(path: Path, text: str, *, overwrite: bool = True) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_or_absent(path, overwrite=overwrite) as stream:
         stream.write(text.encode("utf-8"))
+
+
+def note(path: Path, known: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Write what was known and what is new to it as a JSON object, the most recent last and no more than `MOST_NOTES`.
+
+    It is not missed where that fails.
+    """
+    values = {key: value for key, value in known.items() if key not in new} | dict(new)
+    with suppress(OSError):
+        replace_text(path, json.dumps(dict(list(values.items())[-MOST_NOTES:]), indent=0))

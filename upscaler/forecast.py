@@ -35,6 +35,7 @@ class Forecast:
         self._stage, self._stage_begin = next(iter(self._expected)), clock()
         self._part = 0.0  # of the stage at work
         self._over: dict[Stage, float] = {}  # seconds that each finished stage took
+        self._begin = self._stage_begin
         self._left, self._at = sum(stage.seconds for stage in self._expected.values()), self._stage_begin
         self._fraction = 0.0
 
@@ -57,6 +58,12 @@ class Forecast:
     def left(self) -> float:
         """Seconds until the run is over."""
         return max(self._left - (self._clock() - self._at), self._left * _LEAST_SHARE)
+
+    @property
+    def pace(self) -> float:
+        """How many times as long as expected the run takes, after what it has shown."""
+        expected = sum(stage.seconds for stage in self._expected.values())
+        return (self._at - self._begin + self._left) / expected if expected > 0 else 1.0
 
     def _seconds_left(self, spent: float) -> float:
         """Seconds until the run is over, when so many were spent in the stage at work."""

@@ -27,7 +27,8 @@ from .geometry import Box, Size
 from .models.base import Face, FaceRestorer, Joins, Refiner, Upscaler
 from .options.settings import Sampling, Settings
 from .pictures.picture import Picture
-from .plan import RunPlan, plan_run
+from .plan import plan_run
+from .run_plan import RunPlan
 from .stages.by_place import Caption, Places
 from .stages.consistency import enforce_consistency
 from .stages.enlarge import enlarge
@@ -39,6 +40,7 @@ from .tiling.journal import Journal
 from .tiling.loop import Step
 from .tiling.mask import Mask
 from .tiling.tiles import Plan
+from .tiling.worker import Hold
 
 _SEAM_SEED = 1 << 64  # seam passes see other noise than the pass whose joints they mend
 
@@ -57,6 +59,7 @@ def run(
     store: Store = IN_MEMORY,
     caption: Caption | None = None,
     inline: bool = False,
+    hold: Hold | None = None,
 ) -> Iterator[Event]:
     """The events of enlarging `picture`; the last one is `Finished`.
 
@@ -79,6 +82,7 @@ def run(
         caption: says what a tile shows, for those that no region of `diffusion.tile_prompt` has a prompt for.
         inline: run the models in the thread that iterates, for a host that allows them no other. The steps of a batch
             are then told when it is done, and a model that should stop within one raises `Cancelled` itself.
+        hold: called after each step of a network, in its thread, which rests until it comes back.
 
     Raises:
         Cancelled: an inline model was stopped; `Progress.picture` of the last event holds what was finished.
@@ -91,7 +95,7 @@ def run(
     if any(plan.wrap):
         blocks = 1 if picture.jpeg_quantisation is None else ALIGN
         plan = plan.starting_at(*beginning(picture.pixels, plan.wrap, step=blocks))
-    job = _Run(picture, settings, plan, mask=mask, journal=journal, store=store, inline=inline)
+    job = _Run(picture, settings, plan, mask=mask, journal=journal, store=store, inline=inline, hold=hold)
     yield from job.enlarge(upscaler)
     report = None
     if refiner is not None and plan.tiles is not None:
@@ -150,6 +154,7 @@ class _Run:
         journal: Journal | None = None,
         store: Store = IN_MEMORY,
         inline: bool,
+        hold: Hold | None = None,
     ) -> None:
         self.picture = self.result = picture
         self.settings = settings
@@ -159,7 +164,7 @@ class _Run:
         self.mask = None if mask is None else Mask(mask, plan.target, feather=feather, wrap=plan.wrap)
         self.journal = journal
         self.store = store
-        self.inline = inline
+        self.inline, self.hold = inline, hold
         self.seconds: dict[Stage, float] = {}
         self.places: Places | None = None
 
@@ -201,6 +206,7 @@ class _Run:
                     journal=self.journal,
                     wrap=self.plan.wrap,
                     inline=self.inline,
+                    hold=self.hold,
                     linear=not self.plan.plain,
                 ):
                     if isinstance(item, Notice):
@@ -274,6 +280,7 @@ class _Run:
             journal=self.journal,
             start=self.plan.start_in(self.plan.target),
             inline=self.inline,
+            hold=self.hold,
         )
         with self._clock(stage):
             try:
@@ -313,7 +320,7 @@ class _Run:
             _finish_pixels(self.canvas)
             if self.mask is not None:
                 _finish_pixels(base)
-                _keep_outside(self.canvas, base, self.mask)
+                self.mask.put_back(self.canvas, base)
             yield self._progress(Stage.FINISH, Step(1), 1)
 
     def restore(self, faces: Plan, restorer: FaceRestorer) -> Iterator[Event]:
@@ -329,6 +336,7 @@ class _Run:
             alpha=self.result.alpha,
             journal=self.journal,
             inline=self.inline,
+            hold=self.hold,
         )
         with self._clock(Stage.FACES):
             for item in steps:
@@ -368,14 +376,6 @@ def _advice(settings: Settings, refiner: Refiner, tile: Size) -> str:
         changed = [f"{name} {value}" for name, value in changes.items() if getattr(settings.tiles, name) != value]
         return f"{' and '.join(changed)} should fit"
     return "no smaller tile seems to fit either; close other programs, or take a smaller model or device cpu"
-
-
-def _keep_outside(canvas: Image, base: Image, mask: Mask) -> None:
-    """Put back, in place, the base where the mask is 0."""
-    height, width = canvas.shape[:2]
-    for rows in strips(height, width):
-        open_here = mask.under(Box(0, rows.start, width, rows.stop)) > 0
-        np.copyto(canvas[rows], base[rows], where=~open_here)
 
 
 def _finish_pixels(canvas: Image) -> None:

@@ -1,22 +1,24 @@
-"""Folders of models that other programs keep: ComfyUI, the WebUIs, and the hub's cache. They are read and never written.
+"""Which models lie in the user's folders, and in those of other programs: ComfyUI, the WebUIs, and the hub's cache.
 
-Their programs are looked for where people put them, in `COMFYUI_DIR` and `WEBUI_DIR`, and in the folders that
-`upscaler models link DIR` has remembered.
+Those of other programs are read and never written. The programs are looked for where people put them, in `COMFYUI_DIR` and
+`WEBUI_DIR`, and in the folders that `upscaler models link DIR` has remembered.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from . import folders
 from .errors import SettingsError
-from .families import Kind
+from .families import FOLDER_MARK, Kind, class_of, contents_of, one_step_kind
 
+SUFFIXES = (".safetensors", ".gguf", ".pth", ".pt", ".ckpt")
 COMFYUI, WEBUI, HUB = "ComfyUI", "WebUI", "Hugging Face cache"
 
 _COMFYUI: dict[str, Kind] = {
@@ -54,6 +56,22 @@ _USUAL = (
 )
 
 
+_ON_HUB: dict[Kind, tuple[str, ...]] = {
+    "diffusion": ("unet/*.safetensors", "transformer/*.safetensors"),
+    "control": ("diffusion_pytorch_model*",),
+}
+"""Where the weights of a repository are; without any it is of no use."""
+
+
+class Found(NamedTuple):
+    """A file or folder that is a model, and whose it is."""
+
+    name: str
+    kind: Kind
+    path: Path
+    place: str = "yours"
+
+
 @dataclass(frozen=True, slots=True)
 class Shelf:
     """A folder of another program with models of one kind."""
@@ -61,6 +79,66 @@ class Shelf:
     path: Path
     kind: Kind
     place: str
+
+
+def found(own: Iterable[Path]) -> Iterator[Found]:
+    """The models in the user's own folders, each in alphabetical order, and those that other programs keep."""
+    for folder in own:
+        yield from _found_in(folder)
+    for shelf in shelves():
+        yield from _found_on(shelf)
+    for name, folder in hub_folders():
+        kind = _kind_of_folder(folder)
+        if kind is not None and any(chain.from_iterable(map(folder.glob, _ON_HUB[kind]))):
+            yield Found(name, kind, folder.absolute(), HUB)
+
+
+def _found_in(folder: Path) -> Iterator[Found]:
+    # a name with a dot in front is a model that is still being fetched
+    entries = sorted(entry for entry in folder.iterdir() if entry.name[:1] != ".") if folder.is_dir() else []
+    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in (*SUFFIXES, ".pkl")]
+    for file in (changes := [entry for entry in files if one_step_kind(entry)]):
+        yield Found(file.stem, "diffusion", file.absolute())
+    files = [entry for entry in files if entry not in changes and entry.suffix.lower() in SUFFIXES]
+    for file in sorted(files, key=lambda entry: (entry.stem, SUFFIXES.index(entry.suffix.lower()))):
+        # what cannot be told is left to spandrel, which knows forty architectures
+        if (kind := _kind_of_file(file, "gan")) is not None:
+            yield Found(file.stem, kind, file.absolute())
+    for file in (entry for entry in entries if entry.suffix.lower() == ".onnx" and entry.is_file()):
+        yield Found(file.stem, "detector", file.absolute())
+    for entry in entries:
+        if (kind := _kind_of_folder(entry)) is not None:
+            yield Found(entry.name, kind, entry.absolute())
+
+
+def _found_on(shelf: Shelf) -> Iterator[Found]:
+    """The models in a folder of another program, and in folders inside it; kinds that cannot be told are the folder's."""
+    for here, inner, files in os.walk(shelf.path):
+        inner[:] = sorted(name for name in inner if name[:1] != ".")
+        folder = Path(here).absolute()
+        if (kind := _kind_of_folder(folder)) is not None:
+            inner.clear()
+            yield Found(folder.name, kind, folder, shelf.place)
+            continue
+        for path in (folder / name for name in sorted(files)):
+            one_step = one_step_kind(path)
+            if path.suffix.lower() in SUFFIXES or one_step:
+                kind = "diffusion" if one_step else _kind_of_file(path, shelf.kind)
+                if kind is not None:
+                    yield Found(path.stem, kind, path, shelf.place)
+
+
+def _kind_of_file(file: Path, otherwise: Kind) -> Kind | None:
+    """What a file is, or what it is taken for where that cannot be told; `None` for GGUF that is no diffusion model."""
+    kind = contents_of(file).kind
+    return kind if kind is not None or file.suffix.lower() == ".gguf" else otherwise
+
+
+def _kind_of_folder(folder: Path) -> Kind | None:
+    """What a folder in diffusers format is; `None` where it is no model by itself."""
+    if (folder / FOLDER_MARK).is_file():
+        return "diffusion"
+    return "control" if class_of(folder).startswith("ControlNet") else None
 
 
 def shelves() -> list[Shelf]:

@@ -17,7 +17,8 @@ from .options.settings import Settings
 from .options.settings import options as all_options
 from .pictures.files import Source, load, size_in_header
 from .pictures.picture import Picture
-from .plan import RunPlan, plan_run
+from .plan import plan_run
+from .run_plan import RunPlan
 from .stages.faces import advice
 from .timing import kind_of
 

@@ -38,6 +38,7 @@ SUFFIX = ".upscaler"
 _RUN, _TILES, _LOCK = "run.json", "tiles", "lock"
 _FORMAT = 1  # to be raised when a release draws other tiles from the same settings
 _WITHOUT_EFFECT = {"output", "hardware.device", "hardware.backend", "tiles.batch"}  # on the bytes that tiles come to
+_KEPT = 14 * 24 * 60 * 60  # seconds that progress is kept which nobody goes on from
 _SAMPLES = 64  # pieces of a model file that are read to tell it from others
 _PIECE = 1 << 16
 
@@ -60,11 +61,11 @@ def name_of(run: Mapping[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(run, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def drop_old(folder: Path, *, days: float = 14.0) -> None:
+def drop_old(folder: Path) -> None:
     """Remove the progress below a folder that nobody has gone on from for so long."""
     for kept in folder.iterdir() if folder.is_dir() else ():
         with suppress(OSError):
-            if is_kept(kept) and time.time() - (kept / _TILES).stat().st_mtime > days * 86400:
+            if is_kept(kept) and time.time() - (kept / _TILES).stat().st_mtime > _KEPT:
                 drop(kept)
 
 

@@ -12,7 +12,8 @@ from .geometry import Size
 from .memory import free_memory
 from .models.base import Redrawer
 from .options.settings import Settings
-from .plan import RunPlan, plan_run
+from .plan import plan_run
+from .run_plan import RunPlan
 
 _PART = 0.5  # of the free memory, above which pictures go to the disk: models and the system need the rest
 _GIB = 2**30

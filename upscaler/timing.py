@@ -7,24 +7,20 @@ scaled by how this one compares in what it has run.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from . import folders
 from .events import Stage
 from .options.settings import Settings
-from .plan import RunPlan
+from .run_plan import RunPlan
 
 _WEIGHT = 0.4  # of the latest run in the exponential mean
-_MOST_RATES = 500
-
 
 # Seconds times cores for a unit of `RunPlan.work`, on an AMD EPYC (Genoa) in float32.
 _NETWORKS = {"realesrgan-x4plus": 1.6e-5, "realesrgan-x4plus-anime": 5.4e-6, "realesr-animevideov3": 8e-7}
@@ -72,12 +68,12 @@ def learn(plan: RunPlan, settings: Settings, seconds: Mapping[Stage, float]) -> 
     for stage, (rate, units, _) in _works(plan, settings).items():
         before, units_before = spent.get(rate, (0.0, 0.0))
         spent[rate] = before + seconds.get(stage, 0.0), units_before + units
+    learned: dict[str, float] = {}
     for rate, (taken, units) in spent.items():
         latest = taken / units
-        mean = rates.pop(rate, latest)  # the most recent ones stand last
-        rates[rate] = mean + _WEIGHT * (latest - mean)
-    with suppress(OSError):
-        folders.replace_text(_file(), json.dumps(dict(list(rates.items())[-_MOST_RATES:]), indent=0))
+        mean = rates.get(rate, latest)
+        learned[rate] = mean + _WEIGHT * (latest - mean)
+    folders.note(_file(), rates, learned)
 
 
 def estimate(plan: RunPlan, settings: Settings) -> float:

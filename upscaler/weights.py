@@ -1,8 +1,7 @@
-"""Which models are available, and where: those that come with the package, and those in the user's folders.
+"""Which models are available: those that come with the package, and those in folders of the user and of other programs.
 
 Bundled models are declared in `manifest.toml`; a checkout has it in `weights/`, an installed package in
-`upscaler/bundled/`. The user's models are files of every kind and diffusers folders (diffusion models and ControlNets)
-directly inside `user_folders()`. Nothing is loaded here, and torch is not needed.
+`upscaler/bundled/`. Where the others lie, `places` knows. Nothing is loaded here, and torch is not needed.
 """
 
 from __future__ import annotations
@@ -12,17 +11,16 @@ import os
 import re
 import stat
 import sys
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
-from zipfile import BadZipFile, ZipFile
+from typing import Any
 
-from . import families, folders, places
+from . import folders, places
 from .errors import ChecksumMismatch, UnsupportedModel, WeightsNotFound
+from .families import FOLDER_MARK, Kind, contents_of, family_of, one_step_kind
 from .memory import Memory
 from .text import did_you_mean
 
@@ -31,15 +29,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Kind = families.Kind
-
-SUFFIXES = (".safetensors", ".gguf", ".pth", ".pt", ".ckpt")
 DETECTOR = "yunet"
 """The name of the model that finds faces."""
-OneStep = Literal["pisa-sr", "osediff"]
-"""Models of super-resolution in one evaluation that are published as changes to Stable Diffusion 2.1-base."""
 _MOST_FILES = 1000
-FOLDER_MARK = "model_index.json"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 """What models on the hub are called: author/model."""
 
@@ -88,7 +80,7 @@ class Model:
     def family(self) -> str:
         """ "SD 1.x", "SDXL" and so on; empty where it is not known."""
         if self.path.is_file():
-            return one_step_kind(self.path) or families.contents_of(self.path).family
+            return one_step_kind(self.path) or contents_of(self.path).family
         return family_of(self.path)
 
     @property
@@ -96,7 +88,7 @@ class Model:
         """Why this diffusion model cannot redraw tiles; empty if it can."""
         if self.kind != "diffusion" or not self.path.is_file() or one_step_kind(self.path):
             return ""
-        return families.contents_of(self.path).problem
+        return contents_of(self.path).problem
 
     @property
     def purpose(self) -> str:
@@ -154,9 +146,7 @@ def models(kind: Kind | None = None) -> list[Model]:
 
     It is the one list: front ends show it, and names are looked up in it.
     """
-    found = [*bundled(), *(model for folder in user_folders() for model in _models_in(folder))]
-    found += [model for shelf in places.shelves() for model in _models_on(shelf)]
-    found += _models_of_the_hub()
+    found = [*bundled(), *(Model(**each._asdict()) for each in places.found(user_folders()))]
     return [model for model in found if kind in (None, model.kind)]
 
 
@@ -165,133 +155,12 @@ def usable(kind: Kind) -> list[Model]:
     return list({model.name: model for model in reversed(models(kind)) if not model.problem}.values())[::-1]
 
 
-def _models_in(folder: Path) -> Iterator[Model]:
-    # a name with a dot in front is a model that is still being fetched
-    entries = sorted(entry for entry in folder.iterdir() if entry.name[:1] != ".") if folder.is_dir() else []
-    files = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in (*SUFFIXES, ".pkl")]
-    for file in (changes := [entry for entry in files if one_step_kind(entry)]):
-        yield Model(name=file.stem, kind="diffusion", path=file.absolute())
-    files = [entry for entry in files if entry not in changes and entry.suffix.lower() in SUFFIXES]
-    for file in sorted(files, key=lambda entry: (entry.stem, SUFFIXES.index(entry.suffix.lower()))):
-        # what cannot be told is left to spandrel, which knows forty architectures
-        if (kind := _kind_of(file, "gan")) is not None:
-            yield Model(name=file.stem, kind=kind, path=file.absolute())
-    for file in (entry for entry in entries if entry.suffix.lower() == ".onnx" and entry.is_file()):
-        yield Model(name=file.stem, kind="detector", path=file.absolute())
-    for entry in entries:
-        if (entry / FOLDER_MARK).is_file():
-            yield Model(name=entry.name, kind="diffusion", path=entry.absolute())
-        elif class_of(entry).startswith("ControlNet"):
-            yield Model(name=entry.name, kind="control", path=entry.absolute())
-
-
-def _models_on(shelf: places.Shelf) -> Iterator[Model]:
-    """The models in a folder of another program, and in folders inside it; kinds that cannot be told are the folder's."""
-    for here, inner, files in os.walk(shelf.path):
-        inner[:] = sorted(name for name in inner if name[:1] != ".")
-        folder = Path(here)
-        if (folder / FOLDER_MARK).is_file():
-            inner.clear()
-            yield Model(name=folder.name, kind="diffusion", path=folder.absolute(), place=shelf.place)
-        elif class_of(folder).startswith("ControlNet"):
-            inner.clear()
-            yield Model(name=folder.name, kind="control", path=folder.absolute(), place=shelf.place)
-        else:
-            for name in sorted(files):
-                path = (folder / name).absolute()
-                one_step = one_step_kind(path)
-                if path.suffix.lower() in SUFFIXES or one_step:
-                    kind = "diffusion" if one_step else _kind_of(path, shelf.kind)
-                    if kind is not None:
-                        yield Model(name=path.stem, kind=kind, path=path, place=shelf.place)
-
-
-def _kind_of(file: Path, otherwise: Kind) -> Kind | None:
-    """What a file is, or what it is taken for where that cannot be told; `None` for GGUF that is no diffusion model."""
-    kind = families.contents_of(file).kind
-    return kind if kind is not None or file.suffix.lower() == ".gguf" else otherwise
-
-
-def _models_of_the_hub() -> Iterator[Model]:
-    """The diffusion models and ControlNets in the hub's cache, under their ids; those without weights are left out."""
-    for name, folder in places.hub_folders():
-        networks = chain((folder / "unet").glob("*.safetensors"), (folder / "transformer").glob("*.safetensors"))
-        if (folder / FOLDER_MARK).is_file() and any(networks):
-            yield Model(name=name, kind="diffusion", path=folder.absolute(), place=places.HUB)
-        elif class_of(folder).startswith("ControlNet") and any(folder.glob("diffusion_pytorch_model*")):
-            yield Model(name=name, kind="control", path=folder.absolute(), place=places.HUB)
-
-
 def model_folders() -> Iterator[tuple[str, Path]]:
     """Folders of diffusion models in diffusers format by name, in the order of `models`; then all in the hub's cache, where
     they may lack a part.
     """
     yield from ((model.name, model.path) for model in models("diffusion") if model.path.is_dir())
     yield from ((name, folder) for name, folder in places.hub_folders() if (folder / FOLDER_MARK).is_file())
-
-
-def family_of(folder: Path) -> str:
-    """The family of the diffusion model or ControlNet in a folder in diffusers format; empty where it cannot be told."""
-    pipeline = pipeline_of(folder)
-    if known := next((family for start, family in _BY_PIPELINE.items() if pipeline.startswith(start)), ""):
-        return known
-    for config in (folder / "unet" / "config.json", folder / "config.json"):
-        try:
-            width = folders.read_json(config)["cross_attention_dim"]
-            return {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "SDXL refiner"}.get(width, "")
-        except (OSError, ValueError, RecursionError, KeyError, TypeError):
-            continue
-    return ""
-
-
-_BY_PIPELINE = {"StableDiffusion3": "SD 3", "Flux": "Flux"}
-
-
-def class_of(folder: Path) -> str:
-    """The class of the single network that a folder in diffusers format holds; empty if it holds none."""
-    try:
-        return str(folders.read_json(folder / "config.json")["_class_name"])
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
-        return ""
-
-
-def pipeline_of(folder: Path) -> str:
-    """The pipeline that a model folder in diffusers format names; empty if it is none."""
-    try:
-        return str(folders.read_json(folder / FOLDER_MARK)["_class_name"])
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
-        return ""
-
-
-def one_step_kind(path: Path) -> OneStep | None:
-    """Which one-step model a file holds, `None` for any other; told by the names in it, and nothing of it is executed."""
-    try:
-        if path.suffix.lower() == ".safetensors":
-            with path.open("rb") as file:
-                names = file.read(min(int.from_bytes(file.read(8), "little"), 1 << 24))
-        elif path.suffix.lower() == ".pkl":
-            with ZipFile(path) as archive:
-                (member,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
-                with archive.open(member) as content:  # a zip can hold a thousand times its size
-                    names = content.read(1 << 26)
-        else:
-            return None
-    except (OSError, ValueError, BadZipFile, RuntimeError, NotImplementedError, zlib.error):
-        return None
-    if b"lora_A.default_encoder_pix" in names and b"lora_A.default_encoder_sem" in names:
-        return "pisa-sr"
-    return "osediff" if b"lora_A.default_others" in names and b"conv_in.base_layer" in names else None
-
-
-def native_side(path: Path) -> int | None:
-    """The side in pixels of the squares that the diffusion model in a file or folder was trained on, if that is known."""
-    recipe = families.contents_of(path).recipe if path.is_file() else ""
-    folder = family_folder(recipe) if recipe else path
-    try:
-        cells = int(folders.read_json(folder / "unet" / "config.json")["sample_size"])
-    except (OSError, ValueError, OverflowError, RecursionError, KeyError, TypeError):
-        return None
-    return cells * 8 if 32 <= cells <= 256 else None
 
 
 def get(name_or_path: str | os.PathLike[str], kind: Kind) -> Model:

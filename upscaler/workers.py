@@ -31,6 +31,7 @@ Load = Callable[[], Any]
 """Loads a model in the worker's own process; it travels there by pickle."""
 
 _TRIES = 3  # of a call whose worker dies; a tile that kills three workers kills all
+_KINDS = 2  # of models that share a GPU: one that enlarges, one that redraws
 _TELL = 0.25  # seconds between two steps that are told: each costs the run about a millisecond
 _FACTS = ("scale", "halo", "multiple", "tile_sides", "takes_prompt", "mixes_prompts", "habits", "about", "name")
 
@@ -50,13 +51,12 @@ class Share(NamedTuple):
 
 
 @contextmanager
-def cluster(workers: str, *, kinds: int = 2) -> Generator[Share, None, None]:
+def cluster(workers: str) -> Generator[Share, None, None]:
     """Ray, started on this machine or joined.
 
     Args:
         workers: a number, or the address of an existing cluster, "ray://HOST:PORT" or "auto", which gets a worker for each
             GPU, or for each machine where it has none.
-        kinds: how many models share a GPU.
 
     Raises:
         SettingsError: Ray is not installed, or there is no cluster at that address.
@@ -75,7 +75,7 @@ def cluster(workers: str, *, kinds: int = 2) -> Generator[Share, None, None]:
         else:
             ray.init(address=workers, log_to_driver=False, logging_level="ERROR")
             gpus = int(ray.cluster_resources().get("GPU", 0))
-            share = Share(gpus, 1 / kinds) if gpus else Share(len(ray.nodes()))
+            share = Share(gpus, 1 / _KINDS) if gpus else Share(len(ray.nodes()))
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise SettingsError(
             f"--workers {workers}: no Ray cluster there ({one_line(error)}); give a number for workers on this machine, "

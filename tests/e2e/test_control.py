@@ -86,7 +86,7 @@ def test_what_overflows_is_redone_in_float32_by_both_networks(model: Path, contr
 
 def test_it_is_counted_in_the_batch(model: Path, control: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("upscaler.models.diffusion.placed.free_memory", lambda device, limit=None: 1 << 24)
-    monkeypatch.setattr("upscaler.models.diffusion.placed._DECODER_BYTES", 0)
+    monkeypatch.setattr("upscaler.models.diffusion.placed.CODING_BYTES", 0)
     sizes: list[int] = []
     for refiner in (
         load_refiner(str(model), device="cpu"),

@@ -26,7 +26,7 @@ from upscaler.models import backends  # noqa: E402
 from upscaler.models import device as devices  # noqa: E402
 from upscaler.models.backends import Way  # noqa: E402
 from upscaler.models.compiled import Compiled  # noqa: E402
-from upscaler.models.gan import load as loads  # noqa: E402
+from upscaler.models.gan import load, ways  # noqa: E402
 from upscaler.models.gan import network as gan  # noqa: E402
 from upscaler.models.gan import read as reading  # noqa: E402
 from upscaler.models.gan.load import load_upscaler  # noqa: E402
@@ -198,7 +198,7 @@ def test_float32_is_loaded_once_for_all_bad_tiles_and_can_be_stopped(
     reduced: GanUpscaler, photo: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[Path] = []
-    monkeypatch.setattr(loads, "read_network", lambda path: (reads.append(path), read_network(path))[1])
+    monkeypatch.setattr(ways, "read_network", lambda path: (reads.append(path), read_network(path))[1])
     for _ in range(3):
         reduced(photo)
     assert len(reads) == 1
@@ -229,7 +229,7 @@ def test_a_precision_that_does_not_agree_is_not_taken(tmp_path: Path, monkeypatc
     with pytest.raises(SettingsError, match="does not work in float16"):
         load_upscaler(path, device="cpu", precision="float16")
     tried = [Way("torch", name, "channels-last") for name in ("float32", "float16")]
-    monkeypatch.setattr(loads, "ways", lambda *_, **__: tried)
+    monkeypatch.setattr(load, "ways", lambda *_, **__: tried)
     assert load_upscaler(path, device="cpu").dtype is torch.float32
 
 
@@ -259,7 +259,7 @@ def test_the_number_format_is_the_one_that_is_fast(
     monkeypatch.setattr(backends, "_now", lambda device: now[0])
     expected = torch.bfloat16 if bfloat16 < 1 else torch.float32
     assert load_upscaler(tmp_path / "x.safetensors", device="cpu", backend="torch").dtype is expected
-    monkeypatch.setattr(loads, "compare", None)
+    monkeypatch.setattr(load, "compare", None)
     assert load_upscaler(tmp_path / "x.safetensors", device="cpu", backend="torch").dtype is expected
 
 
@@ -277,9 +277,9 @@ def test_a_remembered_way_that_fails_is_replaced(tmp_path: Path, monkeypatch: py
     save_file(compact_state(), path)
     among = backends.ways(CPU, backend="torch")
     known = Way("torch", "bfloat16", "winograd")  # it has no dense blocks
-    backends.remember(CPU, loads._identity(weights.get(path, "gan")), among, known)
+    backends.remember(CPU, ways.identity(weights.get(path, "gan")), among, known)
     assert load_upscaler(path, device="cpu", backend="torch").network.model is not None
-    assert backends.recall(CPU, loads._identity(weights.get(path, "gan")), among) not in (None, known)
+    assert backends.recall(CPU, ways.identity(weights.get(path, "gan")), among) not in (None, known)
 
 
 @pytest.mark.parametrize("name", ["realesrgan-x4plus", "realesrgan-x4plus-anime", "realesr-animevideov3"])
@@ -298,7 +298,7 @@ def test_bfloat16_is_close_to_float32(name: str, photo: Image) -> None:
 def test_half_a_step_of_eight_bits_is_what_bfloat16_is_off_on_average(name: str, form: str, photo: Image) -> None:
     model = weights.get(name, "gan")
     exact, fast = (
-        loads.make(model, CPU, way)(photo[:48, :48]) for way in (backends.EXACT, Way("torch", "bfloat16", form))
+        ways.make(model, CPU, way)(photo[:48, :48]) for way in (backends.EXACT, Way("torch", "bfloat16", form))
     )
     assert 0 < np.abs(fast - exact).mean() * 255 < 0.5
 

@@ -25,7 +25,7 @@ from upscaler.geometry import Box
 from upscaler.models import load_refiner
 from upscaler.models.diffusion.autoencoder import ready_codec
 from upscaler.models.diffusion.clip import clip_tokenizer
-from upscaler.models.diffusion.prediction import measured_prediction
+from upscaler.models.diffusion.parts import measured_prediction
 from upscaler.models.diffusion.sampling import Sampler
 from upscaler.options.settings import Sampling, options
 

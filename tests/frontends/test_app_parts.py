@@ -248,6 +248,132 @@ def test_a_stopped_job_keeps_what_was_finished(worker: Worker, photo: Path) -> N
     assert job.picture is None  # not in memory any more
 
 
+def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Jobs run with a refiner that takes its time; the list gets the moment of each of its steps."""
+    moments: list[float] = []
+
+    class Noting(SlowRefiner):
+        def __call__(self, tiles: Any, *, on_step: Any, **rest: Any) -> Any:
+            def note(step: int, of: int) -> None:
+                moments.append(time.monotonic())
+                on_step(step, of)
+
+            return super().__call__(tiles, on_step=note, **rest)
+
+    monkeypatch.setattr(jobs, "refiner_for", lambda settings: Noting())
+    return moments
+
+
+def begun(*wanted: Any) -> None:
+    """Wait until these hold something."""
+    for _ in range(400):
+        if all(wanted):
+            return
+        time.sleep(0.01)
+    raise AssertionError(wanted)
+
+
+def test_a_pause_takes_one_step_and_loses_nothing(worker: Worker, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments, learned, results = steps_of(monkeypatch), list[Any](), list[bytes]()
+    monkeypatch.setattr(jobs.timing, "learn", lambda *args: learned.append(args))
+
+    def note(job: Job) -> None:
+        assert job.picture is not None
+        results.append(job.picture.pixels.tobytes())
+
+    wait(worker.submit(Job(photo, "a", SMALL, done=note)))
+    assert len(learned) == 1
+    alone = len(moments)
+    moments.clear()
+    job, other = (worker.submit(Job(photo, name, SMALL, done=note)) for name in "ab")
+    begun(moments)
+    worker.pause()
+    time.sleep(0.3)  # the step at work
+    before, clock = len(moments), worker._pause.clock()
+    left = job.forecast.left if job.forecast else 0.0
+    assert before < alone
+    time.sleep(0.5)
+    assert len(moments) == before
+    assert worker._pause.clock() == clock
+    assert job.forecast is not None
+    assert job.forecast.left == left
+    assert (job.state, other.state) == (State.RUNNING, State.WAITING)
+    worker.resume()
+    wait(job, other)
+    assert len(moments) == 2 * alone
+    assert results[0] == results[1] == results[2]
+    assert len(learned) == 2  # of the first and the last: what was paused says nothing of the speed
+    assert job.elapsed < moments[alone - 1] - moments[0] + 0.3 - 0.5
+
+
+def test_what_is_paused_can_be_stopped_and_the_next_run_is_not_paused(
+    worker: Worker, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.pause()
+    assert not worker.paused  # nothing is at work
+    moments = steps_of(monkeypatch)
+    first, second = (worker.submit(Job(photo, name, SMALL)) for name in "ab")
+    begun(moments)
+    worker.pause()
+    first.stop()
+    wait(first)
+    time.sleep(0.2)
+    assert (first.state, second.state, worker.paused) == (State.STOPPED, State.WAITING, True)
+    second.stop()
+    for _ in range(100):
+        if not worker.paused:
+            break
+        time.sleep(0.02)
+    assert not worker.paused
+    wait(worker.submit(Job(photo, "c", SMALL)))
+
+
+def test_an_app_that_is_paused_ends(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = steps_of(monkeypatch)
+    monkeypatch.setattr(jobs, "upscaler_for", lambda settings: NearestUpscaler(scale=2))
+    worker = Worker()
+    jobs_ = [worker.submit(Job(photo, name, SMALL)) for name in "ab"]
+    begun(moments)
+    worker.pause()
+    worker.close()
+    assert [job.state for job in jobs_] == [State.STOPPED] * 2
+    assert all(job.left for job in jobs_)
+
+
+def test_the_page_pauses_and_resumes_and_says_how_long_all_take(
+    sessions: Sessions, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts.timing, "estimate", lambda plan, settings: 600.0)
+    moments = steps_of(monkeypatch)
+    blocks = build(sessions)
+    page, request = handlers_of(blocks), gradio.Request(session_hash="page")
+    looked_at, session = sessions.page("page"), sessions.session(None, "page")
+    looked_at.follow(session.start([Input.of(photo)] * 3, SMALL))
+    begun(moments)
+    update = page.on_pause(request)
+    assert update[page.pause].value == "Resume"
+    status = update[page.status]
+    assert re.search(r"</b> Paused · \d+% · about .* left · .* · 2 more waiting, about .* min in all<progress", status)
+    queue = update[page.queue]["items"]
+    assert [item["text"] for item in queue] == ["Paused", "Waiting", "Waiting"]
+    update = page.on_pause(request)
+    assert update[page.pause].value == "Pause"
+    assert "Paused" not in update[page.status]
+    for job in session.jobs:
+        job.stop()
+    wait(*session.jobs)
+    blocks.close()
+
+
+def test_one_of_many_users_cannot_pause_the_others(worker: Worker) -> None:
+    sessions = Sessions(None, worker)
+    blocks = build(sessions, local=False)
+    page = handlers_of(blocks)
+    assert not page.pause.visible
+    assert "on_pause" not in [fn.name for fn in blocks.fns.values()]
+    sessions.close()
+
+
 def count_tiles(monkeypatch: pytest.MonkeyPatch, kind: type[IdentityRefiner]) -> list[int]:
     """Jobs run with fakes and are worth keeping from the start; the list gets the number of tiles of each call."""
     calls: list[int] = []

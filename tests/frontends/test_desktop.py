@@ -131,6 +131,16 @@ def test_closing_during_a_run_asks_and_keeps_what_there_is(desktop: Desktop) -> 
     desktop.keys("Escape")  # cancel
     until(lambda: "%" in desktop.title(), "the window, at work")
 
+    desktop.keys("ctrl+shift+p")
+    until(lambda: desktop.title().startswith("Paused - "), "the pause")
+    desktop.wait_for("document.querySelector('#pause').innerText === 'Resume'", "the button")
+    desktop.wait_for("/Paused · \\d+%/.test(document.querySelector('#status').innerText)", "the line")
+    desktop.close()
+    desktop.dialog("Close upscaler")
+    desktop.keys("Escape")  # cancel
+    desktop.keys("ctrl+shift+p")
+    until(lambda: "%" in desktop.title() and "Paused" not in desktop.title(), "the window, at work again")
+
     desktop.server().send_signal(signal.SIGKILL)
     desktop.dialog("Something went wrong")
     assert len(desktop.queue) == 1
@@ -154,6 +164,31 @@ def test_closing_during_a_run_asks_and_keeps_what_there_is(desktop: Desktop) -> 
     assert desktop.ended(120) == 0
     assert (source.parent / "long-x4.png").is_file()
     assert not desktop.queue
+
+
+def test_a_folder_is_watched_in_a_look_also_at_the_next_start(desktop: Desktop) -> None:
+    inbox = desktop.home / "inbox"
+    inbox.mkdir()
+    desktop.start()
+    desktop.keys("alt+f", "l")
+    desktop.dialog("Watch a folder")  # which folder
+    desktop.type(str(inbox))
+    desktop.keys("Return")
+    desktop.dialog("Watch inbox")  # in which look
+    desktop.keys("End", "Return")  # the last one: Fast
+    says = "document.querySelector('#bar .more').textContent === 'What lands in ~/inbox is enlarged in the look Fast.'"
+    desktop.wait_for(says, "what is watched")
+    picture(inbox / "one.png")
+    until((inbox / "one-x4.png").is_file, "the result")
+    until(lambda: desktop.title() == "upscaler", "the end of the job")
+    desktop.close()
+    assert desktop.ended() == 0
+
+    picture(inbox / "two.png")
+    desktop.start()
+    desktop.wait_for(says, "what is still watched")
+    until((inbox / "two-x4.png").is_file, "what has come in between")
+    assert len(list(inbox.iterdir())) == 4
 
 
 def test_without_a_screen_there_is_one_line_and_the_browser(desktop: Desktop) -> None:

@@ -26,6 +26,8 @@ from upscaler.geometry import Size
 from upscaler.options.settings import Settings
 from upscaler.pictures.files import load, save
 
+from .window import until
+
 
 @pytest.fixture
 def site() -> tuple[Gate, Any]:
@@ -194,7 +196,8 @@ def test_only_a_result_of_these_settings_counts_as_finished(tmp_path: Path) -> N
 
 def test_a_watched_folder_hands_over_what_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "_POLL", 3600.0)
-    watch = folders.Watch(tmp_path, lambda paths: None, tmp_path / "out")
+    notes = tmp_path / "notes.json"
+    watch = folders.Watch(tmp_path, "Art", lambda paths: None, notes, lambda: tmp_path / "out")
     try:
         whole = png(tmp_path / "whole.png", 64)
         half = tmp_path / "half.png"
@@ -209,6 +212,38 @@ def test_a_watched_folder_hands_over_what_is_complete(tmp_path: Path, monkeypatc
         assert watch.arrivals(now) == [half]
     finally:
         watch.stop()
+
+
+def test_a_watch_goes_on_after_another_start_and_hands_nothing_over_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "_POLL", 0.02)
+    notes, place = tmp_path / "state" / "notes.json", tmp_path / "in"
+    taken: list[Path] = []
+
+    def watch(look: str) -> folders.Watch:
+        taken.clear()
+        return folders.Watch(place, look, taken.extend, notes)
+
+    def has_taken(*names: str) -> None:
+        until(lambda: sorted(path.name for path in taken) == list(names), f"{names}, and not {taken}", 5)
+
+    png(place / "a.png")
+    first = watch("Art")
+    has_taken("a.png")
+    until(notes.is_file, "the notes")
+    first.stop()  # the program ends
+    png(place / "b.png")  # it came while nobody looked
+    again = watch("Art")
+    has_taken("b.png")
+    again.stop()
+    other = watch("Photo")  # of another look there is nothing yet
+    has_taken("a.png", "b.png")
+    other.end()  # its user wants no more of it
+    anew = watch("Photo")
+    has_taken("a.png", "b.png")
+    anew.end()
+    assert not notes.exists()
 
 
 MESSAGES = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -21,15 +22,22 @@ from upscaler_ui.app.inputs import Input
 from upscaler_ui.app.job import Job
 from upscaler_ui.app.jobs import Worker
 from upscaler_ui.app.sessions import Sessions
-from upscaler_ui.desktop.page import build_desktop
+from upscaler_ui.desktop import folders
+from upscaler_ui.desktop.page import build_desktop, settings_in_look
 from upscaler_ui.desktop.queue import Queue, Waiting
+from upscaler_ui.desktop.server import Calls
 from upscaler_ui.desktop.session import DesktopSession
 
 from upscaler.arrays.types import Array
+from upscaler.errors import SettingsError
+from upscaler.folders import replace_text, state_folder
 from upscaler.geometry import Size
+from upscaler.options import presets
 from upscaler.options.settings import Settings
 from upscaler.pictures.files import load, save
 from upscaler.testing import InvertRefiner, NearestUpscaler
+
+from .window import until
 
 SETTINGS = Settings.of(scale=2, tile="64", overlap=16, feather=8, seams="none", strength=1.0)
 
@@ -44,6 +52,7 @@ class Idle(Worker):
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setattr(jobs, "upscaler_for", lambda settings: NearestUpscaler(scale=2))
     monkeypatch.setattr(jobs, "refiner_for", lambda settings: InvertRefiner())
 
@@ -55,6 +64,18 @@ def program(folder: Path, worker: type[Worker] = Worker) -> Iterator[DesktopSess
     session = sessions.session(None, "")
     assert isinstance(session, DesktopSession)
     yield session
+    sessions.close()
+
+
+@contextmanager
+def opened(folder: Path, worker: type[Worker] = Worker) -> Iterator[tuple[DesktopSession, Any, Any]]:
+    """A start with its page: the session, the page's handlers, and a request of that page."""
+    sessions = Sessions(folder / "history", worker(), DesktopSession)
+    blocks = build_desktop(sessions)
+    page: Any = next(fn.fn.__self__ for fn in blocks.fns.values() if fn.name == "on_load")
+    request: Any = SimpleNamespace(session_hash="page", username=None)
+    session, _ = page.of(request)
+    yield session, page, request
     sessions.close()
 
 
@@ -158,17 +179,12 @@ def test_the_page_follows_what_is_gone_on_with_so_that_stop_stops_it(tmp_path: P
     with program(tmp_path, Idle) as session:
         session.choose([own])
         session.start([Input(own, "own")], SETTINGS)
-    sessions = Sessions(tmp_path / "history", Idle(), DesktopSession)
-    blocks = build_desktop(sessions)
-    page: Any = next(fn.fn.__self__ for fn in blocks.fns.values() if fn.name == "on_load")
-    request: Any = SimpleNamespace(session_hash="page", username=None)
-    session, looked_at = page.of(request)
-    session.resume()
-    page.on_look(request)
-    assert looked_at.jobs == session.jobs
-    page.on_stop(request)
-    assert [job.stopping for job in session.jobs] == [True]
-    sessions.close()
+    with opened(tmp_path, Idle) as (session, page, request):
+        session.resume()
+        page.on_look(request)
+        assert page.of(request)[1].jobs == session.jobs
+        page.on_stop(request)
+        assert [job.stopping for job in session.jobs] == [True]
 
 
 def test_the_page_says_that_pictures_are_left_out_until_others_are_chosen(tmp_path: Path) -> None:
@@ -212,3 +228,38 @@ def test_a_picture_of_a_folder_is_enlarged_again_where_a_mask_is_wanted(tmp_path
         assert session.start([item], SETTINGS) == []
         assert len(session.start([item], SETTINGS, right_half())) == 1
         at_rest(session)
+
+
+def test_a_look_for_a_watched_folder_lies_over_the_last_run_without_its_words() -> None:
+    last = SETTINGS.but(prompt="a red barn", quality=70, strength=0.9)
+    replace_text(state_folder() / "desktop-settings.json", json.dumps(last.to_dict()))
+    assert settings_in_look(None) == last
+    art = settings_in_look(presets.get("art"))
+    assert (art.diffusion.strength, art.diffusion.prompt, art.output.quality) == (0.17, "", 70)
+
+
+def test_what_lands_in_a_watched_folder_is_enlarged_in_the_look_that_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "_POLL", 0.02)
+    presets.save("mine", Settings.of(strength=0.25, tile="64", overlap=16, feather=8, seams="none"))
+    place = tmp_path / "in"
+    with opened(tmp_path, Idle) as (session, page, request):
+        calls = Calls(session, lambda: "")
+        assert ("mine", "mine (your preset)") in calls.looks()
+        assert ("art", "Art") in calls.looks()
+        with pytest.raises(SettingsError, match="preset gone: does not exist"):
+            calls.watch(str(place), "gone")
+        assert session.watched is None
+
+        assert calls.watch(str(place), "mine") == "mine (your preset)"
+        page.on_look(request)
+        photo(place / "own.png")
+        (job,) = until(lambda: session.jobs, "the job")
+        page.on_tick(request)
+        assert page.of(request)[1].jobs == [job]  # so that Stop stops it
+        assert job.settings.diffusion.strength == 0.25
+        assert page.of(request)[1].sent["bar"]["watched"] == [str(place), "mine (your preset)"]
+        calls.stop_watching()
+        page.on_look(request)
+        assert page.of(request)[1].sent["bar"]["watched"] is None

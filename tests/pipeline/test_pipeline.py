@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,8 @@ from upscaler.geometry import Box, Size
 from upscaler.models.base import OnStep, Refiner, Upscaler
 from upscaler.options.settings import Settings
 from upscaler.pictures.picture import Picture
-from upscaler.plan import RunPlan, plan_run
+from upscaler.plan import plan_run
+from upscaler.run_plan import RunPlan
 from upscaler.stages.seam_score import seam_score
 from upscaler.testing import (
     FailingRefiner,
@@ -470,6 +472,41 @@ def test_closing_stops_within_one_step_and_keeps_finished_tiles(image: Image) ->
     assert base is not None
     changed = (kept.pixels != base).any(axis=2)
     assert 0.05 < changed.mean() < 0.9
+
+
+def test_networks_rest_after_a_step_until_they_may_go_on(image: Image) -> None:
+    class Stepping(NearestUpscaler):
+        def __call__(self, image: Image, *, on_step: OnStep | None = None) -> Image:
+            assert on_step is not None
+            on_step(1, 1)
+            return super().__call__(image, on_step=on_step)
+
+    settings = Settings.of(**{**SMALL, "batch": 1, "seams": "band"})
+    go_on, held = threading.Event(), list[str]()
+
+    def hold() -> None:
+        held.append(threading.current_thread().name)
+        go_on.wait()
+
+    ran = threading.Thread(
+        target=lambda: ended.extend(
+            pipeline.run(
+                Picture.from_array(image), settings, upscaler=Stepping(4), refiner=IdentityRefiner(), hold=hold
+            )
+        )
+    )
+    ended: list[Event] = []
+    ran.start()
+    while not held:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    assert len(held) == 1  # the second network call never begins
+    go_on.set()
+    ran.join()
+    steps = [event for event in ended if isinstance(event, Progress) and event.step]
+    assert {event.stage for event in steps} == {Stage.ENLARGE, Stage.REFINE, Stage.SEAMS}
+    assert len(held) == len(steps)
+    assert all(name.startswith("network") for name in held)
 
 
 def test_alpha_goes_through_the_same_enlargement(rng: np.random.Generator) -> None:

@@ -11,7 +11,7 @@ import upscaler
 from upscaler.arrays.circle import _first_rotation, beginning
 from upscaler.arrays.resample import resample
 from upscaler.arrays.types import Image
-from upscaler.geometry import Size, Wrap
+from upscaler.geometry import Size, Wrap, WrapMode
 from upscaler.models.base import Refiner
 from upscaler.options.settings import Settings
 from upscaler.plan import plan_run
@@ -120,7 +120,7 @@ def test_the_joint_around_the_side_is_scored_and_redrawn(texture: Image) -> None
 
 
 @pytest.mark.parametrize("size", [(96, 80), (97, 83), (40, 300), (500, 131)])
-@pytest.mark.parametrize("tile", ["auto", "128", "2x3", "1x1"])
+@pytest.mark.parametrize("tile", ["auto", "128", "2x3", "1x1", "200x100"])
 def test_windows_around_a_circle_sum_to_one(size: tuple[int, int], tile: str) -> None:
     from upscaler.tiling.window import window
 
@@ -133,3 +133,13 @@ def test_windows_around_a_circle_sum_to_one(size: tuple[int, int], tile: str) ->
         for part in each.box.parts(Size(4 * size[0], 4 * size[1]), Wrap(True, True)):
             total[part.inside.slices] += weights[part.slices]
     np.testing.assert_array_equal(total, 1)
+
+
+@pytest.mark.parametrize("size", [(130, 3), (3, 130), (97, 83)])
+@pytest.mark.parametrize("wrap", ["none", "x", "both"])
+def test_a_grid_of_more_tiles_than_there_is_room_for_has_those_that_fit(size: tuple[int, int], wrap: WrapMode) -> None:
+    settings = Settings.of(**{**OPTIONS, "tile": "256x256"}, wrap=wrap)
+    tiles = plan_run(Size(*size), settings, upscaler=NearestUpscaler(), refiner=IdentityRefiner()).tiles
+    assert tiles is not None
+    for spans, side in ((tiles.columns, 4 * size[0]), (tiles.rows, 4 * size[1])):
+        assert len(spans) <= max(side // 16, 1)  # of tiles that share half of their side

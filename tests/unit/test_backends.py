@@ -120,13 +120,13 @@ def test_a_folder_that_cannot_be_written_is_no_error(folder: Path) -> None:
 
 
 def test_the_file_does_not_grow_for_ever(folder: Path) -> None:
-    for index in range(notes.MOST + 5):
+    for index in range(folders.MOST_NOTES + 5):
         (folder / "backends.json").exists() or remember(CPU, "0", AMONG, LAST)
         choices = json.loads((folder / "backends.json").read_text())
         choices[str(index)] = "torch float32"
         (folder / "backends.json").write_text(json.dumps(choices))
     remember(CPU, "a", AMONG, LAST)
-    assert len(json.loads((folder / "backends.json").read_text())) == notes.MOST
+    assert len(json.loads((folder / "backends.json").read_text())) == folders.MOST_NOTES
     assert recall(CPU, "a", AMONG) == LAST
 
 

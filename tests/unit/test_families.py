@@ -13,6 +13,8 @@ import pytest
 from tests.headers import CONV_IN, KEYS, OPEN_TEXT, TEXT, UNET, XL_TEXT, Shapes, header
 from upscaler import families, ggufs, weights
 from upscaler.errors import UnsupportedModel
+from upscaler.headers import header_of
+from upscaler.models.diffusion.habits import native_side
 
 FLUX: Shapes = {"double_blocks.0.img_attn.qkv.weight": (9216, 3072), "img_in.weight": (3072, 64)}
 
@@ -34,8 +36,8 @@ def test_the_families_that_can_be_loaded(shapes: Shapes, recipe: str, tmp_path: 
     contents = families.contents_of(path)
     assert (contents.kind, contents.recipe, contents.problem) == ("diffusion", recipe, "")
     assert contents.family == families.SINGLE_FILES[recipe]
-    assert families.header_of(path).numbers == "float16"
-    assert weights.native_side(path) == {"sd1": 512, "sd2": 512, "sdxl": 1024, "refiner": 1024}[recipe]
+    assert header_of(path).numbers == "float16"
+    assert native_side(path) == {"sd1": 512, "sd2": 512, "sdxl": 1024, "refiner": 1024}[recipe]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_gguf_is_told_by_its_tensors(tmp_path: Path) -> None:
     q4, f32 = 12, 0
     tensors = {"double_blocks.0.img_attn.qkv.weight": (q4, (9216, 3072)), "img_in.bias": (f32, (3072,))}
     path = gguf_head(tmp_path / "flux1-dev-Q4_K_S.gguf", tensors, general_architecture="flux")
-    found = families.header_of(path)
+    found = header_of(path)
     assert (found.form, found.numbers, found.metadata) == ("GGUF", "Q4_K", {"general.architecture": "flux"})
     assert found.shapes == {"double_blocks.0.img_attn.qkv.weight": (9216, 3072), "img_in.bias": (3072,)}
     assert families.contents_of(path) == families.Contents("diffusion", "Flux", "flux")
@@ -203,7 +205,7 @@ def test_what_is_damaged_says_so(tmp_path: Path) -> None:
     ):
         path.write_bytes(content)
         with pytest.raises(UnsupportedModel, match=words):
-            families.header_of(path)
+            header_of(path)
         contents = families.contents_of(path)
         assert contents.kind is None
         assert words in contents.problem

@@ -799,6 +799,15 @@ def test_the_limit_is_ours_and_pillows_stays(kind: str, monkeypatch: pytest.Monk
         load(Pillow.fromarray(samples(3)), max_pixels=712)
 
 
+def test_more_channels_than_a_picture_has(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"photometric": "minisblack", "metadata": None}
+    tifffile.imwrite(tmp_path / "few.tif", np.full((4, 4, 5), 0.5, np.float32), planarconfig="contig", **options)
+    assert load(tmp_path / "few.tif").size == (4, 4)
+    tifffile.imwrite(tmp_path / "many.tif", np.zeros((4, 4, 99), np.float32), planarconfig="contig", **options)
+    with pytest.raises(ImageError, match="99 channels; at most 16 are read"):
+        load(tmp_path / "many.tif")
+
+
 def test_a_bomb_that_only_tifffile_reads(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((50, 50, 3), np.float32), photometric="rgb", metadata=None)
     with pytest.raises(ImageError, match=r"output\.max_pixels to 1$"):

@@ -21,8 +21,9 @@ from upscaler.memory import Memory
 from upscaler.models.base import OnStep, Redrawer
 from upscaler.options.settings import Sampling, Settings
 from upscaler.pictures.picture import Picture
-from upscaler.plan import RunPlan, plan_run
+from upscaler.plan import plan_run
 from upscaler.planning import on_cards
+from upscaler.run_plan import RunPlan
 from upscaler.testing import IdentityRefiner
 
 MIB, GIB = 2**20, 2**30

@@ -110,3 +110,15 @@ def test_a_stage_of_a_moment_says_little_about_a_long_one(seconds: float) -> Non
     found.note(progress(Stage.ENLARGE, 1))
     found.note(progress(Stage.REFINE, 0))
     assert found.left == pytest.approx(whole, rel=0.25)
+
+
+def test_the_pace_is_what_others_like_it_take_more() -> None:
+    clock = Clock()
+    found = forecast(clock)
+    assert found.pace == pytest.approx(1)
+    whole = timing.estimate(upscaler.plan(SOURCE), Settings())
+    for part in np.linspace(0, 1, 21):  # everything takes three times as long as expected
+        found.note(progress(Stage.ENLARGE, part))
+        clock.now += 3 * timing.expected(upscaler.plan(SOURCE), Settings())[Stage.ENLARGE].seconds / 20
+    assert found.pace == pytest.approx(3, rel=0.2)
+    assert found.left < 3 * whole

@@ -23,7 +23,8 @@ LAW = {
     "events": VALUES | {"pictures", "stages", "options"},  # names of types only
     "folders": set[str](),
     "ggufs": VALUES,
-    "families": VALUES | {"ggufs"},
+    "headers": VALUES | {"ggufs"},
+    "families": VALUES | {"folders", "headers"},
     "places": VALUES | {"folders", "families"},
     "options": VALUES | {"folders"},
     "arrays": VALUES,
@@ -33,27 +34,29 @@ LAW = {
     "models.base": VALUES | {"memory", "options", "arrays", "tiling"},
     "memory": set[str](),
     "models": VALUES
-    | {"memory", "folders", "options", "arrays", "tiling", "weights", "families", "ggufs", "models.base"},
-    "plan": VALUES | {"memory", "events", "options", "arrays", "tiling", "stages", "models.base"},
+    | {"memory", "folders", "options", "arrays", "tiling", "weights", "families", "headers", "ggufs", "models.base"},
+    "run_plan": VALUES | {"memory", "events", "options", "arrays", "tiling", "stages", "models.base"},
+    "plan": VALUES | {"memory", "options", "tiling", "stages", "run_plan", "models.base"},
     "planning": VALUES
-    | {"options", "pictures", "stages", "plan", "fitting", "timing", "weights", "models", "models.base"},
+    | {"options", "pictures", "stages", "plan", "run_plan", "fitting", "timing", "weights", "models", "models.base"},
     "loading": VALUES | {"options", "planning", "workers", "models", "models.base"},
-    "pipeline": VALUES | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "models.base"},
+    "pipeline": VALUES
+    | {"events", "options", "arrays", "pictures", "tiling", "stages", "plan", "run_plan", "models.base"},
     "weights": VALUES | {"memory", "folders", "families", "places"},
     "batch": VALUES | {"folders", "pictures"},
-    "scratch": VALUES | {"memory", "options", "arrays", "plan", "models.base"},
+    "scratch": VALUES | {"memory", "options", "arrays", "plan", "run_plan", "models.base"},
     "workers": VALUES | {"memory", "options", "arrays", "tiling", "models.base"},
     "resume": VALUES | {"folders", "options", "arrays", "pictures", "tiling", "weights"},
-    "describe": VALUES | {"options", "plan", "weights"},
-    "fitting": VALUES | {"options", "plan"},
-    "timing": VALUES | {"events", "folders", "options", "plan"},
+    "describe": VALUES | {"options", "run_plan", "weights"},
+    "fitting": VALUES | {"options", "run_plan"},
+    "timing": VALUES | {"events", "folders", "options", "run_plan"},
     "forecast": VALUES | {"events", "timing"},
     "testing": VALUES | {"options", "arrays", "tiling", "models.base"},
 }
 """Which parts of the engine a part may import; a part is a folder or a module of the package. `api` and `cli` may import all."""
 LIBRARIES = {
-    "stdlib": {"errors", "geometry", "text", "families", "ggufs", "events", "options", "timing", "forecast"},
-    "numpy": {"plan", "arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
+    "stdlib": {"errors", "geometry", "text", "families", "headers", "ggufs", "events", "options", "timing", "forecast"},
+    "numpy": {"plan", "run_plan", "arrays", "pictures", "tiling", "stages", "pipeline", "testing"},
 }
 IMAGE_LIBRARIES = {"numpy", "PIL", "pywt", "tifffile", "pyvips", "defusedxml"}
 

@@ -19,8 +19,8 @@ from upscaler.models import load_refiner  # noqa: E402
 from upscaler.models.base import Habits, Joins  # noqa: E402
 from upscaler.models.diffusion.components import Components  # noqa: E402
 from upscaler.models.diffusion.flow import FlowRefiner  # noqa: E402
+from upscaler.models.diffusion.haar import HaarCodec  # noqa: E402
 from upscaler.models.diffusion.habits import Family  # noqa: E402
-from upscaler.models.diffusion.pocket import HaarCodec  # noqa: E402
 from upscaler.models.diffusion.refiner import DiffusionRefiner  # noqa: E402
 from upscaler.models.diffusion.text import Prompt  # noqa: E402
 from upscaler.options.settings import Sampling, options  # noqa: E402

@@ -12,12 +12,12 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
 import upscaler
-from upscaler import weights
+from upscaler import families, weights
 from upscaler.cli import main
 from upscaler.errors import SettingsError, UnsupportedModel, WeightsNotFound
 from upscaler.geometry import Box, Size
 from upscaler.models import describe_refiner, load_refiner
-from upscaler.models.diffusion.published import convert
+from upscaler.models.convert import convert
 from upscaler.options.settings import Sampling, Settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -140,7 +140,7 @@ def test_converted_gives_the_same_bytes(files: dict[str, Path], base: Path, kind
     convert(files[kind], file)
     assert [path.name for path in file.parent.iterdir()] == [file.name]
     assert draw(load(file, base))[0].tobytes() == draw(load(files[kind], base))[0].tobytes()
-    assert weights.one_step_kind(file) == weights.one_step_kind(files[kind]) == kind
+    assert families.one_step_kind(file) == families.one_step_kind(files[kind]) == kind
 
 
 def test_found_by_name_with_its_base(

@@ -9,7 +9,8 @@ import torch
 
 pytest.importorskip("diffusers")
 
-from upscaler.models.diffusion.pocket import HaarCodec, PocketUNet
+from upscaler.models.diffusion.haar import HaarCodec
+from upscaler.models.diffusion.pocket import PocketUNet
 from upscaler.models.diffusion.sampling import Sampler
 
 

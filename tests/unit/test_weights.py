@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from upscaler import families, weights
+from upscaler import places, weights
 from upscaler.errors import ChecksumMismatch, UnsupportedModel, WeightsNotFound
+from upscaler.headers import header_of
 from upscaler.weights import File, Model
 
 
@@ -37,7 +38,7 @@ def test_bundled_files_are_what_the_manifest_says(model: Model) -> None:
 
 def test_the_manifest_covers_every_weight_file() -> None:
     declared = {path for model in weights.bundled() for path in model.files}
-    there = {path for suffix in weights.SUFFIXES for path in weights.bundled_folder().rglob(f"*{suffix}")}
+    there = {path for suffix in places.SUFFIXES for path in weights.bundled_folder().rglob(f"*{suffix}")}
     assert there <= declared
 
 
@@ -159,4 +160,4 @@ def test_a_zip_that_unpacks_to_a_thousand_times_its_size_is_not_unpacked(tmp_pat
             member.write(bytes(1 << 20))
     assert bomb.stat().st_size < 1 << 20
     with pytest.raises(UnsupportedModel, match="table of weights is above"):
-        families.header_of(bomb)
+        header_of(bomb)

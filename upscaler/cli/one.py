@@ -20,8 +20,8 @@ from ..pictures.compare import comparison
 from ..pictures.files import check_output, load, save
 from ..pictures.masks import load_mask
 from ..pictures.picture import Picture
-from ..plan import RunPlan
 from ..planning import plan
+from ..run_plan import RunPlan
 from ..scratch import store_for
 from ..text import one_line
 from .terminal import Display

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import weights
+from .. import families, weights
 from ..errors import WeightsNotFound
 from .base import Enlarger, Redrawer, tile_sides
 from .diffusion.footprint import likely_precision, memory_at
-from .diffusion.habits import family_at, habits_at
+from .diffusion.habits import family_at, habits_at, native_side
 from .sharing import GATE, model_errors, shared
 
 if TYPE_CHECKING:
@@ -142,6 +142,6 @@ def _redrawer(path: Path, lora: str) -> Redrawer:
     family = family_at(path)
     if family is not None:
         return Redrawer(family.multiple, tile_sides(family.native), family.habits)
-    native = 512 if weights.one_step_kind(path) else weights.native_side(path)
+    native = 512 if families.one_step_kind(path) else native_side(path)
     memory = next((model.memory for model in weights.bundled() if model.path == path), None)
     return Redrawer(tile_sides=tile_sides(native), habits=habits_at(path, lora), memory=memory)

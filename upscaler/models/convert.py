@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from .. import weights
+from .. import families
 from ..errors import SettingsError, WeightsError
 
 VALUES = "upscaler.values"
@@ -39,15 +39,26 @@ def convert(source: Path, target: Path | None = None) -> Path:
         raise SettingsError(f"{target}: already exists; name another file with -o")
     from safetensors.torch import save_file
 
-    from .diffusion import published
+    from .diffusion.published import as_safetensors
+
+    # one-step models have a form of their own, with what of the file is needed
+    tensors, metadata = as_safetensors(source) if families.one_step_kind(source) else _as_safetensors(source)
+    draft = target.with_name(f".{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, draft, metadata=metadata)
+        os.replace(draft, target)
+    except OSError as error:
+        raise WeightsError(f"{target}: cannot be written ({error.strerror})") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return target
+
+
+def _as_safetensors(source: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Tensors and metadata of the file that any other pickle becomes."""
     from .diffusion.states import load_pickle
 
-    if weights.one_step_kind(source):  # a form of its own, with what of the file is needed
-        try:
-            published.convert(source, target)
-        except OSError as error:
-            raise WeightsError(f"{target}: cannot be written ({error.strerror})") from error
-        return target
     content = load_pickle(source, allow_pickle=True)
     if isinstance(content.get("state_dict"), dict):
         content = cast("dict[str, Any]", content["state_dict"])
@@ -59,15 +70,7 @@ def convert(source: Path, target: Path | None = None) -> Path:
             values[name] = value
     if not tensors:
         raise SettingsError(f"{source}: holds no tensors; name a file of weights")
-    draft = target.with_name(f".{target.name}.part")
-    try:
-        save_file(tensors, draft, metadata={"format": "pt", **({VALUES: json.dumps(values)} if values else {})})
-        os.replace(draft, target)
-    except OSError as error:
-        raise WeightsError(f"{target}: cannot be written ({error.strerror})") from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return target
+    return tensors, {"format": "pt", **({VALUES: json.dumps(values)} if values else {})}
 
 
 def _flat(table: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -43,15 +43,15 @@ class _Found:
     sha256: str | None
 
 
-def fetch(entry: Entry, *, folder: Path | None = None, on_bytes: OnBytes = lambda done, total: None) -> Path:
-    """Fetch a model into a folder of models (default: the user's) and give its path; one that is there is left alone.
+def fetch(entry: Entry, *, on_bytes: OnBytes = lambda done, total: None) -> Path:
+    """Fetch a model into the user's folder of models and give its path; one that is there is left alone.
 
     Raises:
         WeightsNotFound: the hub is out of reach, does not have it, or wants a login.
         ChecksumMismatch: what the hub has, or what arrived, is not what it should be.
         WeightsError: the disk is too small, or the connection was lost again and again.
     """
-    folder = folder or weights.user_folders()[-1]
+    folder = weights.user_folders()[-1]
     target = entry.target(folder)
     if target.exists():
         return target

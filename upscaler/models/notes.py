@@ -5,14 +5,9 @@ A file may be lost or damaged at any time; what is missing is found out anew.
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
 from pathlib import Path
 
 from .. import __version__, folders
-
-MOST = 500
-"""Texts that a file keeps, the most recent ones."""
 
 
 class Notes:
@@ -27,11 +22,7 @@ class Notes:
 
     def put(self, key: str, text: str) -> None:
         """Keep a text; it is not missed where that fails."""
-        texts = self._read()
-        texts.pop(_versioned(key), None)  # the most recent ones stand last
-        texts[_versioned(key)] = text
-        with suppress(OSError):
-            folders.replace_text(self._file(), json.dumps(dict(list(texts.items())[-MOST:]), indent=0))
+        folders.note(self._file(), self._read(), {_versioned(key): text})
 
     def _read(self) -> dict[str, str]:
         return {key: value for key, value in folders.read_object(self._file()).items() if isinstance(value, str)}

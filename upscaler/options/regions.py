@@ -18,6 +18,7 @@ from typing import NamedTuple
 from ..errors import SettingsError
 from ..text import shown
 
+_OPTION = "diffusion.tile_prompt"
 _NUMBER = r"\d+(?:\.\d+)?"
 _BOX = re.compile(rf"({_NUMBER}),({_NUMBER}),({_NUMBER}),({_NUMBER})(?: x({_NUMBER}))?")
 _CELL = re.compile(rf"(\d+),(\d+) of (\d+)x(\d+)(?: x({_NUMBER}))?")
@@ -51,11 +52,8 @@ class Regions(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def regions(text: str, option: str = "diffusion.tile_prompt") -> Regions:
+def regions(text: str) -> Regions:
     """The regions that a text says; none where it is empty.
-
-    Args:
-        option: path of the option that holds it.
 
     Raises:
         SettingsError: a line is neither a region nor a prefix, or a number is out of range.
@@ -69,34 +67,34 @@ def regions(text: str, option: str = "diffusion.tile_prompt") -> Regions:
         if not head or head.startswith("#"):
             continue
         if not colon or not prompt:
-            raise SettingsError(f"{option}: {shown(line.strip())} is neither a file nor a region; {_FORM}")
+            raise SettingsError(f"{_OPTION}: {shown(line.strip())} is neither a file nor a region; {_FORM}")
         if head == _PREFIX:
             prefix = prompt
         else:
-            found.append(_region(" ".join(head.replace(", ", ",").split()), prompt, option))
+            found.append(_region(" ".join(head.replace(", ", ",").split()), prompt))
     return Regions(prefix, tuple(found))
 
 
-def _region(place: str, prompt: str, option: str) -> Region:
+def _region(place: str, prompt: str) -> Region:
     if (box := _BOX.fullmatch(place)) is not None:
         left, top, right, bottom = (float(side) / 100 for side in box.groups()[:4])
         weight = box[5]
     elif (cell := _CELL.fullmatch(place)) is not None:
         column, row, columns, rows = (int(number) for number in cell.groups()[:4])
         if not (1 <= column <= columns and 1 <= row <= rows):
-            raise SettingsError(f"{option}: {shown(place)} is not in its grid; cells are counted from 1,1")
+            raise SettingsError(f"{_OPTION}: {shown(place)} is not in its grid; cells are counted from 1,1")
         left, right = (column - 1) / columns, column / columns
         top, bottom = (row - 1) / rows, row / rows
         weight = cell[5]
     else:
-        raise SettingsError(f"{option}: {shown(place)} is not a place; {_FORM}")
+        raise SettingsError(f"{_OPTION}: {shown(place)} is not a place; {_FORM}")
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
         raise SettingsError(
-            f"{option}: {shown(place)} is not a box; its numbers are left, top, right and bottom, from 0 to 100"
+            f"{_OPTION}: {shown(place)} is not a box; its numbers are left, top, right and bottom, from 0 to 100"
         )
     strength = float(weight or 1)
     if not 0 < strength <= _HIGHEST:
         raise SettingsError(
-            f"{option}: the weight x{strength:g} is out of range; give one above 0, at most {_HIGHEST:g}"
+            f"{_OPTION}: the weight x{strength:g} is out of range; give one above 0, at most {_HIGHEST:g}"
         )
     return Region(left, top, right, bottom, prompt, strength)

@@ -19,6 +19,9 @@ from .picture import Picture, from_rows, from_samples
 from .vips import Rows
 
 _HIGH = np.uint16(256)
+_MOST_SAMPLES = (
+    16  # for a pixel: colours, opacity, and what programs keep beside them; a damaged file may ask for thousands
+)
 _TURNS: dict[int, tuple[int, bool]] = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True)} | {
     5: (3, True),
     6: (3, False),
@@ -250,6 +253,8 @@ def decode_tiff(
         kept = store(Size(page.imagewidth, page.imagelength))
         if page.photometric.name not in {"RGB", "MINISBLACK", "MINISWHITE"} or page.imagedepth != 1:
             raise ImageError(f"its colours are of kind {page.photometric.name}; convert it to RGB first")
+        if page.samplesperpixel > _MOST_SAMPLES:
+            raise ImageError(f"it says to hold {page.samplesperpixel} channels; at most {_MOST_SAMPLES} are read")
         samples = page.asarray()
         if page.planarconfig == 2 and samples.ndim == 3:
             samples = np.moveaxis(samples, 0, 2)

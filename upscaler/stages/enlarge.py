@@ -21,6 +21,7 @@ from ..tiling.journal import Journal
 from ..tiling.loop import Step, redraw
 from ..tiling.passes import EnlargePass
 from ..tiling.tiles import Tile
+from ..tiling.worker import Hold
 
 _SMALLEST = 32  # side in input pixels, beside the context, below which a piece is not halved any more
 
@@ -42,6 +43,7 @@ def enlarge(
     journal: Journal | None = None,
     wrap: Wrap = NO_WRAP,
     inline: bool = False,
+    hold: Hold | None = None,
     linear: bool = True,
 ) -> Iterator[Enlarging | Notice]:
     """`image` enlarged to `target`, step by step; the canvas of the last item is the result, float32 in [0, 1].
@@ -58,6 +60,7 @@ def enlarge(
         journal: as in `redraw`.
         wrap: on which axes the picture goes around, as in the plan of the passes.
         inline: run the network in the calling thread.
+        hold: as in `redraw`.
         linear: resample in linear light where there is no network.
 
     Raises:
@@ -74,7 +77,7 @@ def enlarge(
         network = _Network(image, step, upscaler)
         parallel = getattr(upscaler, "parallel", 1)
         for item in redraw(
-            canvas, [step.target], network.draw, batch=1, journal=journal, parallel=parallel, inline=inline
+            canvas, [step.target], network.draw, batch=1, journal=journal, parallel=parallel, inline=inline, hold=hold
         ):
             yield from network.take_notices()
             yield item if isinstance(item, Notice) else Enlarging(canvas, item._replace(done=done + item.done))

@@ -23,6 +23,7 @@ from ..tiling.mask import Mask
 from ..tiling.spans import Span
 from ..tiling.tiles import Plan, Tile
 from ..tiling.window import window
+from ..tiling.worker import Hold
 from .detail import filter_detail
 
 SIDE = 512
@@ -65,6 +66,7 @@ def restore_faces(
     alpha: Array | None = None,
     journal: Journal | None = None,
     inline: bool = False,
+    hold: Hold | None = None,
 ) -> Iterator[Step | Notice]:
     """Let `restorer` draw the faces of a plan anew in `canvas`, one after the other.
 
@@ -73,7 +75,7 @@ def restore_faces(
         places: from the square of each face to the canvas; that of a tile is found by its row.
         strength: how much of the change is taken, 0 to 1.
         color: how much of a face's tone and colour stays, 0 to 1.
-        mask, alpha, journal, inline: as in `refine`.
+        mask, alpha, journal, inline, hold: as in `refine`.
 
     Raises:
         OutOfMemory: a face does not fit.
@@ -90,7 +92,7 @@ def restore_faces(
     def skip(tile: Tile, crop: Image) -> bool:
         return alpha is not None and not cut(alpha[..., None], tile.box).any()
 
-    yield from redraw(canvas, [plan], draw, batch=1, skip=skip, mask=mask, journal=journal, inline=inline)
+    yield from redraw(canvas, [plan], draw, batch=1, skip=skip, mask=mask, journal=journal, inline=inline, hold=hold)
 
 
 def _box(square: Affine, canvas: Size) -> Box:

@@ -17,6 +17,7 @@ from ..tiling.journal import Journal
 from ..tiling.loop import Step, redraw
 from ..tiling.mask import Mask
 from ..tiling.tiles import Plan, Tile
+from ..tiling.worker import Hold
 from .by_place import Places, draw_each
 from .detail import filter_detail, has_nothing_to_refine, room_of
 
@@ -37,6 +38,7 @@ def refine(
     journal: Journal | None = None,
     start: tuple[int, int] = (0, 0),
     inline: bool = False,
+    hold: Hold | None = None,
 ) -> Iterator[Step | Notice]:
     """Let `refiner` redraw the tiles of some plans in `canvas`, each filtered against what it was cut from.
 
@@ -53,6 +55,7 @@ def refine(
         journal: as in `redraw`.
         start: column and row from which the refiner counts where tiles lie.
         inline: run the refiner in the calling thread.
+        hold: as in `redraw`.
 
     Raises:
         OutOfMemory: one tile alone does not fit.
@@ -98,4 +101,5 @@ def refine(
         journal=journal,
         parallel=getattr(refiner, "parallel", 1),
         inline=inline,
+        hold=hold,
     )

@@ -69,9 +69,11 @@ def weigh(tile: Tile, crop: Image, drawn: Image, canvas: Size, mask: Mask | None
     rows = slice(None if wrap.y else canvas.height - tile.y.start)
     columns = slice(None if wrap.x else canvas.width - tile.x.start)
     correction = np.subtract(drawn[rows, columns], crop[rows, columns])
-    correction *= window(tile.y)[rows, None, None] * window(tile.x)[None, columns, None]
+    height, width, channels = correction.shape
+    flat = correction.reshape(height, width * channels)  # numpy is slow where it goes around for each three values
+    flat *= window(tile.y)[rows, None] * np.repeat(window(tile.x)[columns], channels)
     if mask is not None:
-        correction *= mask.under(tile.box, wrap)
+        flat *= np.repeat(mask.under(tile.box, wrap)[..., 0], channels, axis=1)
     return to_grid(correction)
 
 

@@ -72,13 +72,12 @@ def counted_grid(size: Size, columns: int, rows: int, cut: Cut) -> Plan:
 
     def axis(length: int, tiles: int, circle: bool) -> Axis:
         length = _length(length, circle, cut)
-        if circle:
-            return _axis(length, _Choice(tiles, _align(-(-length // tiles) + cut.overlap, cut.multiple)), cut, True)
-        side = min(_align(-(-(length + (tiles - 1) * cut.overlap) // tiles), cut.multiple), length)
+        joints = tiles if circle else tiles - 1
+        side = _align(-(-(length + joints * cut.overlap) // tiles), cut.multiple)
+        side = side if circle else min(side, length)
         shared = min(cut.overlap, side // 2 // cut.multiple * cut.multiple)
-        return _axis(
-            length, _Choice(-(-(length - shared) // (side - shared)) if side < length else 1, side), cut, False
-        )
+        rest = length if circle else length - shared
+        return _axis(length, _Choice(max(-(-rest // (side - shared)), 1), side), cut, circle)
 
     return Plan(axis(size.height, rows, cut.wrap.y), axis(size.width, columns, cut.wrap.x), cut.order, wrap=cut.wrap)
 

@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from .canvas import Wave, weigh
 from .journal import Journal
 from .mask import Mask
 from .tiles import Plan, Tile
-from .worker import OnStep, Pending, Task, make_worker
+from .worker import Hold, OnStep, Pending, Task, make_worker
 
 Draw = Callable[[Sequence[Tile], Sequence[Image], OnStep], Sequence[Image | Pending]]
 """What a network makes of some tiles, from the tiles and their crops: images of the crops' size, or what waits for them."""
@@ -72,6 +73,7 @@ def redraw(
     journal: Journal | None = None,
     parallel: int = 1,
     inline: bool = False,
+    hold: Hold | None = None,
 ) -> Iterator[Step | Notice]:
     """Redraw the tiles of some plans, one plan after the other, in `canvas`, step by step.
 
@@ -89,12 +91,13 @@ def redraw(
         journal: tiles that it holds are not drawn again, and those that are drawn are added to it.
         parallel: how many batches are drawn at the same time.
         inline: run everything in the calling thread, one batch after the other.
+        hold: called after each step of a network, which rests until it comes back.
 
     Raises:
         OutOfMemory: one tile alone does not fit.
         ProgressError: the journal cannot be written.
     """
-    loop = _Loop(canvas, draw, batch, finish, skip, mask, journal, parallel, inline)
+    loop = _Loop(canvas, draw, batch, finish, skip, mask, journal, parallel, inline, hold)
     try:
         for plan in plans:
             if journal is not None:
@@ -120,14 +123,15 @@ class _Loop:
         journal: Journal | None,
         parallel: int,
         inline: bool,
+        hold: Hold | None,
     ) -> None:
         self._canvas, self._draw, self._batch = canvas, draw, batch
         self._finish, self._skip, self._mask, self._journal = finish, skip, mask, journal
         self._network = make_worker("network", inline=inline, threads=parallel)
         self._helpers = make_worker("helper", inline=inline, threads=min(os.cpu_count() or 1, _MOST_HELPERS))
-        self._parallel, self._inline = parallel, inline
+        self._parallel, self._inline, self._hold = parallel, inline, hold
         self._wrap = NO_WRAP
-        self._proven = False  # whether a batch of this size has fitted: until then each network has but one
+        self._proven = False  # whether a batch of this size has fitted
         self._under_way: deque[_Batch] = deque()
         self._done = self._skipped = 0
 
@@ -181,17 +185,23 @@ class _Loop:
             worker.shutdown()
 
     def _start(self, wave: Wave, again: deque[_Taken]) -> bool:
-        """Hand batches to the network as far ahead as is wanted; whether any is under way."""
-        most = 1 if self._inline else self._parallel * (_AHEAD if self._proven else 1)
+        """Cut batches as far ahead as is wanted, and hand them to the network; whether any is under way."""
+        most = 1 if self._inline else self._parallel * _AHEAD
         while len(self._under_way) < most:
             taken = self._take(wave, again)
             if not taken:
                 break
             call = partial(self._draw, [tile for tile, _ in taken], [crop for _, crop in taken])
-            self._under_way.append(_Batch(taken, Task(self._network, call)))
-            if not self._inline:  # an inline call begins when its steps are asked for, after its boxes were told
-                self._under_way[-1].task.start()
+            self._under_way.append(_Batch(taken, Task(self._network, call, self._hold)))
+            self._hand_over()
+        self._hand_over()
         return bool(self._under_way)
+
+    def _hand_over(self) -> None:
+        """Let the network have the batches that are cut: all of them, or until one has fitted one for each network."""
+        if not self._inline:  # an inline call begins when its steps are asked for, after its boxes were told
+            for batch in islice(self._under_way, None if self._proven else self._parallel):
+                batch.task.start()
 
     def _take(self, wave: Wave, again: deque[_Taken]) -> list[_Taken]:
         """The next tiles with something to redraw."""

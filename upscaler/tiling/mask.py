@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays.resample import resample
-from ..arrays.types import Array
+from ..arrays.strips import strips
+from ..arrays.types import Array, Image
 from ..geometry import NO_WRAP, Box, Size, Wrap
 
 
@@ -52,6 +53,13 @@ class Mask:
     def touches(self, box: Box, wrap: Wrap = NO_WRAP) -> bool:
         """Whether anything inside `box` may change."""
         return bool(self.under(box, wrap).any())
+
+    def put_back(self, canvas: Image, base: Image) -> None:
+        """Put back, in place, the base where the mask is 0."""
+        height, width = canvas.shape[:2]
+        for rows in strips(height, width):
+            open_here = self.under(Box(0, rows.start, width, rows.stop)) > 0
+            np.copyto(canvas[rows], base[rows], where=~open_here)
 
 
 def _fade_in(inside: NDArray[np.bool_], reach: int, wrap: Wrap) -> Array:

@@ -14,6 +14,9 @@ from ..errors import Cancelled
 OnStep = Callable[[int, int], None]
 """Called as `on_step(k, n)` after part `k` of `n` of a tile's work; raises `Cancelled` when the run was stopped."""
 
+Hold = Callable[[], None]
+"""Called after each step of a network, in its thread, which goes on when it comes back."""
+
 Pending = Callable[[], Image]
 """Waits for a tile that comes back from a device, and gives it, in any thread."""
 
@@ -45,8 +48,8 @@ def make_worker(name: str, *, inline: bool, threads: int = 1) -> Executor:
 class Task(Generic[T]):
     """A call `call(on_step)` for a worker, which has it from `start` on."""
 
-    def __init__(self, worker: Executor, call: Callable[[OnStep], T]) -> None:
-        self._worker, self._call = worker, call
+    def __init__(self, worker: Executor, call: Callable[[OnStep], T], hold: Hold | None = None) -> None:
+        self._worker, self._call, self._hold = worker, call, hold
         self._steps: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
         self._stopped = Flag()
         self._future: Future[T] | None = None
@@ -60,9 +63,11 @@ class Task(Generic[T]):
         return self._future
 
     def _on_step(self, step: int, of: int) -> None:
+        self._steps.put((step, of))
+        if self._hold is not None:
+            self._hold()
         if self._stopped.is_set():
             raise Cancelled("the run was stopped")
-        self._steps.put((step, of))
 
     def steps(self) -> Iterator[tuple[int, int]]:
         """Each step and their number, as they are done, until the call has ended; all at once from an inline worker."""

@@ -73,6 +73,8 @@ class Handlers(ResultHandlers):
         self.run.click(self.on_run, fields, own, **AS_TYPED)
         self.preview.click(self.on_preview, fields, own, **AS_TYPED)
         self.stop.click(self.on_stop, None, own, trigger_mode="multiple", **QUIET)
+        if not self.sessions.public:
+            self.pause.click(self.on_pause, None, own, trigger_mode="multiple", **QUIET)
         self.timer.tick(self.on_tick, None, own, trigger_mode="once", **QUIET)
         self.wire_results()
         self.wire_presets()
@@ -208,4 +210,13 @@ class Handlers(ResultHandlers):
         session, page = self.of(request)
         for job in page.jobs:
             job.stop()
+        return self.changes(session, page)
+
+    def on_pause(self, request: gr.Request) -> Update:
+        """Let all jobs rest, or go on."""
+        session, page = self.of(request)
+        if session.worker.paused:
+            session.worker.resume()
+        else:
+            session.worker.pause()
         return self.changes(session, page)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -54,6 +53,7 @@ class Job:
         shown: of an area, the original and the result as data URIs.
         view: the canvas as it grows.
         forecast: how far it is and how long it still takes; `None` until its models are loaded.
+        expected: seconds that it is taken to need, once somebody has asked.
         kept: where its finished tiles are kept, until the result is written; `None` for a short one.
         left: it was stopped since the program ends, and is for the next start.
     """
@@ -81,6 +81,7 @@ class Job:
     started: float = 0.0
     ended: float = 0.0
     forecast: Forecast | None = None
+    expected: float | None = None
     kept: Path | None = None
     left: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -102,8 +103,8 @@ class Job:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it began."""
-        return (self.ended or time.monotonic()) - self.started if self.started else 0.0
+        """Seconds that it took, without pauses; 0 until it is over."""
+        return self.ended - self.started if self.ended else 0.0
 
     @property
     def worth_keeping(self) -> bool:

@@ -6,7 +6,6 @@ A front end submits jobs and looks at them; what it sees is always the latest st
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -27,6 +26,7 @@ from upscaler.planning import plan
 
 from .job import Job, State
 from .kept import KeptTiles
+from .pause import Pause
 
 _WORTH_KEEPING = 60.0  # seconds of a run above which its progress is kept
 
@@ -52,6 +52,7 @@ class Worker:
         self._closed = False
         self._kept = KeptTiles()
         self._lock = threading.Lock()
+        self._pause = Pause()
 
     def submit(self, job: Job) -> Job:
         """Run the job when those before it are over."""
@@ -95,6 +96,21 @@ class Worker:
         before = jobs[: jobs.index(job)] if job in jobs else []
         return sum(not other.state.over for other in before)
 
+    @property
+    def paused(self) -> bool:
+        """Whether all jobs rest."""
+        return self._pause.on
+
+    def pause(self) -> None:
+        """Let the job at work rest after its step, and the others not begin; without any there is nothing to pause."""
+        with self._lock:
+            if not all(job.state.over for job in self._jobs):
+                self._pause.begin()
+
+    def resume(self) -> None:
+        """Go on; so does the worker by itself when every job is over."""
+        self._pause.end()
+
     def close(self) -> None:
         """The program ends: stop every job after the step at work, wait for that, and leave the rest for the next start."""
         self._closed = True
@@ -125,17 +141,28 @@ class Worker:
             if all(job.state.over for job in self._jobs):
                 self._thread.submit(self.release)
 
+    def _rest(self, job: Job) -> None:
+        """Wait in the thread of the jobs until there is no pause, or until the job is stopped."""
+        self._pause.wait(lambda: job.stopping)
+
     def _run(self, job: Job) -> None:
+        self._rest(job)
         if job.stopping:
             job.done(job)
-            return
-        job.state, job.started = State.RUNNING, time.monotonic()
+        else:
+            self._carry_out(job)
+        with self._lock:
+            if all(other.state.over for other in self._jobs):
+                self._pause.end()
+
+    def _carry_out(self, job: Job) -> None:
+        job.state, job.started = State.RUNNING, self._pause.clock()
         outcome = State.FAILED
         try:
             outcome = self._events(job)
         except Exception as error:  # whatever it is, it belongs to this job and is shown there
             job.error = error
-        job.ended = time.monotonic()
+        job.ended = self._pause.clock()
         if job.picture is None and job.progress is not None:
             job.picture = job.progress.picture
         try:
@@ -156,7 +183,8 @@ class Worker:
         job.view.start(picture, job.plan.target)
         upscaler = self._kept.of(self._loaded("gan", upscaler_for, settings), settings, keep=job.region is not None)
         refiner = self._loaded("diffusion", refiner_for, settings)
-        job.forecast = Forecast(timing.expected(job.plan, settings))
+        job.forecast = Forecast(timing.expected(job.plan, settings), clock=self._pause.clock)
+        paused = self._pause.seconds
         kept = self._progress_of(job, picture)
         job.kept = kept and kept.folder
         goes_on = kept is not None and resume.is_kept(kept.folder)
@@ -168,6 +196,7 @@ class Worker:
             region=job.region,
             mask=job.mask,
             progress=kept,
+            hold=lambda: self._pause.wait(lambda: job.stopping),
         )
         with closing(events):  # type: ignore[type-var]
             for event in events:
@@ -175,9 +204,11 @@ class Worker:
                 job.told(job)
                 if isinstance(event, Finished):  # progress stays until the result is written
                     break
+                self._rest(job)
                 if job.stopping:
                     return State.STOPPED
-        if job.finished is not None and job.region is None and not goes_on:
+        disturbed = goes_on or self._pause.seconds != paused
+        if job.finished is not None and job.region is None and not disturbed:
             timing.learn(job.plan, settings, job.finished.seconds)
         return State.FINISHED
 

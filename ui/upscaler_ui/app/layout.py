@@ -15,28 +15,29 @@ from .form import WHOLE_FILES, Form
 from .looks import names_of_own
 
 _ANOTHER = "Other format…"
-_TICK = 0.4  # seconds between two looks at the jobs
+TICK, SLOW_TICK = 0.4, 2.0
+"""Seconds between two looks at the jobs, and while they are paused."""
 
 
 class Layout:
     """The widgets: the form and progress on the left; pictures, queue and history on the right."""
 
-    def __init__(self, *, with_presets: bool) -> None:
+    def __init__(self, *, one_user: bool) -> None:
         """
         Args:
-            with_presets: whether the user may keep presets.
+            one_user: whether all that is done here is done for one user, who may keep presets and pause the work.
         """
         self.form = Form()
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=4, min_width=330, elem_id="left"):
-                self._left(with_presets)
+                self._left(one_user)
             with gr.Column(scale=8, min_width=330, elem_id="right"):
                 self._right()
         with gr.Column(elem_id="models-page"):
-            self._models(with_presets)
-        self.timer = gr.Timer(_TICK, active=False)
+            self._models(one_user)
+        self.timer = gr.Timer(TICK, active=False)
 
-    def _left(self, with_presets: bool) -> None:
+    def _left(self, one_user: bool) -> None:
         with gr.Row(elem_id="title"):
             gr.HTML("<h1>upscaler</h1>")
             self.models_open = gr.Button("Models", size="sm", elem_id="models-open", min_width=80, scale=0)
@@ -51,10 +52,13 @@ class Layout:
             self.status = gr.HTML("", elem_id="status")
             with gr.Row():
                 self.run = gr.Button("Upscale", variant="primary", elem_id="run", scale=3, min_width=120)
+                self.pause = gr.Button(
+                    "Pause", elem_id="pause", interactive=False, visible=one_user, scale=1, min_width=100
+                )
                 self.stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, scale=1, min_width=80)
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):
             self.form.advanced()
-            with gr.Accordion("My presets", open=False, visible=with_presets):
+            with gr.Accordion("My presets", open=False, visible=one_user):
                 self._presets()
 
     def choice(self) -> None:

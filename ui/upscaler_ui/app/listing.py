@@ -22,7 +22,8 @@ def queue(session: Session) -> dict[str, Any]:
     """What a crash has left, jobs that are not over, then those that failed, the latest first."""
     waiting = [job for job in session.jobs if not job.state.over]
     failed = [job for job in reversed(session.jobs) if job.state is State.FAILED and job.region is None]
-    return {"items": [*map(_draft_item, session.drafts.left), *map(_job_item, (*waiting, *failed))]}
+    jobs = [_job_item(job, paused=session.worker.paused) for job in (*waiting, *failed)]
+    return {"items": [*map(_draft_item, session.drafts.left), *jobs]}
 
 
 def history(session: Session, page: Page, local: bool) -> dict[str, Any]:
@@ -72,8 +73,14 @@ def _draft_item(draft: Draft) -> dict[str, Any]:
     }
 
 
-def _job_item(job: Job) -> dict[str, Any]:
-    stage = job.progress.stage.label if job.progress else job.state.value.capitalize()
+def _job_item(job: Job, *, paused: bool) -> dict[str, Any]:
+    stage = (
+        "Paused"
+        if paused and job.state is State.RUNNING
+        else job.progress.stage.label
+        if job.progress
+        else job.state.value.capitalize()
+    )
     text = "Failed: " + cause_and_remedy(job.error)[0] if job.error is not None else stage
     return {
         "id": job.id,

@@ -38,6 +38,11 @@ def title_of(name: str) -> str:
     return next((preset.title for preset in presets.presets() if preset.name == name), name)
 
 
+def title_in_list(preset: Preset) -> str:
+    """What a preset is called where people see no more of it; no two are called the same."""
+    return preset.title if preset.builtin else f"{preset.name} (your preset)"
+
+
 def title_for(settings: Settings) -> str:
     """What the look that the settings are is called."""
     preset, changes = _nearest(settings, tuple(presets.presets()))

@@ -108,7 +108,7 @@ class Page:
 
     def follow(self, jobs: Sequence[Job]) -> None:
         """Look at these jobs from now on, after those that are not over yet."""
-        self.jobs = [job for job in self.jobs if not job.state.over] + list(jobs)
+        self.jobs = [job for job in self.jobs if not job.state.over and job not in jobs] + list(jobs)
         self.shown = None
 
     def send(self, name: str, value: object) -> bool:

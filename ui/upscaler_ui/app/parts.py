@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from .job import Job, State
 from .jobs import Worker
 from .page import Page
 
+_LOOKED_AT = 40  # of the jobs that wait; the others are taken to be like them
 _CENTRE = 512  # pixels of the result, the side of the area that is previewed where none is marked
 
 
@@ -64,15 +67,16 @@ def status(page: Page, worker: Worker) -> str:
     job = page.current
     if job is None:
         return ""
-    waiting = sum(not other.state.over for other in page.jobs) - 1
-    queue = f" · {waiting} more waiting" if waiting > 0 else ""
+    queue = _queue(job, [other for other in page.jobs if not other.state.over and other is not job])
     name = html.escape(job.name)
     if job.state is State.WAITING:
         ahead = worker.ahead(job)
+        if worker.paused:
+            return f"<b>{name}</b> starts when you press Resume{queue}"
         cause = f"is waiting for {count(ahead, 'other job')}" if ahead else "starts when the models are loaded"
         return f"<b>{name}</b> {cause}{queue}"
     if job.state is State.RUNNING:
-        text = "is stopping" if job.stopping else progress(job)
+        text = "is stopping" if job.stopping else f"Paused · {progress(job)}" if worker.paused else progress(job)
         percent = 100 * fraction(job)
         bar = f'<progress max="100" value="{percent:.1f}" aria-label="Progress of {name}"></progress>'
         return f"<b>{name}</b> {text}{queue}{bar}"
@@ -83,6 +87,27 @@ def status(page: Page, worker: Worker) -> str:
     }
     notes = "".join(f'<br><span class="quiet">{html.escape(note)}</span>' for note in job.notices)
     return f"<b>{name}</b> {ends[job.state]} · {duration(job.elapsed)}{notes}"
+
+
+def _queue(job: Job, waiting: Sequence[Job]) -> str:
+    """How many jobs wait behind one, and how long it takes until all of them are over."""
+    if not waiting:
+        return ""
+    queue = f" · {len(waiting)} more waiting"
+    if job.forecast is None:
+        return queue
+    looked_at = [_expected(other) for other in waiting[:_LOOKED_AT]]
+    seconds = job.forecast.pace * sum(looked_at) * len(waiting) / len(looked_at)
+    return f"{queue}, about {duration(job.forecast.left + seconds)} in all"
+
+
+def _expected(job: Job) -> float:
+    """Seconds that a job is taken to need; its file is looked at once. 0 for one that cannot be read."""
+    if job.expected is None:
+        job.expected = 0.0
+        with suppress(UpscalerError):  # told when its turn comes
+            job.expected = timing.estimate(plan(job.source, job.settings, region=job.region), job.settings)
+    return job.expected
 
 
 def _stopped(job: Job) -> str:

@@ -18,7 +18,7 @@ from .failures import cause_and_remedy, report
 from .form import CREATIVITY_HELP
 from .history import Entry
 from .inputs import Input
-from .layout import Layout
+from .layout import SLOW_TICK, TICK, Layout
 from .page import Page
 from .session import Session
 from .sessions import Sessions
@@ -52,7 +52,7 @@ class Screen(Layout):
     """
 
     def __init__(self, sessions: Sessions, local: bool) -> None:
-        super().__init__(with_presets=not sessions.public)
+        super().__init__(one_user=not sessions.public)
         self.sessions = sessions
         self.local = local
 
@@ -103,9 +103,12 @@ class Screen(Layout):
             self.history: listing.history(session, page, self.local),
             self.sheet: listing.sheet(page),
         }
+        rests = session.worker.paused and not any(job.stopping for job in session.jobs)
+        fetches = page.sees_models and self.sessions.fetches.busy
         properties: Properties = {
-            self.timer: (gr.Timer, {"active": busy or (page.sees_models and self.sessions.fetches.busy)}),
+            self.timer: (gr.Timer, {"value": SLOW_TICK if rests and not fetches else TICK, "active": busy or fetches}),
             self.stop: (gr.Button, {"interactive": page.busy}),
+            self.pause: (gr.Button, {"interactive": busy, "value": "Resume" if session.worker.paused else "Pause"}),
             self.preview: (gr.Button, {"interactive": can_preview, "value": parts.preview_label(page)}),
             self.compare: (gr.Button, {"interactive": can_preview}),
             self.result: (gr.Row, {"visible": entry is not None}),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QMimeData, QObject, QUrl
 from PySide6.QtGui import QDesktopServices, QGuiApplication, QImage, QImageReader
 from PySide6.QtWebEngineCore import QWebEngineDownloadRequest
-from PySide6.QtWidgets import QFileDialog, QMessageBox
+from PySide6.QtWidgets import QFileDialog, QInputDialog, QMessageBox
 
 from upscaler.pictures.files import SUFFIXES
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FILTER = f"Pictures ({' '.join(f'*{suffix}' for suffix in SUFFIXES)});;All files (*)"
 _FORMATS = ";;".join(("PNG (*.png)", "JPEG (*.jpg *.jpeg)", "WebP (*.webp)", "TIFF (*.tif *.tiff)", "AVIF (*.avif)"))
+_LAST_RUN = "The settings of the last run"
 
 
 class Actions(QObject):
@@ -83,15 +84,38 @@ class Actions(QObject):
         self._ask("place", lambda _: self._window.look(), folder=str(folder) if folder else None)
 
     def watch(self) -> None:
-        """Choose a folder: what lands in it is enlarged. With one watched already, end that."""
-        if self._window.watching:
-            self._window.watching = None
-            self._ask("watch", lambda _: self._window.look(), folder=None)
+        """Choose a folder and a look: what lands in the one is enlarged in the other. With one watched already, end that."""
+        if self._memory.watched:
+            self._memory.watched = None
+            self._ask("stop_watching", lambda _: self._window.look())
             return
         name = QFileDialog.getExistingDirectory(self._window, "Watch a folder", self._memory.folder)
         if name:
-            self._window.watching = Path(name)
-            self._ask("watch", lambda _: self._window.look(), folder=name)
+            self._ask("looks", lambda looks: self._choose_look(Path(name), looks))
+
+    def _choose_look(self, folder: Path, looks: list[tuple[str, str]]) -> None:
+        names = {_LAST_RUN: "", **{title: name for name, title in looks}}
+        text = f"Enlarge ×4 what is in “{folder.name}”, and what lands there from now on, in this look:"
+        title, chosen = QInputDialog.getItem(self._window, f"Watch {folder.name}", text, list(names), 0, False)
+        if chosen:
+            self._memory.watched = folder, names[title]
+            self.go_on_watching()
+
+    def go_on_watching(self) -> None:
+        """Watch the folder that the window remembers, if there is one."""
+        if self._memory.watched is None:
+            return
+        folder, look = self._memory.watched
+
+        def failed(sentences: str) -> None:
+            self._memory.watched = None
+            self.complain(f"“{folder.name}” is not watched any more. {sentences}")
+
+        def begun(title: str) -> None:
+            self._window.look()
+            self._window.say(f"Watching {folder} ({title or _LAST_RUN.lower()})")
+
+        self._server.call("watch", begun, failed, folder=str(folder), look=look)
 
     def save_as(self) -> None:
         """Save the result on show under a name; its ending says the format."""

@@ -47,7 +47,8 @@ class Closing(QObject):
             "If you stop now, what is finished is kept in the history, and the rest can be continued at the next start."
         )
         stop = box.addButton("&Stop and keep what is finished", Role.DestructiveRole)
-        go_on = box.addButton("&Keep running in the background", Role.AcceptRole)
+        paused = window.state["paused"]
+        go_on = box.addButton(f"&{'Resume' if paused else 'Keep running'} in the background", Role.AcceptRole)
         cancel = box.addButton("&Cancel", Role.RejectRole)
         box.setDefaultButton(go_on)
         box.setEscapeButton(cancel)
@@ -71,6 +72,7 @@ class Closing(QObject):
             self.end_now()
             return
         self._background = True
+        window.server.call("go_on")
         window.remember()
         window.notifier.tray.show()
         window.hide()
@@ -156,6 +158,7 @@ class Closing(QObject):
 def _work(state: dict[str, object]) -> str:
     busy = state["busy"]
     assert isinstance(busy, int)
+    doing = "being enlarged" if not state["paused"] else "paused"
     if busy == 1:
-        return f"{state['name'] or 'A picture'} is being enlarged."
-    return f"{count(busy, 'picture')} are being enlarged."
+        return f"{state['name'] or 'A picture'} is {doing}."
+    return f"{count(busy, 'picture')} are {doing}."

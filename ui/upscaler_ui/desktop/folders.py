@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ from pathlib import Path
 from upscaler.batch import Arrivals, pictures_below, stem_of
 from upscaler.batch import Job as Found
 from upscaler.errors import UpscalerError
+from upscaler.folders import read_object, replace_text
 from upscaler.geometry import Size
 from upscaler.options.settings import Settings
 from upscaler.pictures.files import SUFFIXES, read_settings, suffix_of
@@ -63,30 +65,48 @@ def ending(settings: Settings) -> str:
 class Watch:
     """A thread that looks into a folder, and hands over the pictures that have come in and are completely written.
 
+    Each is handed over once, also when the program has been started again in the meantime.
+
     Args:
+        look: the name of the look that they are enlarged in; another one is another watch.
         taken: called with new pictures, in the thread.
-        apart: a folder inside whose pictures do not count, such as that of the results.
+        notes: the file that says what was handed over.
+        apart: a folder inside whose pictures do not count, such as that of the results; asked at each look.
     """
 
-    def __init__(self, folder: Path, taken: Callable[[list[Path]], None], apart: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        look: str,
+        taken: Callable[[list[Path]], None],
+        notes: Path,
+        apart: Callable[[], Path | None] = lambda: None,
+    ) -> None:
+        self.folder, self.look = folder, look
         self._taken = taken
+        self._notes = notes
         self._apart = apart
         self._over = threading.Event()
-        self._arrivals = Arrivals()
+        noted = read_object(notes)
+        same = (noted.get("folder"), noted.get("look")) == (str(folder), look)
+        known = noted.get("known") if same else None
+        self._arrivals = Arrivals({Path(path): version for path, version in known.items()} if known else None)
         threading.Thread(target=self._run, name="watch", daemon=True).start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Look no more; another start goes on from here."""
         self._over.set()
+
+    def end(self) -> None:
+        """Look no more, and forget what was handed over."""
+        self.stop()
+        self._notes.unlink(missing_ok=True)
 
     def arrivals(self, paths: Iterable[Path]) -> list[Path]:
         """Those of the pictures there now that are new and complete."""
-        there = (Found(path, path.name) for path in paths if not self._is_apart(path))
+        apart = self._apart()
+        there = (Found(path, path.name) for path in paths if apart in (None, self.folder) or apart not in path.parents)
         return [found.source for found in self._arrivals.look(there)]
-
-    def _is_apart(self, path: Path) -> bool:
-        return self._apart is not None and self._apart != self.folder and self._apart in path.parents
 
     def _run(self) -> None:
         while not self._over.wait(_POLL):
@@ -94,6 +114,11 @@ class Watch:
                 whole = self.arrivals(sources_below(self.folder))
                 if whole and not self._over.is_set():
                     self._taken(whole)
+                    self._note()
+
+    def _note(self) -> None:
+        known = {str(path): version for path, version in self._arrivals.known.items()}
+        replace_text(self._notes, json.dumps({"folder": str(self.folder), "look": self.look, "known": known}))
 
 
 def _is_result(stem: str, stems: set[str]) -> bool:

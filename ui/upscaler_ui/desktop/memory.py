@@ -61,6 +61,18 @@ class Memory:
         self._file.setValue("place", str(value or ""))
 
     @property
+    def watched(self) -> tuple[Path, str] | None:
+        """The folder that is watched, and the name of the look for it, "" for the settings of the last run."""
+        folder = str(self._file.value("watched", ""))
+        return (Path(folder), str(self._file.value("watched-look", ""))) if folder else None
+
+    @watched.setter
+    def watched(self, value: tuple[Path, str] | None) -> None:
+        folder, look = value or ("", "")
+        self._file.setValue("watched", str(folder))
+        self._file.setValue("watched-look", look)
+
+    @property
     def folder(self) -> str:
         """Where the dialogs begin."""
         value = str(self._file.value("folder", ""))

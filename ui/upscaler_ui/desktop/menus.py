@@ -34,7 +34,7 @@ def add_menus(window: Window) -> None:
     _add(file, "&Copy Picture", actions.copy, "Ctrl+Shift+C")
     _add(file, "&Where Results Go…", actions.choose_place)
     watch = _add(file, "Watch Fo&lder…", actions.watch)
-    file.aboutToShow.connect(lambda: watch.setText("Stop Watching" if window.watching else "Watch Fo&lder…"))
+    file.aboutToShow.connect(lambda: watch.setText(_watching(window)))
     file.addSeparator()
     _add(file, "Close &Window", window.close, keys.Close if _has(keys.Close) else "Ctrl+W")
     quit_action = _add(file, "&Quit", window.close, keys.Quit if _has(keys.Quit) else "Ctrl+Q")
@@ -42,6 +42,8 @@ def add_menus(window: Window) -> None:
 
     run = window.menuBar().addMenu("&Run")
     _add(run, "&Upscale", lambda: window.press("run"), "Ctrl+Return")
+    pause = _add(run, "&Pause", lambda: window.press("pause"), "Ctrl+Shift+P")
+    run.aboutToShow.connect(lambda: pause.setText("&Resume" if window.state["paused"] else "&Pause"))
     _add(run, "&Stop", lambda: window.press("stop"), "Ctrl+.")
 
     view = window.menuBar().addMenu("&View")
@@ -97,6 +99,11 @@ def _fill_recent(window: Window, menu: QMenu) -> None:
         return
     menu.addSeparator()
     _add(menu, "&Clear", window.memory.forget_recent)
+
+
+def _watching(window: Window) -> str:
+    watched = window.memory.watched
+    return "Stop Watchin&g “{}”".format(watched[0].name.replace("&", "&&")) if watched else "Watch Fo&lder…"
 
 
 def _short(path: Path) -> str:

@@ -12,6 +12,7 @@ import gradio as gr
 
 from upscaler.errors import UpscalerError
 from upscaler.folders import read_object, replace_text, state_folder
+from upscaler.options.presets import Preset
 from upscaler.options.settings import Settings
 from upscaler.text import count
 
@@ -64,7 +65,6 @@ class DesktopPage(Handlers):
 
     def on_load(self, request: gr.Request, *values: Any) -> Update:
         """A page was opened: show what the session has, the settings of the last run, and the pictures that were chosen."""
-        self._follow(*self._session(request))
         update = super().on_load(request)
         settings = last_settings()
         if settings is not None:
@@ -80,7 +80,6 @@ class DesktopPage(Handlers):
         """The window says that something was chosen: pictures, where results go, or to go on with what was left."""
         session, page = self._session(request)
         if self._looked.get(str(request.session_hash), 0) == session.choice[0]:
-            self._follow(session, page)
             return self.changes(session, page)
         return self._look(request, values)
 
@@ -97,7 +96,7 @@ class DesktopPage(Handlers):
 
     @staticmethod
     def _follow(session: DesktopSession, page: Page) -> None:
-        """Look at the jobs that no page has started, or one that is gone: this one can stop them."""
+        """Look at the jobs that no page has started, or one that is gone, or the watch: this one can stop them."""
         jobs = [job for job in session.jobs if not job.state.over and job not in page.jobs]
         if jobs:
             page.follow(jobs)
@@ -114,8 +113,9 @@ class DesktopPage(Handlers):
             return super().on_run(request, *values)
 
     def changes(self, session: Session, page: Page) -> Update:
-        update = super().changes(session, page)
         assert isinstance(session, DesktopSession)
+        self._follow(session, page)
+        update = super().changes(session, page)
         session.shown = page.shown
         values = {self.bar: self._bar_value(session, page), self.saved: self._saved_value(session, page)}
         return update | {part: value for part, value in values.items() if page.send(str(part.elem_id), value)}
@@ -137,7 +137,7 @@ class DesktopPage(Handlers):
         own = bool(paths) and session.granted(paths[0])
         folder = _shown(_common_folder(paths)) if own else "pasted, or a result of before" if paths else ""
         place = _shown(session.place) if session.place else ""
-        watched = _shown(session.watched) if session.watched else ""
+        watched = [_shown(session.watched[0]), session.watched[1]] if session.watched else None
         more = {"watched": watched, "number": session.choice[0]}
         return {"window": self._window, "names": names, "folder": folder, "place": place, **more}
 
@@ -170,6 +170,12 @@ def last_settings() -> Settings | None:
         return Settings.from_dict(values) if values else None
     except (UpscalerError, TypeError, ValueError, KeyError, AttributeError):  # of another version
         return None
+
+
+def settings_in_look(preset: Preset | None) -> Settings:
+    """The settings of the last run, or a look over them; what was said of the last picture is not said of others then."""
+    last = last_settings() or Settings()
+    return last if preset is None else preset.over(last.but(prompt="", negative=""))
 
 
 def _common_folder(paths: list[Path]) -> Path:

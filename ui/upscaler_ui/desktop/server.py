@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,10 @@ from typing import Any
 from upscaler.errors import ImageError, UpscalerError
 from upscaler.folders import data_folder
 from upscaler.memory import reuse_freed_memory
-from upscaler.options.settings import Settings
+from upscaler.options import presets
 from upscaler.text import one_line
 
+from ..app import looks
 from ..app.components import asset
 from ..app.failures import cause_and_remedy
 from ..app.history import Entry
@@ -41,7 +42,7 @@ from ..app.sessions import Sessions
 from ..app.start import serving
 from .deliver import save_as
 from .gate import Gate
-from .page import ASSETS, build_desktop, last_settings
+from .page import ASSETS, build_desktop, settings_in_look
 from .session import DesktopSession
 
 _LOOK = 0.3  # seconds between two looks at the jobs
@@ -51,7 +52,7 @@ IDLE = 600.0
 
 
 class DesktopWorker(Worker):
-    """A worker during whose jobs the machine does not fall asleep."""
+    """A worker during whose jobs the machine does not fall asleep, unless they are paused."""
 
     def warm_up(self) -> None:
         """Load the usual models when the page has had the time to come up: both want the whole processor."""
@@ -66,10 +67,20 @@ class DesktopWorker(Worker):
         timer.start()
 
     def _run(self, job: Job) -> None:
+        with ExitStack() as self._awake:
+            self._stay_awake()
+            super()._run(job)
+
+    def _rest(self, job: Job) -> None:
+        if self.paused:
+            self._awake.close()
+            super()._rest(job)
+            self._stay_awake()
+
+    def _stay_awake(self) -> None:
         from wakepy import keep
 
-        with keep.running(on_fail="pass"):
-            super()._run(job)
+        self._awake.enter_context(keep.running(on_fail="pass"))
 
 
 @contextmanager
@@ -109,9 +120,26 @@ class Calls:
         number, paths = self._session.choice
         self._session.choice = (number, paths)
 
-    def watch(self, folder: str | None) -> None:
-        """What lands in that folder is enlarged with the settings of the last run, or nothing is watched."""
-        self._session.watch(Path(folder) if folder else None, lambda: last_settings() or Settings())
+    def looks(self) -> list[tuple[str, str]]:
+        """The looks that there are, by name and as people read it."""
+        return [(preset.name, looks.title_in_list(preset)) for preset in presets.presets()]
+
+    def watch(self, folder: str, look: str) -> str:
+        """What lands in that folder is enlarged in a look, "" for the settings of the last run; returns how that is said."""
+        preset = presets.get(look) if look else None
+        settings = partial(settings_in_look, preset)
+        settings()  # what is wrong with them is said now
+        said = looks.title_in_list(preset) if preset else ""
+        self._session.watch(Path(folder), said, settings)
+        return said
+
+    def stop_watching(self) -> None:
+        """Nothing is watched any more."""
+        self._session.stop_watching()
+
+    def go_on(self) -> None:
+        """End a pause."""
+        self._session.worker.resume()
 
     def unfinished(self) -> int:
         """How many pictures an earlier start has left."""
@@ -182,6 +210,7 @@ def state_of(session: DesktopSession) -> dict[str, Any]:
         "busy": len(jobs),
         "name": job.name if job else "",
         "fraction": round(fraction(job), 2) if job is not None else 0.0,
+        "paused": session.worker.paused,
         "stopping": any(job.stopping for job in jobs),
         "shown": session.shown or "",
     }

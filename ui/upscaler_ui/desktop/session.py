@@ -37,7 +37,7 @@ class DesktopSession(Session):
         shown: id of the result that the page shows.
         choice: how often pictures were chosen, and which; the page looks at them when the number has changed.
         skipped: how many pictures of the last run were left out, as they have a result.
-        watched: the folder that is watched.
+        watched: the folder that is watched, and the look that is used for it.
     """
 
     def __init__(self, folder: Path, scratch: Path, worker: Worker) -> None:
@@ -70,23 +70,31 @@ class DesktopSession(Session):
         return path in self._granted
 
     @property
-    def watched(self) -> Path | None:
-        return self._watch.folder if self._watch else None
+    def watched(self) -> tuple[Path, str] | None:
+        return (self._watch.folder, self._watch.look) if self._watch else None
 
-    def watch(self, folder: Path | None, settings: Callable[[], Settings]) -> None:
-        """Enlarge what comes into this folder from now on, with the settings of that moment; `None` ends it."""
+    def watch(self, folder: Path, look: str, settings: Callable[[], Settings]) -> None:
+        """Enlarge what is in this folder and what comes into it from now on.
+
+        Args:
+            look: what it is called.
+            settings: those of the look; asked for when pictures have come.
+        """
         if self._watch is not None:
             self._watch.stop()
-            self._watch = None
-        if folder is None:
-            return
 
         def taken(paths: list[Path]) -> None:
             self._granted.update(dict.fromkeys(paths, folder))
             self.skipped = 0
             self.start([Input.of(path, whole=False) for path in paths], settings())
 
-        self._watch = Watch(folder, taken, self.place)
+        self._watch = Watch(folder, look, taken, state_folder() / "desktop-watch.json", lambda: self.place)
+
+    def stop_watching(self) -> None:
+        """Let the folder be."""
+        if self._watch is not None:
+            self._watch.end()
+            self._watch = None
 
     def start(self, inputs: Sequence[Input], settings: Settings, mask: Array | None = None) -> list[Job]:
         """As `Session.start`, without those pictures of a folder whose results are there already.
@@ -102,7 +110,11 @@ class DesktopSession(Session):
         root = self._granted.get(item.path)
         if root is None or not all(item.size):
             return False
-        stem = result_stem(item.path, item.name, item.size, plan(item.size, settings).target)
+        try:
+            target = plan(item.size, settings).target
+        except UpscalerError:  # told when its turn comes
+            return False
+        stem = result_stem(item.path, item.name, item.size, target)
         result = home_of(item.path, root, self.place) / f"{stem}{ending(settings)}"
         return is_finished(item.path, result, settings)
 

@@ -35,7 +35,6 @@ class Window(QMainWindow):
         server: it may be starting already.
 
     Attributes:
-        watching: the folder that is watched.
         chosen: what was opened last, for a server that has to be started again.
         state: what the server last said of its jobs.
         log_file: where everything is noted.
@@ -44,8 +43,7 @@ class Window(QMainWindow):
     def __init__(self, memory: Memory, server: Server, log: logging.Logger, log_file: Path, paths: list[Path]) -> None:
         super().__init__()
         self.memory, self.log, self.log_file, self.chosen = memory, log, log_file, paths
-        self.state: dict[str, Any] = {"busy": 0, "name": "", "fraction": 0.0, "shown": ""}
-        self.watching: Path | None = None
+        self.state: dict[str, Any] = {"busy": 0, "name": "", "fraction": 0.0, "paused": False, "shown": ""}
         self.setWindowTitle(TITLE)
         self.setMinimumSize(_SMALLEST)
         self.server = server
@@ -94,7 +92,7 @@ class Window(QMainWindow):
         self._page.runJavaScript(f"window.dispatchEvent(new CustomEvent('upscaler-look', {{ detail: {detail} }}))")
 
     def press(self, id: str) -> None:
-        """Press one of the page's own buttons: run or stop."""
+        """Press one of the page's own buttons: run, pause or stop."""
         self._page.runJavaScript(f"const b = document.querySelector('button#{id}'); if (b && !b.disabled) b.click();")
 
     def say(self, text: str) -> None:
@@ -156,8 +154,7 @@ class Window(QMainWindow):
 
     def _ready(self, address: str) -> None:
         self.server.call("place", folder=str(self.memory.place) if self.memory.place else None)
-        if self.watching:
-            self.server.call("watch", folder=str(self.watching))
+        self.actions_.go_on_watching()
         if self.chosen:
             self.actions_.take(self.chosen)
         self.server.call("unfinished", self.closing.offer_to_go_on)
@@ -178,7 +175,10 @@ class Window(QMainWindow):
 
     def _told(self, event: dict[str, Any]) -> None:
         if event.get("event") == "state":
+            begun = event["busy"] and not self.state["busy"]
             self.state = event
+            if begun:  # the page knows nothing of what the watch has begun
+                self.look()
             self._show_progress()
             self.closing.state_changed()
         elif event.get("event") == "over" and not event["area"]:
@@ -194,12 +194,13 @@ class Window(QMainWindow):
             self.notifier.progress(None)
             return
         more = f" (and {busy - 1} more)" if busy > 1 else ""
-        self.setWindowTitle(f"{fraction:.0%} - {self.state['name'] or 'loading'}{more} - {TITLE}")
+        paused = "Paused - " if self.state["paused"] else ""
+        self.setWindowTitle(f"{paused}{fraction:.0%} - {self.state['name'] or 'loading'}{more} - {TITLE}")
         self.notifier.progress(fraction)
 
     def _died(self, cause: str) -> None:
         self.log.error("the server ended: %s", cause)
-        self.state = {**self.state, "busy": 0}
+        self.state = {**self.state, "busy": 0, "paused": False}
         self._show_progress()
         self.splash("")  # the question is before it
         self.closing.server_died(cause)

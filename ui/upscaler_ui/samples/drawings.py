@@ -75,11 +75,11 @@ def eye(side: int = 128) -> Image.Image:
     return image.resize((side, side), Image.Resampling.BOX)
 
 
-def painting(photograph: Image.Image, side: int = 256, seed: int = 4) -> Image.Image:
+def painting(photograph: Image.Image, side: int = 256) -> Image.Image:
     """The photograph painted over with a round brush, large strokes first, each along the edges around it."""
     fine = photograph.resize((side * 4, side * 4), Image.Resampling.LANCZOS)
     canvas = fine.filter(ImageFilter.GaussianBlur(40))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(4)
     for brush in (36, 18, 9):
         soft = fine.filter(ImageFilter.GaussianBlur(brush * 0.6))
         colours = np.asarray(soft, np.float32)

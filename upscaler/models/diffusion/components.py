@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+import torch
 
 from ..base import USUAL, Habits
-from .codec import Codec
 from .text import Prompt
+
+
+class Codec(Protocol):
+    """What a refiner asks of an autoencoder. Attributes: `factor`, pixels per latent cell; `latent_channels`."""
+
+    factor: int
+    latent_channels: int
+
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) in [-1, 1] to (B, latent_channels, H / factor, W / factor), scaled as the UNet wants it."""
+        ...
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """The inverse of `encode`, as far as there is one."""
+        ...
+
+    def to(self, dtype: torch.dtype) -> Any: ...
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ... import families, weights
+from ... import families
 from ...errors import SettingsError, UnsupportedModel
 from ...options.loras import entries
 from ...text import one_line
@@ -89,7 +89,7 @@ def load_control(name: str, unet: Any, *, dtype: torch.dtype) -> Any:
 
 def _folder(name: str) -> Path:
     path = find_or_download(name, "control", _download, what="a ControlNet's file, or its folder in diffusers format")
-    if path.is_file() or weights.class_of(path):
+    if path.is_file() or families.class_of(path):
         return path
     raise UnsupportedModel(f"{path}: is not a ControlNet's folder in diffusers format (no config.json of one in it)")
 

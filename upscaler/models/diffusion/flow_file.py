@@ -16,6 +16,7 @@ import torch
 
 from ... import families, weights
 from ...errors import SettingsError, WeightsNotFound
+from ...headers import header_of
 from ..find import find_or_download, read_json
 from .autoencoder import VaeCodec, ready_codec
 from .building import Builder
@@ -25,7 +26,6 @@ from .habits import Family, family_at
 from .single import build_vae
 from .states import State, is_packed, read_state
 
-_TRANSFORMER = "model.diffusion_model."
 _VAE = ("first_stage_model.", "vae.")
 _CLIP_L, _CLIP_G, _T5 = (f"text_encoders.{name}.transformer." for name in ("clip_l", "clip_g", "t5xxl"))
 _TEXTS = {"sd3": {"": _CLIP_L, "_2": _CLIP_G, "_3": _T5}, "flux": {"": _CLIP_L, "_2": _T5}}
@@ -48,7 +48,7 @@ class FlowFile(FlowParts):
             WeightsNotFound: there is no base, and the file needs one.
             SettingsError: the base is another model.
         """
-        header = families.header_of(file)
+        header = header_of(file)
         self._recipe = recipe = families.tell(header).recipe
         self._file, self._names, self._pickle_is_allowed = file, header.shapes, allow_pickle
         self._vae = next((prefix for prefix in _VAE if self._carries(prefix)), "")
@@ -77,7 +77,7 @@ class FlowFile(FlowParts):
         return config
 
     def transformer(self, kind: Any) -> Any:
-        state = self._read(_TRANSFORMER if self._carries(_TRANSFORMER) else "")
+        state = self._read(families.NETWORK if self._carries(families.NETWORK) else "")
         folder = weights.family_folder(self._recipe) / "transformer"
         packed = any(map(is_packed, state.values()))
         extra: dict[str, Any] = {}

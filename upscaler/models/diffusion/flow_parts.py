@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ... import weights
+from ... import families
 from ..find import read_json
 from .autoencoder import VaeCodec, ready_codec
 from .folder import load_vae_folder
@@ -29,7 +29,7 @@ class FlowParts:
         self.device, self.dtype = device, dtype
         self.fixed = False
         self._folder = folder
-        self._index = read_json(folder / weights.FOLDER_MARK)
+        self._index = read_json(folder / families.FOLDER_MARK)
 
     @property
     def scheduler(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ... import weights
+from ... import families, weights
 from ...errors import UnsupportedModel
 from ..find import read_json
 from .validate import whole
@@ -33,7 +33,7 @@ class FolderParts:
         self._folder = folder
         own = folder / "vae"
         plain = weights.family_folder("sdxl" if "XL" in kind else "sd1") / "vae"
-        self.vae_config = own if weights.class_of(own) == "AutoencoderKL" else plain
+        self.vae_config = own if families.class_of(own) == "AutoencoderKL" else plain
 
     @property
     def scheduler(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def load_vae_folder(folder: Path, dtype: torch.dtype) -> Any:
     from diffusers import AutoencoderKL, AutoencoderTiny
 
     config = read_json(folder / "config.json")
-    kind = AutoencoderTiny if weights.class_of(folder) == "AutoencoderTiny" else AutoencoderKL
+    kind = AutoencoderTiny if families.class_of(folder) == "AutoencoderTiny" else AutoencoderKL
     return whole(kind, folder, torch_dtype=vae_dtype(config, dtype), **_LOCAL)
 
 

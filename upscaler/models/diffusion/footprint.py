@@ -10,6 +10,7 @@ from typing import Literal
 
 from ... import families, folders, weights
 from ...errors import UpscalerError
+from ...headers import header_of
 from ...memory import Memory
 from ...options.loras import entries
 
@@ -22,10 +23,12 @@ CONTROL_MAPS = 14
 CODING_MAPS = 7.0
 """The same of an autoencoder's decoder, whose full resolution is that of pixels."""
 _UNET_WIDTH, _CODEC_WIDTH = 320, 128  # of the first level, in every Stable Diffusion
+CODING_BYTES = CODING_MAPS * _CODEC_WIDTH * 4
+"""Of a pixel, in float32."""
 _CELL = 8 * 8  # pixels
 
 _OF_FILE: tuple[tuple[str, _Part], ...] = (
-    ("model.diffusion_model.", "network"),
+    (families.NETWORK, "network"),
     ("first_stage_model.", "codec"),
     ("cond_stage_model.", "text"),
     ("conditioner.", "text"),
@@ -63,11 +66,10 @@ def memory_at(path: Path, *, precision: str, float8: bool = False, control: str 
     return Memory(
         loaded=sum(parts.values()),
         at_work=maps * _UNET_WIDTH * number / _CELL,
-        coding=CODING_MAPS * _CODEC_WIDTH * (2 if precision == "float16" else 4),  # beside bfloat16 it sums in float32
+        coding=CODING_BYTES / (2 if precision == "float16" else 1),  # beside bfloat16 it sums in float32
         largest=max(parts.values()),
-        loading=max(
-            read - parts.get("text", 0), 0
-        ),  # its weights as they were read lie beside those that are made of them
+        # its weights as they were read lie beside those that are made of them
+        loading=max(read - parts.get("text", 0), 0),
     )
 
 
@@ -84,7 +86,7 @@ def likely_precision(device: str, precision: str) -> str:
 
 def _of_file(path: Path) -> dict[_Part, int]:
     counts: dict[_Part, int] = {}
-    for name, shape in families.header_of(path).shapes.items():
+    for name, shape in header_of(path).shapes.items():
         for prefix, part in _OF_FILE:
             if name.startswith(prefix):
                 counts[part] = counts.get(part, 0) + math.prod(shape)
@@ -107,8 +109,5 @@ def _control(name: str) -> int:
 
 def _count(files: Iterable[Path]) -> int:
     return sum(
-        math.prod(shape)
-        for file in files
-        if file.suffix == ".safetensors"
-        for shape in families.header_of(file).shapes.values()
+        math.prod(shape) for file in files if file.suffix == ".safetensors" for shape in header_of(file).shapes.values()
     )

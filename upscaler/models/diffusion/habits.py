@@ -56,7 +56,7 @@ _OSEDIFF = Habits(
     ignores=("steps", "guidance", "negative", "scheduler", "seed", "control_scale"),
     evaluations=_once,
 )
-ONE_STEP: dict[weights.OneStep, Habits] = {
+ONE_STEP: dict[families.OneStep, Habits] = {
     "osediff": _OSEDIFF,
     "pisa-sr": replace(
         _OSEDIFF,
@@ -117,7 +117,7 @@ def family_at(path: Path) -> Family | None:
     """The family of the model in a folder or file; `None` for Stable Diffusion with a UNet."""
     if path.is_file():
         return _OF_FILES.get(families.contents_of(path).recipe)
-    return FAMILIES.get(weights.pipeline_of(path))
+    return FAMILIES.get(families.pipeline_of(path))
 
 
 def habits_at(path: Path, lora: str = "") -> Habits:
@@ -128,19 +128,27 @@ def habits_at(path: Path, lora: str = "") -> Habits:
     Raises:
         SettingsError: a weight of a LoRA is out of range.
     """
-    one_step = weights.one_step_kind(path)
+    one_step = families.one_step_kind(path)
     if one_step is not None:
         return ONE_STEP[one_step]
     family = family_at(path)
     if family is not None:
         return family.habits
-    if _class_in(path / weights.FOLDER_MARK, "unet") == "PocketUNet":
+    if _class_in(path / families.FOLDER_MARK, "unet") == "PocketUNet":
         return _POCKET
-    kinds = [weights.pipeline_of(path), _class_in(path / "scheduler" / "scheduler_config.json")]
+    kinds = [families.pipeline_of(path), _class_in(path / "scheduler" / "scheduler_config.json")]
     if any(kind.startswith(("LatentConsistency", "LCM")) for kind in kinds):
         return _FEW_STEPS[0][1]
     names = [path.stem if path.is_file() else path.name, *(Path(name).stem for name, _ in entries(lora))]
     return next((habits for habits in map(_by_name, names) if habits is not None), PLAIN)
+
+
+def native_side(path: Path) -> int | None:
+    """The side in pixels of the squares that a model of Stable Diffusion was trained on, if its file or folder tells."""
+    recipe = families.contents_of(path).recipe if path.is_file() else ""
+    folder = weights.family_folder(recipe) if recipe else path
+    cells = folders.read_object(folder / "unet" / "config.json").get("sample_size")
+    return cells * 8 if isinstance(cells, int) and 32 <= cells <= 256 else None
 
 
 def _by_name(name: str) -> Habits | None:

@@ -19,7 +19,7 @@ from ..sharing import Turns
 from ..torch_compile import compile_network
 from .components import Components
 from .dry_run import Cost, Meter, measure, meter_of
-from .footprint import CONTROL_MAPS, FEATURE_MAPS
+from .footprint import CODING_BYTES, CONTROL_MAPS, FEATURE_MAPS
 from .placing import Part, Places
 from .text import Prompt
 
@@ -30,7 +30,6 @@ _RESERVE = 0.1  # of the free memory that stays free: an allocator cannot use ev
 _UNSURE = 1.125  # what is estimated is taken for so many times as much
 _LARGEST_WAVE = 64  # tiles that are coded and sampled in turn where parts of the model move: 0.4 GB of pictures
 _PROMPTS = 64  # encoded ones that are kept
-_DECODER_BYTES = 4 * 256 * 4  # per pixel: four float32 maps of 256 channels, the peak of the SD decoder
 _NOTES = Notes("batches.json")
 
 
@@ -152,7 +151,7 @@ class Placed:
         raise NotImplementedError
 
     def _estimate(self, tile: Size) -> Cost:
-        coding = tile.width * tile.height * _DECODER_BYTES if self._places is None else 0
+        coding = tile.width * tile.height * CODING_BYTES if self._places is None else 0
         each = round(self._tile_bytes(tile) * _UNSURE)
         fixed = round(coding * _UNSURE)
         return Cost(fixed + each, each, fixed)

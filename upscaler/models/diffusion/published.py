@@ -5,15 +5,13 @@ They are pickles of tensors and names, which are read weights-only; `convert` ma
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 
-from ... import weights
+from ... import families
 from ...errors import UnsupportedModel
 from ...text import one_line
 
@@ -27,7 +25,7 @@ class Published(NamedTuple):
         unet, vae: changes to the UNet and to the autoencoder; the second is empty for PiSA-SR.
     """
 
-    kind: weights.OneStep
+    kind: families.OneStep
     unet: dict[str, torch.Tensor]
     vae: dict[str, torch.Tensor]
 
@@ -40,7 +38,7 @@ def read(path: Path) -> Published:
     """
     from safetensors.torch import load_file
 
-    kind = weights.one_step_kind(path)
+    kind = families.one_step_kind(path)
     if kind is None:
         raise UnsupportedModel(
             f"{path}: is not a one-step model that can be run; supported are pisa_sr.pkl and osediff.pkl, as published or as "
@@ -61,31 +59,12 @@ def read(path: Path) -> Published:
     return Published(kind, **parts)
 
 
-def convert(source: Path, target: Path) -> None:
-    """Write a published `.pkl` as safetensors, whole or not at all.
-
-    Raises:
-        UnsupportedModel: as `read`.
-        OSError: the file cannot be written.
-    """
-    from safetensors.torch import save_file
-
+def as_safetensors(source: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of the safetensors file that a published `.pkl` becomes. Raises: as `read`."""
     published = read(source)
-    tensors = {
-        f"{part}.{name}": tensor.contiguous()
-        for part in _PARTS
-        for name, tensor in cast("dict[str, torch.Tensor]", getattr(published, part)).items()
-    }
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=".tmp")
-    os.close(handle)
-    try:
-        save_file(tensors, name, metadata={"model": published.kind})
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    parts = {"unet": published.unet, "vae": published.vae}
+    tensors = {f"{part}.{name}": value.contiguous() for part in _PARTS for name, value in parts[part].items()}
+    return tensors, {"model": published.kind}
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:

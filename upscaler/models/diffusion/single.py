@@ -13,14 +13,14 @@ import torch
 
 from ... import families, weights
 from ...errors import UnsupportedModel
-from ...families import Contents, Header
+from ...families import NETWORK, Contents
+from ...headers import Header, header_of
 from ..find import read_json
 from .building import Builder
 from .clip import clip_names, clip_tokenizer
 from .folder import vae_dtype
 from .states import State, read_state
 
-_UNET = "model.diffusion_model."
 _VAE = "first_stage_model."
 _TEXT = {
     "sd1": {"": "cond_stage_model.transformer."},
@@ -39,7 +39,7 @@ class FileParts:
             UnsupportedModel: it holds something else, which is named, or lacks a part.
         """
         self._file = file
-        self._header = families.header_of(file)
+        self._header = header_of(file)
         self._pickle_is_allowed = allow_pickle
         contents = families.tell(self._header)
         if contents.recipe not in families.SINGLE_FILES:
@@ -48,7 +48,7 @@ class FileParts:
         self._build = Builder(file, contents.family)
         self._folder = weights.family_folder(contents.recipe)
         self.vae_config = self._folder / "vae"
-        self.index = read_json(self._folder / weights.FOLDER_MARK)
+        self.index = read_json(self._folder / families.FOLDER_MARK)
         self.scheduler = read_json(self._folder / "scheduler" / "scheduler_config.json")
         told = prediction_told(file, self._header)
         if told is not None:
@@ -67,7 +67,7 @@ class FileParts:
 
         with self._build.part("UNet"):
             unet: Any = UNet2DConditionModel.from_single_file(
-                cast("Any", {f"{_UNET}{name}": value for name, value in self._read(_UNET).items()}),
+                cast("Any", {f"{NETWORK}{name}": value for name, value in self._read(NETWORK).items()}),
                 config=str(self._folder / "unet"),
                 torch_dtype=dtype,
                 local_files_only=True,

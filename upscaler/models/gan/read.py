@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ...errors import UnsupportedModel
+from ...families import NETWORK
 from ...text import one_line
 from ..device import is_out_of_memory
 from .architectures import known_network
@@ -46,7 +47,7 @@ class Network(Protocol):
     def __call__(self, pictures: torch.Tensor, /) -> torch.Tensor: ...
 
 
-DIFFUSION_KEYS = ("model.diffusion_model.", "down_blocks.", "encoder.down_blocks.", "double_blocks.", "lora_", "unet.")
+DIFFUSION_KEYS = (NETWORK, "down_blocks.", "encoder.down_blocks.", "double_blocks.", "lora_", "unet.")
 
 
 def read_network(path: Path) -> Network:

@@ -38,8 +38,9 @@ document.addEventListener("paste", (event) => {
   while (field && !field.matches("input[type=file]")) field = field.previousElementSibling;
   if (field) { field.files = transfer.files; field.dispatchEvent(new Event("change", { bubbles: true })); }
 });
-// Gradio names this button after a text that it lacks, and puts the one that does the work inside it
+// Gradio has no tooltips for buttons; it names the one for pictures after a text that it lacks, and puts the one that does the work inside it
 new MutationObserver(() => {
+  document.querySelector("button#pause")?.setAttribute("title", "While paused, processor and graphics card are free; memory is not");
   document.querySelector("#input > .upload-container")?.setAttribute("aria-label", "Drop pictures here, or click to choose");
   for (const outer of document.querySelectorAll('[aria-label="common.upload"]')) {
     const inner = outer.querySelector("button");

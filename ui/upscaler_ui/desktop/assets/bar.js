@@ -10,7 +10,8 @@ const draw = () => {
   element.querySelector(".folder").textContent = value.folder || "";
   element.querySelector(".place:not(.more) span").textContent =
     value.place ? "Results go to " + value.place + "." : "Results are saved beside each picture.";
-  element.querySelector(".more").textContent = value.watched ? "What lands in " + value.watched + " is enlarged." : "";
+  const look = value.watched && (value.watched[1] ? "in the look " + value.watched[1] : "with the settings of the last run");
+  element.querySelector(".more").textContent = value.watched ? "What lands in " + value.watched[0] + " is enlarged " + look + "." : "";
   show(".more", value.watched);
   element.querySelector("[data-call=open]").classList.toggle("first", names.length === 0);
   show(".chosen", names.length > 0);
