@@ -51,11 +51,11 @@ class Layout:
         with gr.Column(scale=0, elem_id="go"):
             self.status = gr.HTML("", elem_id="status")
             with gr.Row():
-                self.run = gr.Button("Upscale", variant="primary", elem_id="run", scale=3, min_width=120)
+                self.run = gr.Button("Upscale", variant="primary", elem_id="run", scale=3, min_width=110)
                 self.pause = gr.Button(
-                    "Pause", elem_id="pause", interactive=False, visible=one_user, scale=1, min_width=100
+                    "Pause", elem_id="pause", interactive=False, visible=one_user, scale=1, min_width=84
                 )
-                self.stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, scale=1, min_width=80)
+                self.stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, scale=1, min_width=70)
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):
             self.form.advanced()
             with gr.Accordion("My presets", open=False, visible=one_user):
