@@ -354,8 +354,10 @@ def test_files_that_are_no_pictures(open_page: OpenPage, tmp_path: Path) -> None
         assert path.name in page.inner_text("#facts")  # where it was chosen, too
         assert str(tmp_path) not in message
         assert "/" not in message
-        page.click("#run")  # nothing to run: said, not started
-        page.wait_for_function("document.querySelector('#message').innerText.includes('no picture')")
+        page.click("#run")  # nothing to run: the reason stays, and nothing is started
+        page.wait_for_timeout(500)
+        assert words in page.inner_text("#message")
+        assert page.query_selector("#queue .item") is None
         page.reload()
         page.wait_for_selector("#viewer .nothing")
 

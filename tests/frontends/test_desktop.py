@@ -269,6 +269,13 @@ def test_nothing_lies_below_the_edge_of_a_small_screen(desktop: Desktop) -> None
     desktop.wait_for(seen.format("#more-models"), "the models under Advanced")
     assert desktop.script(seen.format("#run"))
 
+    large = desktop.home / "in" / "large.png"
+    Image.new("RGB", (9000, 9000)).save(large)
+    desktop.command(large).communicate()
+    desktop.wait_for("document.querySelector('#bar').innerText.includes('Opening…')", "a word while it is read")
+    desktop.chosen(large.name)
+    assert not desktop.script("document.querySelector('#bar').innerText.includes('Opening…')")
+
     desktop.keys("alt+v", "Return")
     desktop.wait_for("!!document.querySelector('#models-page')?.offsetHeight", "the page of models")
     desktop.keys("Escape")

@@ -78,7 +78,7 @@ class SetupWindow(QDialog):
         policy = self._bar.sizePolicy()
         policy.setRetainSizeWhenHidden(True)  # or the text above would be cut when it comes
         self._bar.setSizePolicy(policy)
-        self._bar.setFormat("%p %")
+        self._bar.setFormat("%p%")
         self._line = QLabel()
         for label in (self._head, self._text, self._line):
             label.setWordWrap(True)
@@ -100,6 +100,7 @@ class SetupWindow(QDialog):
         layout.setSpacing(12)
         for widget in (self._head, self._text, self._bar, self._line):
             layout.addWidget(widget)
+        layout.addStretch(1)  # or the labels would share what is left over, and jump when it changes
         layout.addLayout(buttons)
 
     def _ask(self) -> None:
@@ -112,7 +113,7 @@ class SetupWindow(QDialog):
             promise = "The version that you have stays until the new one has started once."
         else:
             what = (
-                f"What enlarges your pictures is fetched now: about {_gigabytes(recipe.download)} to download, "
+                f"The engine that enlarges your pictures is about {_gigabytes(recipe.download)} to download, and takes "
                 f"{_gigabytes(recipe.disk)} on the disk, in"
             )
             promise = "Your pictures never leave this computer."

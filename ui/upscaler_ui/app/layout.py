@@ -53,7 +53,7 @@ class Layout:
             with gr.Row():
                 self.run = gr.Button("Upscale", variant="primary", elem_id="run", scale=3, min_width=110)
                 self.pause = gr.Button(
-                    "Pause", elem_id="pause", interactive=False, visible=one_user, scale=1, min_width=90
+                    "Pause", elem_id="pause", interactive=False, visible=one_user, scale=1, min_width=84
                 )
                 self.stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False, scale=1, min_width=70)
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):

@@ -53,7 +53,7 @@ class Actions(QObject):
 
         def taken(count: int) -> None:
             if count:
-                self._window.look()
+                self._window.look(opened=True)
                 self._window.bring_to_front()  # others may have come in front of it since the drop
             else:
                 self.complain(f"There is no picture in {paths[0].name}. upscaler opens {', '.join(SUFFIXES)}.")

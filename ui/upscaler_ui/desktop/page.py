@@ -26,7 +26,7 @@ from ..app.sessions import Sessions
 from .session import DesktopSession, without_size
 
 ASSETS = Path(__file__).parent / "assets"
-_SHOWN_NAMES = 4
+_SHOWN_NAMES = 3
 
 
 def build_desktop(sessions: Sessions, *, local: bool = True, window: bool = True) -> gr.Blocks:

@@ -86,9 +86,10 @@ class Window(QMainWindow):
         if self.server.alive:
             self.server.call("address", self._go_to)
 
-    def look(self) -> None:
-        """Let the page show what was chosen; while it is being loaded it does so by itself."""
-        self._page.runJavaScript("window.dispatchEvent(new Event('upscaler-look'))")
+    def look(self, *, opened: bool = False) -> None:
+        """Let the page show what has changed, such as pictures that were opened; while it is being loaded it does so by itself."""
+        detail = str(opened).lower()
+        self._page.runJavaScript(f"window.dispatchEvent(new CustomEvent('upscaler-look', {{ detail: {detail} }}))")
 
     def press(self, id: str) -> None:
         """Press one of the page's own buttons: run, pause or stop."""

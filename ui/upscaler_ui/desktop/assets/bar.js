@@ -1,6 +1,9 @@
 // What is chosen, and the window's own dialogs: value = {window, names, folder, place, watched, number}; 'look' asks for what was chosen.
 const show = (name, on) => { element.querySelector(name).style.display = on ? "" : "none"; };
+let opening = 0;
 const draw = () => {
+  clearTimeout(opening);
+  show(".opening", false);
   const value = props.value || {};
   const names = value.names || [];
   element.querySelector(".names").textContent = names.join(", ");
@@ -21,6 +24,9 @@ element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-call]");
   if (button && window.upscaler) window.upscaler[button.dataset.call]();
 });
-window.addEventListener("upscaler-look", () => trigger("look", {}));
+window.addEventListener("upscaler-look", (event) => {
+  if (event.detail) opening = setTimeout(() => show(".opening", true), 400); // large ones take seconds
+  trigger("look", {});
+});
 watch("value", draw);
 draw();
