@@ -26,7 +26,7 @@ from upscaler_ui.desktop import folders
 from upscaler_ui.desktop.page import build_desktop, settings_in_look
 from upscaler_ui.desktop.queue import Queue, Waiting
 from upscaler_ui.desktop.server import Calls
-from upscaler_ui.desktop.session import DesktopSession
+from upscaler_ui.desktop.session import DesktopSession, for_other_pictures
 
 from upscaler.arrays.types import Array
 from upscaler.errors import SettingsError
@@ -238,6 +238,11 @@ def test_a_look_for_a_watched_folder_lies_over_the_last_run_without_its_words() 
     assert (art.diffusion.strength, art.diffusion.prompt, art.output.quality) == (0.17, "", 70)
 
 
+def test_the_sides_of_one_picture_are_not_remembered_for_others() -> None:
+    for sides in {"width": 3840}, {"height": 2160}, {"width": 90, "height": 80}:
+        assert for_other_pictures(Settings.of(strength=0.3, **sides)) == Settings.of(strength=0.3)
+
+
 def test_what_lands_in_a_watched_folder_is_enlarged_in_the_look_that_was_chosen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,8 +251,15 @@ def test_what_lands_in_a_watched_folder_is_enlarged_in_the_look_that_was_chosen(
     place = tmp_path / "in"
     with opened(tmp_path, Idle) as (session, page, request):
         calls = Calls(session, lambda: "")
-        assert ("mine", "mine (your preset)") in calls.looks()
-        assert ("art", "Art") in calls.looks()
+        found = calls.looks()
+        assert ("mine", "mine (your preset)") in found["looks"]
+        assert ("art", "Art") in found["looks"]
+        assert found["size"] == "×4"
+        for value, said in ({"scale": 1.5}, "×1.5"), ({"megapixels": 12.0}, "to 12 megapixels"):
+            remembered = for_other_pictures(Settings.of(**value))
+            replace_text(state_folder() / "desktop-settings.json", json.dumps(remembered.to_dict()))
+            assert calls.looks()["size"] == said
+        (state_folder() / "desktop-settings.json").unlink()
         with pytest.raises(SettingsError, match="preset gone: does not exist"):
             calls.watch(str(place), "gone")
         assert session.watched is None

@@ -91,11 +91,11 @@ class Actions(QObject):
             return
         name = QFileDialog.getExistingDirectory(self._window, "Watch a folder", self._memory.folder)
         if name:
-            self._ask("looks", lambda looks: self._choose_look(Path(name), looks))
+            self._ask("looks", lambda found: self._choose_look(Path(name), found["looks"], found["size"]))
 
-    def _choose_look(self, folder: Path, looks: list[tuple[str, str]]) -> None:
+    def _choose_look(self, folder: Path, looks: list[tuple[str, str]], size: str) -> None:
         names = {_LAST_RUN: "", **{title: name for name, title in looks}}
-        text = f"Enlarge ×4 what is in “{folder.name}”, and what lands there from now on, in this look:"
+        text = f"What is in “{folder.name}”, and what lands there from now on, is enlarged {size}, in this look:"
         title, chosen = QInputDialog.getItem(self._window, f"Watch {folder.name}", text, list(names), 0, False)
         if chosen:
             self._memory.watched = folder, names[title]

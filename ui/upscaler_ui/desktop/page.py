@@ -23,7 +23,7 @@ from ..app.page import Page
 from ..app.render import AS_TYPED, Update
 from ..app.session import Session
 from ..app.sessions import Sessions
-from .session import DesktopSession, without_size
+from .session import DesktopSession, for_other_pictures
 
 ASSETS = Path(__file__).parent / "assets"
 _SHOWN_NAMES = 3
@@ -156,7 +156,7 @@ class DesktopPage(Handlers):
 
     def _remember(self, *values: Any) -> None:
         with suppress(UpscalerError, OSError):
-            settings = without_size(self.form.settings(values, size=False))
+            settings = for_other_pictures(self.form.settings(values))
             replace_text(_settings_file(), json.dumps(settings.to_dict()))
 
 

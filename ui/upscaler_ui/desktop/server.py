@@ -120,9 +120,11 @@ class Calls:
         number, paths = self._session.choice
         self._session.choice = (number, paths)
 
-    def looks(self) -> list[tuple[str, str]]:
-        """The looks that there are, by name and as people read it."""
-        return [(preset.name, looks.title_in_list(preset)) for preset in presets.presets()]
+    def looks(self) -> dict[str, Any]:
+        """The looks that there are, by name and as people read it; and how much a picture of a watched folder is enlarged."""
+        target = settings_in_look(None).target
+        size = f"to {target.megapixels:g} megapixels" if target.megapixels else f"×{target.scale:g}"
+        return {"looks": [(preset.name, looks.title_in_list(preset)) for preset in presets.presets()], "size": size}
 
     def watch(self, folder: str, look: str) -> str:
         """What lands in that folder is enlarged in a look, "" for the settings of the last run; returns how that is said."""

@@ -220,6 +220,7 @@ class _HistoryOfPaths(History):
         return str(job.source) if job.source in self._granted else super().source_name(job)
 
 
-def without_size(settings: Settings) -> Settings:
-    """The settings as they are remembered for the next start: the size belongs to a picture."""
-    return replace(settings, target=Settings().target)
+def for_other_pictures(settings: Settings) -> Settings:
+    """The settings as they are remembered: with a factor or megapixels, but without sides, which belong to one picture."""
+    target = settings.target
+    return replace(settings, target=Settings().target) if target.width or target.height else settings
