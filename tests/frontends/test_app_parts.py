@@ -549,7 +549,10 @@ def test_a_failing_job_says_why_and_the_next_one_runs(
     bad = worker.submit(Job(photo, "bad", SMALL))
     wait(bad)
     assert bad.state is State.FAILED
-    assert failures.cause_and_remedy(bad.error) == ("A tile of 512x512 does not fit.", 'Set "Tile" to 256.')
+    assert failures.cause_and_remedy(bad.error) == (
+        "A tile of 512x512 does not fit.",
+        'Set "Tile" (Advanced > Tiles) to 256.',
+    )
     monkeypatch.setattr(jobs, "refiner_for", lambda settings: IdentityRefiner())
     good = worker.submit(Job(photo, "good", SMALL))
     wait(good)
@@ -835,7 +838,7 @@ def test_a_picture_above_the_usual_limit_runs_and_is_kept_once_its_user_raises_t
     request = gradio.Request(session_hash="page")
     values = [field.value for field in page.form.fields]
     refused = page.on_files(request, [str(photo)], *values)
-    assert "Raise &quot;Largest input&quot; to 7680." in refused[page.message]
+    assert "Raise &quot;Largest input&quot; (Advanced &gt; File) to 7680." in refused[page.message]
     raised = SMALL.but(max_pixels=7680)
     updates = page.form.updates(raised)
     values = [updates.get(field, field.value) for field in page.form.fields]

@@ -16,14 +16,16 @@ from upscaler.options.spec import Option
 from upscaler.text import one_line
 
 from ..controls import title
+from .form import GROUPS
 
 
-def quoted(option: Option) -> str:
-    """The title of a setting's widget, in quotation marks."""
-    return f'"{title(option)}"'
+def on_page(option: Option) -> str:
+    """The title of a setting's widget, in quotation marks, and where it is if it is folded away."""
+    group = next((group for group, names in GROUPS if option.name in names), None)
+    return f'"{title(option)}"' + (f" (Advanced > {group})" if group else "")
 
 
-def cause_and_remedy(error: BaseException, name: Callable[[Option], str] = quoted) -> tuple[str, str]:
+def cause_and_remedy(error: BaseException, name: Callable[[Option], str] = on_page) -> tuple[str, str]:
     """One sentence on what went wrong, and one on what to do; without the folders of this machine.
 
     Args:

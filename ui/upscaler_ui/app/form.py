@@ -32,7 +32,7 @@ WORDS = "what is there"
 WHOLE_FILES = [name for name, format in FORMATS.items() if not format.folder]
 """Formats of a single file, which a browser can show and download."""
 
-_GROUPS = (
+GROUPS = (
     ("ControlNet", ("control", "control_scale", "control_start", "control_end")),
     ("LoRA and VAE", ("lora", "embedding", "vae")),
     ("Sampling", ("steps", "guidance", "scheduler", "clip_skip", "seed")),
@@ -43,6 +43,7 @@ _GROUPS = (
     ("File", ("quality", "bit_depth", "dither", "metadata", "gps", "mark_ai", "max_pixels")),
     ("Hardware", ("device", "precision", "backend", "low_vram", "storage", "compile", "memory")),
 )
+"""Groups of widgets under Advanced, by title."""
 
 ADAPTERS = ("ControlNet", "LoRA and VAE")
 """Groups that are shown for models that take such things."""
@@ -136,7 +137,7 @@ class Form:
         )
         self._add("strength", number=True, info="Creativity, as a number from 0 to 1.")
         self._add("consistency")
-        for title, names in _GROUPS:
+        for title, names in GROUPS:
             with gr.Accordion(title, open=False, visible=title not in ADAPTERS) as self.groups[title]:
                 for name in names:
                     self._add(name)
