@@ -103,6 +103,11 @@ def test_presets_are_looks_that_flags_win_over(small: Path, tmp_path: Path) -> N
     ).to_dict()  # fmt: skip
 
     assert run("presets", "export", "of-cli", "-o", tmp_path / "look.json").returncode == 0
+    again = run("presets", "export", "of-cli", "-o", tmp_path / "look.json")
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+    assert "already exists" in again.stderr
+    wrong = run("presets", "save", "mine", "--strength", "2")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 2)
     assert run("presets", "delete", "of-cli").returncode == 0
     assert run("presets", "import", tmp_path / "look.json", "--name", "again").returncode == 0
     assert json.loads(run("presets", "export", "again").stdout)["values"] == listed[-1]["values"]

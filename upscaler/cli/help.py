@@ -21,6 +21,7 @@ COMMON = frozenset(
         "--format",
         "--compare",
         "--overwrite",
+        "--replace",
     )
 )
 """The options that the short help shows."""

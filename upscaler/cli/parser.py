@@ -125,6 +125,7 @@ def _add_presets(commands: Any) -> None:
     for action in (save, load):
         action.add_argument("--replace", action="store_true", help="replace a preset of this name")
     _add_settings(save)
+    save.shorten("upscaler presets save NAME [options]")
 
 
 def _add_folders_and_volume(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import SettingsError
+from ..folders import whole_or_absent
 from ..options import presets
 from ..options.presets import Preset
 from .run import settings_from
@@ -52,6 +53,9 @@ def _export(preset: Preset, output: str | None) -> None:
         print(presets.to_json(preset), end="")
         return
     try:
-        Path(output).write_text(presets.to_json(preset), "utf-8")
+        with whole_or_absent(Path(output), overwrite=False) as stream:
+            stream.write(presets.to_json(preset).encode())
+    except FileExistsError:
+        raise SettingsError(f"--output {output}: already exists; name another file") from None
     except OSError as error:
         raise SettingsError(f"--output {output}: cannot be written ({error.strerror})") from error
