@@ -21,12 +21,11 @@ COMMON = frozenset(
         "--format",
         "--compare",
         "--overwrite",
-        "--replace",
     )
 )
 """The options that the short help shows."""
 
-_ALWAYS = frozenset(("--help", "--help-all"))
+_ALWAYS = frozenset(("--help", "--help-all", "--replace"))
 
 
 class Parser(argparse.ArgumentParser):
