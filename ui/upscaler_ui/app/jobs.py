@@ -97,6 +97,11 @@ class Worker:
         return sum(not other.state.over for other in before)
 
     @property
+    def _at_end(self) -> bool:
+        """Whether every job is over; asked with the lock held."""
+        return all(job.state.over for job in self._jobs)
+
+    @property
     def paused(self) -> bool:
         """Whether all jobs rest."""
         return self._pause.on
@@ -104,7 +109,7 @@ class Worker:
     def pause(self) -> None:
         """Let the job at work rest after its step, and the others not begin; without any there is nothing to pause."""
         with self._lock:
-            if not all(job.state.over for job in self._jobs):
+            if not self._at_end:
                 self._pause.begin()
 
     def resume(self) -> None:
@@ -138,7 +143,7 @@ class Worker:
 
     def _at_rest(self) -> None:
         with self._lock, suppress(RuntimeError):  # it was closed
-            if all(job.state.over for job in self._jobs):
+            if self._at_end:
                 self._thread.submit(self.release)
 
     def _rest(self, job: Job) -> None:
@@ -152,7 +157,7 @@ class Worker:
         else:
             self._carry_out(job)
         with self._lock:
-            if all(other.state.over for other in self._jobs):
+            if self._at_end:
                 self._pause.end()
 
     def _carry_out(self, job: Job) -> None:

@@ -29,8 +29,7 @@ class Pause:
 
     def end(self) -> None:
         """Let them go on."""
-        since, before = self._state
-        self._state = (None, before if since is None else before + time.monotonic() - since)
+        self._state = (None, self.seconds)
         self._going.set()
 
     @property
