@@ -19,9 +19,7 @@ from .picture import Picture, from_rows, from_samples
 from .vips import Rows
 
 _HIGH = np.uint16(256)
-_MOST_SAMPLES = (
-    16  # for a pixel: colours, opacity, and what programs keep beside them; a damaged file may ask for thousands
-)
+_MOST_SAMPLES = 16  # of a pixel: colours, opacity, and what programs keep beside them; damaged files ask for thousands
 _TURNS: dict[int, tuple[int, bool]] = {1: (0, False), 2: (0, True), 3: (2, False), 4: (2, True)} | {
     5: (3, True),
     6: (3, False),

@@ -126,14 +126,15 @@ class DesktopPage(Handlers):
         line, left_out = super().status_line(session, page), session.skipped
         if not left_out:
             return line
-        note = f"{count(left_out, 'picture')} already {'has' if left_out == 1 else 'have'} a result and {'is' if left_out == 1 else 'are'} left out."
+        has, is_ = ("has", "is") if left_out == 1 else ("have", "are")
+        note = f"{count(left_out, 'picture')} already {has} a result and {is_} left out."
         return f'{line}{"<br>" if line else ""}<span class="quiet">{note}</span>'
 
     def _bar_value(self, session: DesktopSession, page: Page) -> dict[str, Any]:
         paths = [item.path for item in page.inputs]
         names = [path.name for path in paths[:_SHOWN_NAMES]]
         if len(paths) > _SHOWN_NAMES:
-            names.append(f"and {count(len(paths) - _SHOWN_NAMES, 'more')}".removesuffix("s"))
+            names.append(f"and {len(paths) - _SHOWN_NAMES:,} more")
         own = bool(paths) and session.granted(paths[0])
         folder = _shown(_common_folder(paths)) if own else "pasted, or a result of before" if paths else ""
         place = _shown(session.place) if session.place else ""

@@ -117,8 +117,6 @@ class Calls:
     def place(self, folder: str | None) -> None:
         """Results go into that folder, or beside their sources."""
         self._session.place = Path(folder) if folder else None
-        number, paths = self._session.choice
-        self._session.choice = (number, paths)
 
     def looks(self) -> dict[str, Any]:
         """The looks that there are, by name and as people read it; and how much a picture of a watched folder is enlarged."""
