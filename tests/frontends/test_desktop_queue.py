@@ -188,23 +188,18 @@ def test_the_page_follows_what_is_gone_on_with_so_that_stop_stops_it(tmp_path: P
 
 
 def test_the_page_says_that_pictures_are_left_out_until_others_are_chosen(tmp_path: Path) -> None:
-    sessions = Sessions(tmp_path / "history", Worker(), DesktopSession)
-    blocks = build_desktop(sessions)
-    page: Any = next(fn.fn.__self__ for fn in blocks.fns.values() if fn.name == "on_load")
-    request: Any = SimpleNamespace(session_hash="page", username=None)
-    session, _ = page.of(request)
-    first, second = photo(tmp_path / "in" / "monday" / "a.png"), photo(tmp_path / "in" / "tuesday" / "b.png")
-    session.choose([tmp_path / "in"])
-    values = [field.value for field in page.form.fields]
-    shown = page.on_look(request, *values)
-    assert (shown[page.bar]["names"], shown[page.bar]["folder"]) == (["a.png", "b.png"], str(tmp_path / "in"))
-    settings = page.form.settings(values, source=Size(96, 80))
-    for path in (first, second):
-        save(load(path), path.with_name(f"{path.stem}-x4.png"), settings_json=settings.to_json())
-    assert "2 pictures already have a result and are left out." in page.on_run(request, *values)[page.status]
-    session.choose([first])
-    assert page.on_look(request, *values)[page.status] == ""
-    sessions.close()
+    with opened(tmp_path) as (session, page, request):
+        first, second = photo(tmp_path / "in" / "monday" / "a.png"), photo(tmp_path / "in" / "tuesday" / "b.png")
+        session.choose([tmp_path / "in"])
+        values = [field.value for field in page.form.fields]
+        shown = page.on_look(request, *values)
+        assert (shown[page.bar]["names"], shown[page.bar]["folder"]) == (["a.png", "b.png"], str(tmp_path / "in"))
+        settings = page.form.settings(values, source=Size(96, 80))
+        for path in (first, second):
+            save(load(path), path.with_name(f"{path.stem}-x4.png"), settings_json=settings.to_json())
+        assert "2 pictures already have a result and are left out." in page.on_run(request, *values)[page.status]
+        session.choose([first])
+        assert page.on_look(request, *values)[page.status] == ""
 
 
 def test_an_entry_whose_mask_is_lost_is_not_begun_without_it(tmp_path: Path) -> None:
